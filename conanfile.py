@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: MIT
+"""Makes a package of this working tree: `conan create .`
+
+The recipe for a released version, which downloads its sources, is in packaging/conan.
+"""
+
+import os
+import re
+
+from conan import ConanFile
+from conan.tools.build import check_min_cppstd
+from conan.tools.files import copy, load
+from conan.tools.layout import basic_layout
+
+required_conan_version = ">=2.1"
+
+
+class TroupeConan(ConanFile):
+    name = "troupe"
+    description = "Actors for C++20: plain classes, awaited calls, one header"
+    license = "MIT"
+    url = "https://github.com/troupe-cpp/troupe"
+    homepage = "https://github.com/troupe-cpp/troupe"
+    topics = ("actors", "coroutines", "concurrency", "cpp20", "header-only")
+    package_type = "header-library"
+    settings = "os", "arch", "compiler", "build_type"
+    exports_sources = "include/*", "LICENSE"
+    no_copy_source = True
+    test_package_folder = "packaging/conan/all/test_package"
+
+    def set_version(self):
+        header = load(self, os.path.join(self.recipe_folder, "include", "troupe", "version.hpp"))
+        self.version = re.search(r'TROUPE_VERSION_STRING "([^"]+)"', header).group(1)
+
+    def layout(self):
+        basic_layout(self)
+
+    def package_id(self):
+        self.info.clear()
+
+    def validate(self):
+        check_min_cppstd(self, 20)
+
+    def package(self):
+        copy(self, "LICENSE", self.source_folder, os.path.join(self.package_folder, "licenses"))
+        copy(
+            self,
+            "*.hpp",
+            os.path.join(self.source_folder, "include"),
+            os.path.join(self.package_folder, "include"),
+        )
+
+    def package_info(self):
+        self.cpp_info.set_property("cmake_file_name", "troupe")
+        self.cpp_info.set_property("pkg_config_name", "troupe")
+
+        core = self.cpp_info.components["core"]
+        core.set_property("cmake_target_name", "troupe::core")
+        core.set_property("cmake_target_aliases", ["troupe::troupe"])
+        core.set_property("pkg_config_name", "troupe")
+        core.bindirs = []
+        core.libdirs = []
+        if self.settings.os in ("Linux", "FreeBSD"):
+            core.system_libs.append("pthread")

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// How instances of one class are made, started, hooked into and destroyed, without their type.
+///
+/// Layer: actor.
+
+#include <string_view>
+
+#include <troupe/actor/options.hpp>
+#include <troupe/coro/task.hpp>
+#include <troupe/sync/atomic.hpp>
+
+namespace troupe {
+
+class context;
+struct call_info;
+
+namespace detail {
+
+/// Makes and destroys instances that are seen as some class `A` by their callers. Immutable.
+class maker {
+ public:
+  virtual ~maker() = default;
+
+  /// A new instance, as a pointer to `A`. Throws what the constructor or factory throws.
+  virtual void* make(context& ctx) const = 0;
+  virtual void destroy(void* instance) const noexcept = 0;
+
+  /// Runs the hook: plain hooks have run when this returns an empty task.
+  virtual task<> start(void* instance) const = 0;
+  virtual task<> stop(void* instance) const = 0;
+  virtual void before(void* instance, const call_info& info) const = 0;
+  virtual void after(void* instance, const call_info& info) const noexcept = 0;
+
+  actor_options options;
+  bool has_start = false;
+  bool has_stop = false;
+  bool has_call_hooks = false;
+  bool needs_context = true;
+};
+
+/// One class as one broker knows it.
+struct actor_class {
+  explicit actor_class(std::string_view n, const void* t) : name(n), tag(t) {}
+
+  const std::string_view name;
+  const void* const tag;               // tells classes apart; see `tag_of`
+  atomic<const maker*> current{nullptr};  // how the next instance is made; never nullptr in use
+};
+
+/// What is needed to make a class known to a broker.
+struct class_request {
+  std::string_view name;
+  const void* tag;
+  const maker& (*default_maker)();
+};
+
+/// An address that stands for the class `A`.
+template <class A>
+inline constexpr char class_tag = 0;
+template <class A>
+const void* tag_of() noexcept {
+  return &class_tag<A>;
+}
+
+}  // namespace detail
+}  // namespace troupe

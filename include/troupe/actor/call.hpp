@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// `call`: what `proxy->method(...)` gives; awaiting it calls the method.
+///
+/// Layer: actor. A call that finds its worker idle allocates nothing and touches no queue: one
+/// compare-exchange, the method on the caller's stack, one compare-exchange.
+
+#include <coroutine>
+#include <memory>
+#include <new>
+#include <type_traits>
+#include <utility>
+
+#include <troupe/actor/cell.hpp>
+#include <troupe/actor/invocation.hpp>
+#include <troupe/actor/owned_call.hpp>
+#include <troupe/actor/pending_call.hpp>
+#include <troupe/base/intrusive_ptr.hpp>
+#include <troupe/config.hpp>
+#include <troupe/coro/frame.hpp>
+#include <troupe/time/clock.hpp>
+
+namespace troupe {
+namespace detail {
+
+/// The cell a call goes to: borrowed from a proxy that outlives the call, or counted where the
+/// proxy was a temporary.
+class cell_handle {
+ public:
+  explicit cell_handle(cell* borrowed) noexcept : cell_(borrowed) {}
+  explicit cell_handle(intrusive_ptr<cell> owned) noexcept
+      : cell_(owned.detach()), owned_(true) {}
+  cell_handle(cell_handle&& other) noexcept
+      : cell_(other.cell_), owned_(std::exchange(other.owned_, false)) {}
+  cell_handle& operator=(cell_handle&&) = delete;
+  ~cell_handle() {
+    if (owned_) release(cell_);
+  }
+
+  cell* get() const noexcept { return cell_; }
+
+ private:
+  cell* cell_;
+  bool owned_ = false;
+};
+
+/// What ends a plain method that was entered by the fast path, also when it throws.
+class inline_turn {
+ public:
+  inline_turn(cell& c, frame& f) noexcept : cell_(c), frame_(f) {
+    f.inline_call = &c;
+    c.count_turn();
+  }
+  inline_turn(const inline_turn&) = delete;
+  inline_turn& operator=(const inline_turn&) = delete;
+  ~inline_turn() {
+    frame_.inline_call = nullptr;
+    cell_.leave_fast();
+  }
+
+ private:
+  cell& cell_;
+  frame& frame_;
+};
+
+/// Awaits a borrowing call. The part that waits is made only where the call does not run at once.
+template <class Invocation>
+class call_awaiter {
+ public:
+  using result = typename Invocation::result;
+  using pending = std::conditional_t<Invocation::is_coroutine, pending_coroutine<Invocation>,
+                                     pending_plain<Invocation>>;
+
+  call_awaiter(cell& target, Invocation& call, frame& caller) noexcept
+      : target_(target), call_(call), caller_(caller) {}
+  call_awaiter(const call_awaiter&) = delete;
+  call_awaiter& operator=(const call_awaiter&) = delete;
+  ~call_awaiter() {
+    if (issued_) std::destroy_at(&pending_);
+  }
+
+  bool await_ready() noexcept {
+    if constexpr (!Invocation::is_coroutine) {
+      frame& f = caller_;
+      if (f.budget == 0 || f.fork_calls || f.chain->limited) return false;
+      --f.budget;
+      return entered_ = target_.enter_fast();
+    } else {
+      return false;
+    }
+  }
+
+  bool await_suspend(std::coroutine_handle<>) noexcept { return issue(*this); }
+
+  result await_resume() {
+    if constexpr (!Invocation::is_coroutine) {
+      if (entered_) return run_inline();
+    }
+    return pending_.take();
+  }
+
+ private:
+  TROUPE_NOINLINE static bool issue(call_awaiter& self) noexcept {
+    std::construct_at(&self.pending_, self.target_, self.caller_, self.call_);
+    self.issued_ = true;
+    return self.pending_.issue();
+  }
+
+  result run_inline() {
+    cell* const from = Invocation::takes_caller ? caller_above(caller_.chain) : nullptr;
+    const inline_turn turn(target_, caller_);
+    return call_(target_.instance(), from);
+  }
+
+  cell& target_;
+  Invocation& call_;
+  frame& caller_;
+  bool entered_ = false;  // by the fast path
+  bool issued_ = false;   // pending_ is alive
+  union {
+    pending pending_;
+  };
+};
+
+}  // namespace detail
+
+/// A call with a time limit, made by `call::within`. It owns its arguments and its result, and
+/// settles by its deadline whatever the worker does: with `errc::expired` if the method never
+/// started, with `errc::timed_out` if it may still run.
+template <class Invocation>
+class [[nodiscard("a call does nothing until it is awaited")]] timed_call {
+ public:
+  using block = detail::owned_call_of<Invocation>;
+  static constexpr bool issued_in_order = true;
+
+  /// For the library.
+  timed_call(intrusive_ptr<block> b, duration limit) noexcept
+      : block_(std::move(b)), limit_(limit) {}
+  timed_call(timed_call&&) = default;
+  timed_call& operator=(timed_call&&) = delete;
+
+  detail::owned_awaiter<block> await_by(detail::frame& caller) && noexcept {
+    return detail::owned_awaiter<block>(std::move(block_), limit_, caller);
+  }
+
+ private:
+  intrusive_ptr<block> block_;
+  duration limit_;
+};
+
+/// A call of one method with its arguments, which starts when it is awaited, once, as an rvalue.
+///
+/// It borrows: lvalue arguments stay in the caller's frame, rvalues are moved into this object, the
+/// result is constructed in the caller's frame. So it settles only when its method has ended, or
+/// will never start. It also borrows the proxy it was made by, unless that was a temporary.
+template <class Invocation, class Owned>
+class [[nodiscard("a call does nothing until it is awaited")]] call {
+ public:
+  static constexpr bool issued_in_order = true;
+
+  /// For the library.
+  template <class... Args>
+  call(detail::cell_handle target, std::in_place_t, Args&&... args)
+      : target_(std::move(target)), invocation_(std::in_place, std::forward<Args>(args)...) {}
+  call(call&&) = default;
+  call& operator=(call&&) = delete;
+
+  detail::call_awaiter<Invocation> await_by(detail::frame& caller) && noexcept {
+    return detail::call_awaiter<Invocation>(*target_.get(), invocation_, caller);
+  }
+
+  /// The same call with a time limit; from here on it owns its arguments.
+  [[nodiscard("a call does nothing until it is awaited")]] timed_call<Owned> within(
+      duration limit) && {
+    using block = detail::owned_call_of<Owned>;
+    intrusive_ptr<detail::cell> target(target_.get());
+    return timed_call<Owned>(
+        intrusive_ptr<block>(new block(std::move(target),
+                                       std::move(invocation_).template into<Owned>())),
+        limit);
+  }
+
+ private:
+  detail::cell_handle target_;
+  Invocation invocation_;
+};
+
+namespace detail {
+
+/// Makes the call of `M` on an `A`, after the checks that speak to the user.
+template <auto M, class A, class... Args>
+auto make_call(cell_handle target, Args&&... args) {
+  if constexpr (check_call<M, A, Args...>()) {
+    using borrowing = invocation_for<M, A, false, Args...>;
+    using owning = invocation_for<M, A, true, Args...>;
+    return call<borrowing, owning>(std::move(target), std::in_place, std::forward<Args>(args)...);
+  }
+}
+
+}  // namespace detail
+}  // namespace troupe

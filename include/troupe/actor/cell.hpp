@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// A worker's cell: its turn word, its mailbox, its instance and their life cycle.
+///
+/// Layer: actor. One per worker id, for as long as anybody refers to it; instances come and go in
+/// it, so that there is never more than one.
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include <troupe/actor/context.hpp>
+#include <troupe/actor/message.hpp>
+#include <troupe/actor/options.hpp>
+#include <troupe/actor/wait_graph.hpp>
+#include <troupe/base/error.hpp>
+#include <troupe/base/intrusive_ptr.hpp>
+#include <troupe/base/worker_id.hpp>
+#include <troupe/config.hpp>
+#include <troupe/coro/executor.hpp>
+#include <troupe/coro/frame.hpp>
+#include <troupe/coro/runnable.hpp>
+#include <troupe/sync/atomic.hpp>
+#include <troupe/sync/spin_lock.hpp>
+
+namespace troupe::detail {
+
+class cell;
+class close_mark;
+class life;
+class maker;
+class turn;
+struct actor_class;
+struct class_request;
+
+/// What the cells of one broker share; broker/broker.hpp implements it.
+class cell_owner {
+ public:
+  virtual executor& where() noexcept = 0;
+  virtual void add_ref_owner() noexcept = 0;
+  virtual void release_owner() noexcept = 0;
+
+  /// Gives back what may be the last reference to a cell without an instance; deletes it if so.
+  virtual void retire(cell& c) noexcept = 0;
+
+  /// True once the broker is being destroyed: no instance is made any more.
+  virtual bool closed() const noexcept = 0;
+
+  virtual void created(cell& c) noexcept = 0;
+  virtual void destroyed(cell& c) noexcept = 0;
+
+  /// A message that nobody awaits was not run, or failed.
+  virtual void dead(cell& c, std::string_view method, const std::error_code& why,
+                    std::exception_ptr error, cell* from) noexcept = 0;
+
+  /// The cell of another worker, counted; made if there is none.
+  virtual intrusive_ptr<cell> cell_for(const class_request& a, std::string_view key) = 0;
+
+  /// A coarse clock for `last_used`; nanoseconds, advanced now and then.
+  atomic<std::int64_t> tick{0};
+
+ protected:
+  ~cell_owner() = default;
+};
+
+// The states of the turn word. The instance exists in `idle`, `idle_slow`, and while held, except
+// while it is being made or after it was destroyed by the holder.
+inline constexpr std::uintptr_t word_idle = 0;       // nobody holds the worker
+inline constexpr std::uintptr_t word_idle_slow = 1;  // the same, but the fast path must not enter
+inline constexpr std::uintptr_t word_plain = 2;      // held for a plain method, on some stack
+inline constexpr std::uintptr_t word_held = 3;       // held for longer; nobody waits
+inline constexpr std::uintptr_t word_dormant = 4;    // no instance; the next message makes one
+inline constexpr std::uintptr_t word_gone = 5;       // the broker is gone, for good
+inline constexpr std::uintptr_t word_last = 5;
+// Anything else: held, and the address of the newest message waiting in the inbox; each links the
+// next older one, the oldest links nothing.
+
+/// Thread safety: everything public from any thread, unless it says "the holder", which is whoever
+/// moved the word from idle or dormant to held, until it moves it back.
+class cell final : public runnable, public hold_point {
+ public:
+  cell(cell_owner& owner, const actor_class& a, std::string_view key, std::uint64_t hash);
+  ~cell();
+
+  // --- identity ---------------------------------------------------------------------------------
+  const actor_class& type() const noexcept { return type_; }
+  std::string_view key() const noexcept { return {key_.get(), key_size_}; }
+  std::uint64_t hash() const noexcept { return hash_; }
+  worker_id id() const;
+  cell_owner& owner() const noexcept { return owner_; }
+  const actor_options& options() const noexcept;
+
+  friend void add_ref(cell* c) noexcept { c->references_.fetch_add(1, order::relaxed); }
+  /// The last reference goes under the lock of the registry, where it may be found again.
+  friend void release(cell* c) noexcept {
+    std::uint32_t count = c->references_.load(order::relaxed);
+    while (count > 1) {
+      if (c->references_.compare_exchange_weak(count, count - 1, order::release,
+                                               order::relaxed)) {
+        return;
+      }
+    }
+    c->owner_.retire(*c);
+  }
+  /// Gives one reference back, under the registry's lock. True if it was the last.
+  bool release_last() noexcept { return references_.fetch_sub(1, order::acq_rel) == 1; }
+
+  // --- the turn ---------------------------------------------------------------------------------
+  /// The fast path of a call: one compare-exchange; pairs with `leave_fast`.
+  bool enter_fast() noexcept {
+    std::uintptr_t idle = word_idle;
+    return word_.compare_exchange_strong(idle, word_plain, order::acquire, order::relaxed);
+  }
+
+  /// Ends what `enter_fast` began.
+  void leave_fast() noexcept {
+    std::uintptr_t plain = word_plain;
+    if (word_.compare_exchange_strong(plain, word_idle, order::release, order::relaxed)) return;
+    leave_with_mail();
+  }
+  /// Counts one turn and stamps its time. The holder.
+  void count_turn() noexcept {
+    turns_.store(turns_.load(order::relaxed) + 1, order::relaxed);
+    last_used_.store(owner_.tick.load(order::relaxed), order::relaxed);
+  }
+
+  std::uintptr_t word() const noexcept { return word_.load(order::acquire); }
+  /// Moves the word from `from` to held. True: the caller is the holder.
+  bool acquire(std::uintptr_t from) noexcept {
+    return word_.compare_exchange_strong(from, word_held, order::acquire, order::relaxed);
+  }
+  /// Puts a message into the inbox of a held cell whose word was read as `seen`; false, with `seen`
+  /// updated, if the word has changed.
+  bool push(message& m, std::uintptr_t& seen) noexcept;
+
+  /// Leaves a message to the cell whatever its state: it runs, waits, or is refused.
+  /// `at_once`: the message was not made by a coroutine that waits for its turn in line.
+  void deliver(message& m) noexcept;
+
+  /// True if there is room for one more counted message.
+  bool has_room() const noexcept {
+    return waiting_.load(order::relaxed) < options().mailbox_capacity;
+  }
+  /// Drops the oldest tell or owning call. False if there is none.
+  bool drop_oldest() noexcept;
+  /// Takes a waiting message out. False if it is not waiting any more.
+  bool take_out(message& m) noexcept;
+
+  /// The holder ends a turn that was not entered by `enter_fast`, without running others' messages
+  /// on this stack: who waits is left to the executor.
+  void leave() noexcept;
+  /// True if only turns that are open already may go on. The holder.
+  bool draining() const noexcept { return draining_; }
+  /// The holder leaves the cell to its executor, which serves the mailbox.
+  void hand_over() noexcept { place().post(*this); }
+  void yield() noexcept { place().yield(*this); }
+  /// The holder puts a message in front of all others, or takes the one it has put there back.
+  void put_first(message& m) noexcept { batch_.push_front(m); }
+  void take_first() noexcept { batch_.pop_front(); }
+
+  /// The hooks of the instance around a call. True: `before_call` threw, and `thrown` says so.
+  bool refused_by_hook(std::string_view method, cell* from, std::exception_ptr& thrown) noexcept;
+  void after_hook(std::string_view method, cell* from, const std::exception_ptr& thrown) noexcept;
+
+  /// Where this worker's coroutines run.
+  home& place() const noexcept { return place_ != nullptr ? *place_ : owner_.where(); }
+  bool runs_here() const noexcept { return place_ == nullptr; }
+
+  // --- the instance -----------------------------------------------------------------------------
+  context& surroundings() noexcept { return context_; }
+  void* instance() const noexcept { return instance_; }
+  bool alive() const noexcept { return alive_.load(order::acquire); }
+  std::uint64_t turns() const noexcept { return turns_.load(order::relaxed); }
+  std::int64_t last_used() const noexcept { return last_used_.load(order::relaxed); }
+  std::size_t waiting() const noexcept { return waiting_.load(order::relaxed); }
+  bool busy() const noexcept {
+    const std::uintptr_t w = word();
+    return w == word_plain || w == word_held || w > word_last;
+  }
+  /// What the instance has beyond itself, made on first use. From its own turns.
+  life& life_of();
+  void keep_until(time_point t) noexcept {
+    kept_until_.store(t.time_since_epoch().count(), order::relaxed);
+  }
+  /// Closes the worker when its mailbox next runs dry. From its own turns, or by the holder.
+  void close_when_dry() noexcept;
+
+  /// The holder makes the instance if there is none. Ended: it is there, or the attempt failed and
+  /// all who waited were refused. Open: `on_start` is suspended; the cell is served afterwards.
+  turn_state make_instance() noexcept;
+
+  /// The holder ends the life of the instance, if there is one; `then`, if any, is told. Ended: it
+  /// is destroyed. Open: its tasks or `on_stop` are awaited; the cell is served afterwards.
+  turn_state close_instance(close_mark* then) noexcept;
+
+  /// Closes the worker now if it is idle, else when its mailbox next runs dry. False if there is
+  /// nothing to close, or it must not be. Never waits.
+  bool evict() noexcept;
+
+  /// The broker is gone: nothing runs here any more.
+  void settle_gone() noexcept;
+
+  /// The turns that are suspended: for stop requests and for those who look.
+  void list_turn(turn& t) noexcept;
+  void unlist_turn(turn& t) noexcept;
+  /// Asks the suspended turns to stop.
+  void stop_turns() noexcept;
+  /// Refuses all that waits, except what belongs to the life cycle.
+  void refuse_waiting(errc why) noexcept;
+  /// What a caller gets that is refused for `why`.
+  refusal refuse_for(errc why, const std::exception_ptr& cause = nullptr) const noexcept;
+
+  // --- links of the registry, guarded by its shard's lock ------------------------------------------
+  cell* next_in_bucket = nullptr;
+
+ private:
+  static void serve_ready(runnable& r) noexcept { static_cast<cell&>(r).serve(); }
+
+  void serve() noexcept;
+  message* next_message() noexcept;
+  void take_inbox() noexcept;
+  bool try_leave() noexcept;
+  bool must_close() noexcept;
+  bool has_open_turns() noexcept;
+  bool finish_draining() noexcept;
+  void leave_with_mail() noexcept;
+  void refuse_all(const refusal& r) noexcept;
+  void started(std::exception_ptr error) noexcept;
+  void closed(std::exception_ptr error) noexcept;
+  void destroy_instance() noexcept;
+  bool move_to_own_thread();
+  bool is_kept_alive() noexcept;
+
+  static constexpr int serve_limit = 64;  // messages run before others get the thread
+  static constexpr int batch_limit = 16;  // messages taken from the queue at once
+
+  atomic<std::uintptr_t> word_{word_dormant};
+  void* instance_ = nullptr;                 // the holder's
+  context context_{*this};
+  atomic<std::uint64_t> turns_{0};           // written by the holder
+  atomic<std::int64_t> last_used_{0};        // written by the holder
+  cell_owner& owner_;
+  const actor_class& type_;
+  const maker* maker_ = nullptr;             // of the instance; the holder's
+  atomic<std::uint32_t> references_{0};
+  atomic<std::uint32_t> waiting_{0};         // counted messages in inbox and queue
+  std::unique_ptr<char[]> key_;
+  std::uint32_t key_size_;
+  spin_lock mail_lock_;                      // guards queue_, and who empties the inbox
+  bool draining_ = false;                    // closes when its open turns have ended; the holder's
+  bool slow_ = false;                        // the fast path is closed; the holder's
+  bool close_when_dry_ = false;              // evicted; guarded by mail_lock_
+  bool owns_itself_ = false;                 // the instance counts as a reference; the holder's
+  atomic<bool> alive_{false};                // an instance exists; written by the holder
+  std::uint64_t hash_;
+  turn* open_turns_ = nullptr;               // suspended; guarded by mail_lock_
+  message_queue queue_;                      // waiting, oldest first
+  message_queue batch_;                      // taken from queue_, about to run; the holder's
+  home* place_ = nullptr;                    // a thread of its own; the holder's
+  std::unique_ptr<life> life_;               // of the instance; the holder's
+  close_mark* closing_for_ = nullptr;        // told when the instance is gone; the holder's
+  atomic<std::int64_t> kept_until_{0};       // no eviction before; of the executor's clock
+};
+
+}  // namespace troupe::detail

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// The life of an instance: how a cell makes, starts, stops and destroys it.
+///
+/// Layer: actor. The steps run in the worker's turn; where a hook is a coroutine, as a turn of its
+/// own, with nobody above it.
+
+#include <cstddef>
+#include <exception>
+#include <memory_resource>
+#include <utility>
+
+#include <troupe/actor/actor_class.hpp>
+#include <troupe/actor/cell.hpp>
+#include <troupe/actor/context.hpp>
+#include <troupe/actor/context_timer.hpp>
+#include <troupe/actor/turn.hpp>
+#include <troupe/base/error.hpp>
+#include <troupe/config.hpp>
+#include <troupe/coro/frame_pool.hpp>
+#include <troupe/coro/sync_wait.hpp>
+#include <troupe/coro/task.hpp>
+#include <troupe/coro/task_scope.hpp>
+
+namespace troupe::detail {
+
+/// A step of the life cycle that awaits something, as a turn. Deletes itself when it has ended.
+class life_turn final : public turn, public pooled {
+ public:
+  using after = void (cell::*)(std::exception_ptr) noexcept;
+
+  life_turn(cell& c, task<> steps, std::string_view name, after then)
+      : root_(c.owner().where()), steps_(steps.release()), then_(then) {
+    open(c, nullptr, &root_, name);
+    steps_.promise().result = &result_;
+  }
+  ~life_turn() = default;
+
+  /// Ended: it is over, and `then` has been called.
+  turn_state run() noexcept {
+    const turn_state state = begin_turn(steps_.promise());
+    if (state != turn_state::ended) return turn_state::open;
+    ended();
+    return state;
+  }
+
+ private:
+  void ended() noexcept override {
+    cell& c = worker();
+    const after then = then_;
+    std::exception_ptr error;
+    if (result_.failed()) error = result_.error();
+    delete this;
+    (c.*then)(std::move(error));
+  }
+
+  root_link root_;
+  result_slot<void> result_;
+  started_task<void> steps_;
+  after then_;
+};
+
+/// Asks that a worker be closed when its turn in the line comes, and lets one coroutine wait for
+/// that. Counted: the mailbox holds it, and whoever waits.
+class close_mark final : public message, public pooled {
+ public:
+  close_mark() noexcept : message(message_kind::mark) {}
+
+  turn_state start(cell& c, turn*) noexcept override { return c.close_instance(this); }
+  void refuse(const refusal&) noexcept override { settle(false); }
+  std::string_view method_name() const noexcept override { return "remove"; }
+
+  /// The worker was closed by this mark, or there was nothing to close. Gives the mailbox's
+  /// reference back.
+  void settle(bool closed) noexcept;
+
+  friend void add_ref(close_mark* m) noexcept { m->references_.fetch_add(1, order::relaxed); }
+  friend void release(close_mark* m) noexcept {
+    if (m->references_.fetch_sub(1, order::acq_rel) == 1) delete m;
+  }
+
+  /// Suspends the awaiting coroutine until the mark is settled; true if it closed a worker.
+  class wait;
+
+ private:
+  ~close_mark() = default;
+
+  atomic<std::uint32_t> references_{0};
+  spin_lock lock_;            // guards all below
+  frame* waiting_ = nullptr;
+  wait_entry* entry_ = nullptr;  // of the waiting coroutine, in the wait graph
+  bool settled_ = false;
+  bool closed_ = false;
+};
+
+inline void close_mark::settle(bool closed) noexcept {
+  frame* waiting = nullptr;
+  {
+    const spin_guard guard(lock_);
+    settled_ = true;
+    closed_ = closed;
+    if (entry_ != nullptr) wait_graph::instance().leave(*entry_);
+    waiting = std::exchange(waiting_, nullptr);
+  }
+  if (waiting != nullptr) waiting->where->post(*waiting);
+  release(this);
+}
+
+class close_mark::wait {
+ public:
+  wait(intrusive_ptr<close_mark> mark, intrusive_ptr<cell> c) noexcept
+      : mark_(std::move(mark)), cell_(std::move(c)) {}
+
+  class awaiter {
+   public:
+    awaiter(wait& w, frame& f) noexcept : wait_(w), frame_(f) {}
+    bool await_ready() const noexcept { return false; }
+    bool await_suspend(std::coroutine_handle<>) { return suspend(*this); }
+    bool await_resume() const noexcept { return wait_.mark_->closed_; }
+
+   private:
+    /// A worker above this coroutine, or one that waits for what is above it, will not be closed
+    /// before this has ended: that is refused. The mark stays.
+    TROUPE_NOINLINE static bool suspend(awaiter& self) {
+      close_mark& mark = *self.wait_.mark_;
+      cell& c = *self.wait_.cell_;
+      frame& f = self.frame_;
+      {
+        spin_guard graph(wait_graph::instance().lock());
+        if (turn* const t = turn_of_worker_above(f.chain, c)) {
+          const std::string name = to_string(c.id()) + "." + std::string(t->method());
+          throw error(errc::deadlock, c.id(), name + " waits for its own end");
+        }
+      }
+      if (turn* const below = turn_held_up_below(f.chain)) {
+        std::string cycle = wait_graph::instance().enter(self.entry_, *below, c);
+        if (!cycle.empty()) throw error(errc::deadlock, c.id(), std::move(cycle));
+      }
+      bool* const flag = std::exchange(f.completed_inline, nullptr);
+      const spin_guard guard(mark.lock_);
+      if (!mark.settled_) {
+        mark.waiting_ = &f;
+        mark.entry_ = &self.entry_;
+        return true;
+      }
+      wait_graph::instance().leave(self.entry_);
+      f.completed_inline = flag;
+      return false;
+    }
+
+    wait& wait_;
+    frame& frame_;
+    wait_entry entry_;
+  };
+
+  awaiter await_by(frame& f) && noexcept { return awaiter(*this, f); }
+
+ private:
+  intrusive_ptr<close_mark> mark_;
+  intrusive_ptr<cell> cell_;
+};
+
+/// What an instance has beyond itself, where it has something: its context, tasks, timers, memory.
+class life final : public task_scope {
+ public:
+  explicit life(cell& c) noexcept
+      : task_scope(c.owner().where(), &life::task_failed), cell_(c) {}
+
+  chain_link& chain() noexcept { return link(); }
+  std::pmr::memory_resource& memory() noexcept { return memory_; }
+  const worker_id& id() {
+    if (id_.type.empty()) id_ = cell_.id();
+    return id_;
+  }
+
+  void add_timer(context_timer& t) noexcept;
+  void stop_timers() noexcept;
+
+  message_queue set_aside;  // while the cell drains: for the next instance; the holder's
+
+ private:
+  static void task_failed(task_scope& scope, std::exception_ptr e) noexcept;
+
+  /// Counts what the instance allocates.
+  class counting_resource final : public std::pmr::memory_resource {
+   public:
+    std::size_t in_use() const noexcept { return in_use_.load(order::relaxed); }
+
+   private:
+    void* do_allocate(std::size_t bytes, std::size_t alignment) override {
+      void* const memory = std::pmr::new_delete_resource()->allocate(bytes, alignment);
+      in_use_.fetch_add(bytes, order::relaxed);
+      return memory;
+    }
+    void do_deallocate(void* memory, std::size_t bytes, std::size_t alignment) override {
+      in_use_.fetch_sub(bytes, order::relaxed);
+      std::pmr::new_delete_resource()->deallocate(memory, bytes, alignment);
+    }
+    bool do_is_equal(const memory_resource& other) const noexcept override {
+      return this == &other;
+    }
+
+    atomic<std::size_t> in_use_{0};
+  };
+
+ public:
+  std::size_t memory_in_use() const noexcept { return memory_.in_use(); }
+
+ private:
+  cell& cell_;
+  worker_id id_;
+  counting_resource memory_;
+  context_timer* timers_ = nullptr;  // the holder's
+};
+
+}  // namespace troupe::detail

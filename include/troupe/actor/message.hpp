@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// What waits in a worker's mailbox.
+///
+/// Layer: actor. A message lives in its caller's frame (a borrowing call) or in a pooled block (an
+/// owning call, a tell); the mailbox only links it.
+
+#include <cstdint>
+#include <exception>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include <troupe/coro/runnable.hpp>
+
+namespace troupe::detail {
+
+class cell;
+class turn;
+
+/// What has become of a message that a turn was given to.
+enum class turn_state : std::uint8_t {
+  ended,     // it is settled, and may be gone
+  open,      // a coroutine is suspended: the worker is held until the turn ends
+  suspended  // a coroutine of an interleaved worker is suspended: the worker is free
+};
+
+enum class message_kind : std::uint8_t {
+  call,    // awaited, in its caller's memory
+  owned,   // awaited with a time limit of its own
+  tell,    // one way
+  resume,  // continues a turn of an interleaved worker
+  mark     // of the life cycle: load, close
+};
+
+/// Why messages are settled without having been run; made once for all of them.
+struct refusal {
+  refusal(const std::error_code& w, std::exception_ptr e) noexcept : why(w), error(std::move(e)) {}
+
+  std::error_code why;
+  std::exception_ptr error;  // what callers get
+};
+
+/// A message, and, as a runnable, a call that nests in a turn which is being served.
+///
+/// Whoever holds a message in a list owns its links. `start`, `refuse` and `drop` are each called
+/// by the holder of the worker, or under the mailbox lock by whoever has unlinked the message, and
+/// at most one of `start` and `refuse`, once: that settles it.
+class message : public runnable {
+ public:
+  /// Gives the message its turn. `nested_in`: the turn it nests in, if any.
+  virtual turn_state start(cell& c, turn* nested_in) noexcept = 0;
+
+  /// Settles the message without having run it.
+  virtual void refuse(const refusal& r) noexcept = 0;
+
+  /// What it runs, for those who read about it.
+  virtual std::string_view method_name() const noexcept = 0;
+
+  message* newer = nullptr;  // in the mailbox's queue: towards its end
+  message* older = nullptr;  // in the mailbox's queue: towards its front
+  const message_kind kind;
+  bool runs_plain = false;   // a plain method without hooks: may be run by whoever ends a turn
+  bool counted = false;      // among those that wait, against the mailbox's capacity
+  bool queued = false;       // linked in the mailbox's queue; guarded by the mailbox lock
+
+ protected:
+  explicit message(message_kind k) noexcept : runnable(&message::run_nested), kind(k) {}
+  ~message() = default;
+
+ public:
+  /// What a message is as a runnable: a mark for `turn::run_ready`, which starts it itself.
+  static void run_nested(runnable&) noexcept {}
+};
+
+/// A doubly linked list of messages that owns none of them.
+class message_queue {
+ public:
+  bool empty() const noexcept { return front_ == nullptr; }
+  message* front() const noexcept { return front_; }
+
+  void push_back(message& m) noexcept {
+    m.newer = nullptr;
+    m.older = back_;
+    (back_ != nullptr ? back_->newer : front_) = &m;
+    back_ = &m;
+    m.queued = true;
+  }
+
+  void push_front(message& m) noexcept {
+    m.older = nullptr;
+    m.newer = front_;
+    (front_ != nullptr ? front_->older : back_) = &m;
+    front_ = &m;
+    m.queued = true;
+  }
+
+  void remove(message& m) noexcept {
+    (m.older != nullptr ? m.older->newer : front_) = m.newer;
+    (m.newer != nullptr ? m.newer->older : back_) = m.older;
+    m.queued = false;
+  }
+
+  message* pop_front() noexcept {
+    message* const m = front_;
+    if (m != nullptr) remove(*m);
+    return m;
+  }
+
+ private:
+  message* front_ = nullptr;
+  message* back_ = nullptr;
+};
+
+}  // namespace troupe::detail

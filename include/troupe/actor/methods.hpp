@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// `TROUPE_METHODS`: the names by which a class's methods are called through `->` and on the wire.
+///
+/// Layer: actor. Compile time only.
+
+#include <array>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+#include <troupe/actor/proxy.hpp>
+
+namespace troupe::detail {
+
+template <class A>
+concept complete_class = requires { sizeof(A); };
+
+}  // namespace troupe::detail
+
+// A for-each over the arguments, by re-scanning (up to 256 of them).
+#define TROUPE_DETAIL_PARENS ()
+#define TROUPE_DETAIL_EXPAND(...) \
+  TROUPE_DETAIL_EXPAND3(          \
+      TROUPE_DETAIL_EXPAND3(TROUPE_DETAIL_EXPAND3(TROUPE_DETAIL_EXPAND3(__VA_ARGS__))))
+#define TROUPE_DETAIL_EXPAND3(...) \
+  TROUPE_DETAIL_EXPAND2(           \
+      TROUPE_DETAIL_EXPAND2(TROUPE_DETAIL_EXPAND2(TROUPE_DETAIL_EXPAND2(__VA_ARGS__))))
+#define TROUPE_DETAIL_EXPAND2(...) \
+  TROUPE_DETAIL_EXPAND1(           \
+      TROUPE_DETAIL_EXPAND1(TROUPE_DETAIL_EXPAND1(TROUPE_DETAIL_EXPAND1(__VA_ARGS__))))
+#define TROUPE_DETAIL_EXPAND1(...) __VA_ARGS__
+#define TROUPE_DETAIL_EACH(macro, A, ...) \
+  __VA_OPT__(TROUPE_DETAIL_EXPAND(TROUPE_DETAIL_EACH_STEP(macro, A, __VA_ARGS__)))
+#define TROUPE_DETAIL_EACH_STEP(macro, A, name, ...) \
+  macro(A, name) __VA_OPT__(TROUPE_DETAIL_EACH_AGAIN TROUPE_DETAIL_PARENS(macro, A, __VA_ARGS__))
+#define TROUPE_DETAIL_EACH_AGAIN() TROUPE_DETAIL_EACH_STEP
+
+#define TROUPE_DETAIL_METHOD(A, name)                                                           \
+  template <class TroupeSelf = A, class... TroupeArgs>                                          \
+  auto name(TroupeArgs&&... troupe_args) {                                                      \
+    static_assert(::troupe::detail::complete_class<TroupeSelf>,                                       \
+                  "troupe: the class must be complete where its method is called");             \
+    static_assert(                                                                              \
+        requires { &TroupeSelf::name; },                                                        \
+        "troupe: " #A " has no method '" #name                                                  \
+        "' that can be listed in TROUPE_METHODS: it is missing, private, or overloaded (give "  \
+        "each overload a name of its own)");                                                    \
+    if constexpr (requires { &TroupeSelf::name; }) {                                            \
+      return this->template make<&TroupeSelf::name>(std::forward<TroupeArgs>(troupe_args)...);  \
+    }                                                                                           \
+  }
+
+#define TROUPE_DETAIL_METHOD_NAME(A, name) ::std::string_view(#name),
+
+/// `TROUPE_METHODS(account, deposit, balance)`: at global scope, before the first `->` on a proxy
+/// of the class, which may still be incomplete. At least 64 names fit.
+#define TROUPE_METHODS(A, ...)                                                                \
+  template <>                                                                                 \
+  struct troupe::methods<A> : ::troupe::detail::methods_base<A> {                             \
+    TROUPE_DETAIL_EACH(TROUPE_DETAIL_METHOD, A, __VA_ARGS__)                                  \
+    static constexpr auto names() {                                                           \
+      return ::std::array{TROUPE_DETAIL_EACH(TROUPE_DETAIL_METHOD_NAME, A, __VA_ARGS__)       \
+                              ::std::string_view()};                                          \
+    }                                                                                         \
+  };

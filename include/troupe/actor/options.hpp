@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// How a worker behaves: reentrancy, mailbox, placement, supervision.
+///
+/// Layer: actor. Plain values.
+
+#include <cstddef>
+#include <cstdint>
+
+#include <troupe/time/clock.hpp>
+
+namespace troupe {
+
+/// What happens to a call whose target is above it in the same call chain.
+enum class reentrancy : std::uint8_t {
+  none,        ///< It is refused with `errc::deadlock`.
+  call_chain,  ///< It runs as a nested turn, once the turn above is suspended.
+  interleaved  ///< Turns interleave at their awaits, whoever calls.
+};
+
+/// What happens to a message when `mailbox_capacity` messages wait already.
+enum class overflow : std::uint8_t {
+  wait,     ///< A call waits, in its caller's memory; a tell is refused.
+  refuse,   ///< Calls settle `errc::mailbox_full`, tells are refused.
+  drop_old  ///< The oldest tell or owning call makes room.
+};
+
+/// Where the methods of a worker run.
+enum class placement : std::uint8_t {
+  shared,     ///< On the executor's threads; plain methods also on the caller's.
+  own_thread  ///< On a thread of its own, which may block.
+};
+
+/// What happens to a worker whose method has thrown.
+enum class directive : std::uint8_t {
+  resume,   ///< Nothing: the exception is the caller's affair.
+  restart,  ///< A new instance takes over the queue.
+  stop      ///< It is destroyed, its queue settles `errc::worker_stopped`.
+};
+
+/// The reaction to failures, and its limits.
+struct supervision {
+  directive on_failure = directive::resume;
+  duration backoff_first = std::chrono::milliseconds(10);  ///< Before the first restart.
+  duration backoff_max = std::chrono::seconds(10);         ///< Doubling up to this.
+  unsigned max_restarts = 5;                               ///< Within `period`; then `stop`.
+  duration period = std::chrono::seconds(60);
+};
+
+/// What a class says of its workers: `static constexpr troupe::actor_options options{...};`.
+struct actor_options {
+  std::size_t mailbox_capacity = 1024;
+  troupe::overflow overflow = troupe::overflow::wait;
+  troupe::reentrancy reentrancy = troupe::reentrancy::call_chain;
+  troupe::placement placement = troupe::placement::shared;
+  troupe::supervision supervise{};
+};
+
+namespace detail {
+
+template <class A>
+constexpr actor_options options_of() noexcept {
+  if constexpr (requires { actor_options(A::options); }) {
+    return A::options;
+  } else {
+    return {};
+  }
+}
+
+/// Turns of one worker that may nest in each other.
+inline constexpr unsigned max_nested_turns = 32;
+
+}  // namespace detail
+}  // namespace troupe

@@ -1,0 +1,417 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// A call with a time limit: it owns its arguments and its result, and settles on time whatever
+/// the worker does.
+///
+/// Layer: actor. One pooled block per call; the timer lives in the caller's frame.
+
+#include <coroutine>
+#include <cstdint>
+#include <exception>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <troupe/actor/cell.hpp>
+#include <troupe/actor/invocation.hpp>
+#include <troupe/actor/message.hpp>
+#include <troupe/actor/pending_call.hpp>
+#include <troupe/actor/turn.hpp>
+#include <troupe/actor/wait_graph.hpp>
+#include <troupe/base/error.hpp>
+#include <troupe/base/intrusive_ptr.hpp>
+#include <troupe/config.hpp>
+#include <troupe/coro/executor.hpp>
+#include <troupe/coro/frame.hpp>
+#include <troupe/coro/frame_pool.hpp>
+#include <troupe/coro/result_slot.hpp>
+#include <troupe/coro/stop_token.hpp>
+#include <troupe/time/clock.hpp>
+
+namespace troupe::detail {
+
+/// The part of an owning call that does not depend on the method. Counted: the caller holds it, and
+/// so does the mailbox or the turn.
+class owned_call : public message, public turn, public pooled {
+ public:
+  /// How the call has settled; `waiting` and below: it has not.
+  enum class outcome : std::uint32_t { issuing, waiting, done, expired, timed_out, cancelled };
+
+  virtual ~owned_call() = default;
+
+  friend void add_ref(owned_call* c) noexcept { c->references_.fetch_add(1, order::relaxed); }
+  friend void release(owned_call* c) noexcept {
+    if (c->references_.fetch_sub(1, order::acq_rel) == 1) delete c;
+  }
+
+  cell& target() const noexcept { return *target_; }
+  outcome settled() const noexcept { return outcome_.load(order::acquire); }
+
+  /// Ties the call to the caller. First of all.
+  void bind(frame& caller, time_point until) noexcept;
+
+  /// Issues the call; the caller is parked. Never runs it on this stack.
+  void issue() noexcept;
+
+  /// True if the caller stays suspended until the call settles.
+  bool stay_suspended() noexcept {
+    auto state = outcome::issuing;
+    return outcome_.compare_exchange_strong(state, outcome::waiting, order::acq_rel,
+                                            order::acquire);
+  }
+
+  /// The time is up.
+  void expire() noexcept;
+  /// The caller was asked to stop: a call that waits is withdrawn, one that runs is asked in turn.
+  void cancel() noexcept;
+
+  turn_state start(cell& c, turn* nested) noexcept final;
+  void refuse(const refusal& r) noexcept final;
+
+ protected:
+  explicit owned_call(intrusive_ptr<cell> target) noexcept
+      : message(message_kind::owned), target_(std::move(target)), stopper_(*this) {}
+
+  virtual void fail(std::exception_ptr e) noexcept = 0;
+  virtual turn_state run(cell& c, cell* from) noexcept = 0;
+
+  /// The method has ended: the caller goes on, if it has not gone on before.
+  void settle_done(std::exception_ptr thrown) noexcept;
+  void ended() noexcept final {
+    settle_done(method_error());
+    release(this);
+  }
+  virtual std::exception_ptr method_error() noexcept = 0;
+
+  cell* from() const noexcept { return from_.get(); }
+
+  bool ran_ = false;  // the method was entered
+
+ private:
+  /// Carries a stop request to a place where user code may run.
+  class stopper final : public runnable {
+   public:
+    explicit stopper(owned_call& c) noexcept : runnable(&stopper::run_stop), call_(c) {}
+
+   private:
+    static void run_stop(runnable& r) noexcept {
+      owned_call& c = static_cast<stopper&>(r).call_;
+      c.request_stop();
+      release(&c);
+    }
+    owned_call& call_;
+  };
+
+  // Whether the method may still be withheld. `queued` → `started` by whoever gives it its turn,
+  // or `queued` → `withdrawn` by whoever settles the call first; never back.
+  enum class phase : std::uint32_t { queued, started, withdrawn };
+
+  bool settle(outcome o) noexcept;
+  bool withdraw() noexcept;
+  void cut_loose() noexcept;
+  bool enter_line(std::uintptr_t& word) noexcept;
+  bool nest() noexcept;
+  void settle_refused(errc why, std::string text = {}) noexcept;
+
+  atomic<std::uint32_t> references_{0};
+  // issuing: the caller is inside await_suspend; waiting: it is suspended, and whoever settles the
+  // call makes it ready; the rest: settled, for good. Release of settling pairs with the caller's
+  // acquire.
+  atomic<outcome> outcome_{outcome::issuing};
+  atomic<phase> phase_{phase::queued};
+  intrusive_ptr<cell> target_;
+  intrusive_ptr<cell> from_;   // the worker from whose turn it was made
+  frame* caller_ = nullptr;    // valid until settled
+  wait_entry entry_;
+  stopper stopper_;
+};
+
+/// True if this settles the call; then the caller is made ready, unless it has not suspended yet.
+inline bool owned_call::settle(outcome o) noexcept {
+  frame* const waiting = caller_;
+  outcome state = outcome_.load(order::acquire);
+  do {
+    if (state > outcome::waiting) return false;
+  } while (!outcome_.compare_exchange_weak(state, o, order::acq_rel, order::acquire));
+  if (state == outcome::waiting) waiting->where->post(*waiting);
+  return true;
+}
+
+inline bool owned_call::withdraw() noexcept {
+  phase p = phase::queued;
+  return phase_.compare_exchange_strong(p, phase::withdrawn, order::acq_rel, order::acquire);
+}
+
+/// What runs below the call no longer belongs to the caller, which goes on.
+inline void owned_call::cut_loose() noexcept {
+  wait_graph& graph = wait_graph::instance();
+  const spin_guard guard(graph.lock());
+  graph.leave_locked(entry_);
+  graph.cut(*this);
+}
+
+inline void owned_call::expire() noexcept {
+  if (settled() > outcome::waiting) return;
+  const intrusive_ptr<owned_call> self(this);
+  cut_loose();
+  if (withdraw()) {
+    const bool was_waiting = target_->take_out(*this);
+    settle(outcome::expired);
+    if (was_waiting) release(static_cast<owned_call*>(this));
+    return;
+  }
+  if (!settle(outcome::timed_out)) return;
+  add_ref(this);
+  target_->owner().where().post(stopper_);
+}
+
+inline void owned_call::cancel() noexcept {
+  if (settled() > outcome::waiting) return;
+  const intrusive_ptr<owned_call> self(this);
+  if (!withdraw()) return request_stop();
+  cut_loose();
+  const bool was_waiting = target_->take_out(*this);
+  settle(outcome::cancelled);
+  if (was_waiting) release(static_cast<owned_call*>(this));
+}
+
+inline void owned_call::settle_refused(errc why, std::string text) noexcept {
+  fail(make_failure(why, *target_, std::move(text)));
+  phase_.store(phase::withdrawn, order::release);
+  settle(outcome::done);
+  release(this);
+}
+
+inline void owned_call::bind(frame& caller, time_point until) noexcept {
+  caller_ = &caller;
+  chain_link& above = *caller.chain;
+  trace = above.trace;
+  caller_link = &above;
+  is_owned = true;
+  limit_deadline(until);
+  limit_deadline(above.deadline);
+  from_ = intrusive_ptr<cell>(caller_above(&above));
+}
+
+inline void owned_call::issue() noexcept {
+  frame& caller = *caller_;
+  chain_link& above = *caller.chain;
+  add_ref(static_cast<owned_call*>(this));  // the mailbox's
+  const intrusive_ptr<owned_call> self(this);
+  cell& c = *target_;
+  for (std::uintptr_t word = c.word();;) {
+    if (word == word_gone) return settle_refused(errc::broker_gone);
+    if (word <= word_idle_slow || word == word_dormant) {
+      if (c.acquire(word)) {
+        c.put_first(*this);
+        return caller.fork_calls ? c.place().fork(c) : c.hand_over();
+      }
+      word = c.word();
+      continue;
+    }
+    if (above.call != nullptr && c.options().reentrancy != reentrancy::interleaved && nest()) {
+      return;
+    }
+    if (enter_line(word)) return;
+  }
+}
+
+/// True if the target is above the caller, and the call has been dealt with.
+inline bool owned_call::nest() noexcept {
+  const spin_guard graph(wait_graph::instance().lock());
+  turn* const t = turn_of_worker_above(caller_link, *target_);
+  if (t == nullptr) return false;
+  if (target_->options().reentrancy == reentrancy::none) {
+    settle_refused(errc::deadlock, to_string(target_->id()) + " is called back from below");
+  } else if (t->nested_turns() + 1 >= max_nested_turns) {
+    settle_refused(errc::too_deep);
+  } else {
+    t->post(static_cast<message&>(*this));
+  }
+  return true;
+}
+
+/// The worker is busy. True if the call waits in its line, or was refused.
+inline bool owned_call::enter_line(std::uintptr_t& word) noexcept {
+  cell& c = *target_;
+  if (c.options().overflow != overflow::wait && !c.has_room()) {
+    if (c.options().overflow == overflow::refuse) {
+      settle_refused(errc::mailbox_full);
+      return true;
+    }
+    c.drop_oldest();
+  }
+  if (turn* const below = turn_held_up_below(caller_->chain)) {
+    std::string cycle;
+    try {
+      const spin_guard graph(wait_graph::instance().lock());
+      if (caller_link != nullptr) cycle = wait_graph::instance().enter_locked(entry_, *below, c);
+    } catch (...) {
+      cycle = "out of memory for its name";
+    }
+    if (!cycle.empty()) {
+      settle_refused(errc::deadlock, std::move(cycle));
+      return true;
+    }
+  }
+  while (word > word_last || word == word_held || word == word_plain) {
+    if (c.push(*this, word)) return true;
+  }
+  wait_graph::instance().leave(entry_);
+  return false;
+}
+
+inline turn_state owned_call::start(cell& c, turn* nested) noexcept {
+  phase p = phase::queued;
+  wait_graph::instance().leave(entry_);
+  if (!phase_.compare_exchange_strong(p, phase::started, order::acq_rel, order::acquire)) {
+    release(this);
+    return turn_state::ended;
+  }
+  open_as_root(c, nested, method_name());
+  const turn_state state = run(c, from());
+  if (state == turn_state::ended) {
+    settle_done(method_error());
+    release(this);
+  }
+  return state;
+}
+
+inline void owned_call::settle_done(std::exception_ptr thrown) noexcept {
+  if (ran_) target_->after_hook(method_name(), from(), thrown);
+  if (settle(outcome::done) || !thrown) return;
+  target_->owner().dead(*target_, method_name(), make_error_code(errc::timed_out),
+                        std::move(thrown), from());
+}
+
+inline void owned_call::refuse(const refusal& r) noexcept {
+  wait_graph::instance().leave(entry_);
+  phase p = phase::queued;
+  if (phase_.compare_exchange_strong(p, phase::withdrawn, order::acq_rel, order::acquire)) {
+    fail(r.error);
+    settle(outcome::done);
+  }
+  release(this);
+}
+
+/// An owning call of one method.
+template <class Invocation>
+class owned_call_of final : public owned_call {
+ public:
+  using result = typename Invocation::result;
+
+  owned_call_of(intrusive_ptr<cell> target, Invocation&& call)
+      : owned_call(std::move(target)), call_(std::move(call)) {}
+
+  std::string_view method_name() const noexcept override { return Invocation::name(); }
+  result take() { return result_.take(); }
+
+ private:
+  void fail(std::exception_ptr e) noexcept override { result_.fail(std::move(e)); }
+  std::exception_ptr method_error() noexcept override {
+    if (!result_.failed()) return nullptr;
+    if (ran_) result_.fail(as_seen_by_caller(result_.error(), target()));
+    return result_.error();
+  }
+  turn_state run(cell& c, cell* from) noexcept override;
+
+  Invocation call_;
+  result_slot<result> result_;
+  std::optional<started_task<result>> method_;  // destroyed before the slot it writes to
+};
+
+template <class Invocation>
+turn_state owned_call_of<Invocation>::run(cell& c, cell* from) noexcept {
+  c.count_turn();
+  std::exception_ptr refused;
+  if (c.refused_by_hook(Invocation::name(), from, refused)) {
+    result_.fail(std::move(refused));
+    return turn_state::ended;
+  }
+  ran_ = true;
+  thread_state& state = this_thread_state();
+  frame* const outer = std::exchange(state.running, nullptr);
+  cell* const outer_turn = std::exchange(state.plain_turn, &c);
+  try {
+    if constexpr (Invocation::is_coroutine) {
+      method_.emplace(call_(c.instance(), from).release());
+    } else {
+      result_.emplace_from([&]() -> result { return call_(c.instance(), from); });
+    }
+  } catch (...) {
+    result_.fail(std::current_exception());
+  }
+  state.plain_turn = outer_turn;
+  state.running = outer;
+  if constexpr (Invocation::is_coroutine) {
+    if (!method_) return turn_state::ended;
+    task_promise<result>& method = method_->promise();
+    method.result = &result_;
+    return begin_turn(method);
+  } else {
+    return turn_state::ended;
+  }
+}
+
+inline time_point earlier(time_point a, time_point b) noexcept { return a < b ? a : b; }
+
+/// Awaits an owning call: the timer, and the tie to the caller's stop requests.
+template <class Block>
+class owned_awaiter : private timer, private stop_hook {
+ public:
+  owned_awaiter(intrusive_ptr<Block> block, duration limit, frame& caller) noexcept
+      : timer(&owned_awaiter::on_time), stop_hook(&owned_awaiter::on_stop),
+        block_(std::move(block)), limit_(limit), caller_(caller) {}
+
+  bool await_ready() const noexcept { return false; }
+  bool await_suspend(std::coroutine_handle<>) { return suspend(*this); }
+
+  typename Block::result await_resume() {
+    stop_hook::detach();
+    caller_.where->base().disarm(*this);
+    switch (block_->settled()) {
+      case owned_call::outcome::expired: throw error(errc::expired, block_->target().id());
+      case owned_call::outcome::timed_out: throw error(errc::timed_out, block_->target().id());
+      case owned_call::outcome::cancelled: throw error(errc::cancelled, block_->target().id());
+      default: return block_->take();
+    }
+  }
+
+ private:
+  TROUPE_NOINLINE static bool suspend(owned_awaiter& self) {
+    frame& f = self.caller_;
+    chain_link& chain = *f.chain;
+    executor& base = f.where->base();
+    const cell& c = self.block_->target();
+    if (chain.limited && chain.stop_requested()) throw error(errc::cancelled, c.id());
+    const time_point now = base.now();
+    const time_point until = earlier(saturating_add(now, self.limit_), chain.deadline);
+    if (chain.deadline <= now) throw error(errc::expired, c.id());
+    stop_state* const stop = chain.stop();
+    bool* const flag = std::exchange(f.completed_inline, nullptr);
+    self.block_->bind(f, until);
+    try {
+      base.arm(self, until);
+    } catch (...) {
+      f.completed_inline = flag;
+      throw;
+    }
+    self.block_->issue();
+    self.stop_hook::attach(stop);
+    if (self.block_->stay_suspended()) return true;  // `self` may be gone
+    f.completed_inline = flag;
+    return false;
+  }
+
+  static void on_time(timer& t) noexcept { static_cast<owned_awaiter&>(t).block_->expire(); }
+  static void on_stop(stop_hook& h) noexcept { static_cast<owned_awaiter&>(h).block_->cancel(); }
+
+  intrusive_ptr<Block> block_;
+  const duration limit_;
+  frame& caller_;
+};
+
+}  // namespace troupe::detail

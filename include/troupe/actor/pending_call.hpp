@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// A borrowing call that could not run at once: how it enters its worker, waits, and settles.
+///
+/// Layer: actor. Lives in the caller's frame; allocates nothing but the text of an error.
+
+#include <coroutine>
+#include <exception>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <troupe/actor/actor_class.hpp>
+#include <troupe/actor/cell.hpp>
+#include <troupe/actor/hooks.hpp>
+#include <troupe/actor/invocation.hpp>
+#include <troupe/actor/message.hpp>
+#include <troupe/actor/turn.hpp>
+#include <troupe/actor/wait_graph.hpp>
+#include <troupe/base/error.hpp>
+#include <troupe/config.hpp>
+#include <troupe/coro/frame.hpp>
+#include <troupe/coro/result_slot.hpp>
+#include <troupe/coro/task.hpp>
+
+namespace troupe::detail {
+
+/// `errc::cancelled` says that a method was not run. Thrown out of one that was, by something it
+/// awaited, it becomes `errc::interrupted`; everything else reaches the caller unchanged.
+inline std::exception_ptr as_seen_by_caller(std::exception_ptr e, const cell& c) noexcept {
+  try {
+    std::rethrow_exception(e);
+  } catch (const error& thrown) {
+    if (thrown.code() != make_error_code(errc::cancelled)) return e;
+    try {
+      return std::make_exception_ptr(error(errc::interrupted, c.id(), thrown.detail()));
+    } catch (...) {
+      return std::current_exception();
+    }
+  } catch (...) {
+    return e;
+  }
+}
+
+/// An exception for a call that was not run.
+inline std::exception_ptr make_failure(errc why, const cell& c, std::string text = {}) noexcept {
+  try {
+    return std::make_exception_ptr(error(why, c.id(), std::move(text)));
+  } catch (...) {
+    return std::current_exception();
+  }
+}
+
+/// `e` nested in an error that says `why`.
+inline std::exception_ptr nest_failure(errc why, const cell& c,
+                                       const std::exception_ptr& e) noexcept {
+  try {
+    try {
+      std::rethrow_exception(e);
+    } catch (...) {
+      std::throw_with_nested(error(why, c.id()));
+    }
+  } catch (...) {
+    return std::current_exception();
+  }
+}
+
+/// The part of a borrowing call that does not depend on the method.
+class pending_call : public message {
+ public:
+  /// Issues the call. True: the caller is suspended, and made ready when the call settles. False:
+  /// it has settled, and the caller goes on.
+  bool issue() noexcept;
+
+  void refuse(const refusal& r) noexcept override {
+    wait_graph_leave();
+    fail(r.error);
+    caller_.where->post(caller_);
+  }
+
+ protected:
+  pending_call(cell& target, frame& caller) noexcept
+      : message(message_kind::call), target_(target), caller_(caller) {}
+  ~pending_call() = default;
+
+  virtual void fail(std::exception_ptr e) noexcept = 0;
+
+  /// Runs the method in the turn of `c`. Ended: it has settled, and the caller was *not* made
+  /// ready.
+  virtual turn_state run(cell& c, turn* nested) noexcept = 0;
+
+  turn_state start(cell& c, turn* nested) noexcept final {
+    wait_graph_leave();
+    if (past_its_limits()) {
+      caller_.where->post(caller_);
+      return turn_state::ended;
+    }
+    const turn_state state = run(c, nested);
+    if (state == turn_state::ended) caller_.where->post(caller_);
+    return state;
+  }
+
+  frame& caller() const noexcept { return caller_; }
+
+ private:
+  bool past_its_limits() noexcept;
+  bool run_here(bool* flag) noexcept;
+  bool wait_in_line(std::uintptr_t word, bool* flag) noexcept;
+  bool nest_in(turn& t, bool* flag) noexcept;
+  bool settle_failed(errc why, bool* flag, std::string text = {}) noexcept;
+  void wait_graph_leave() noexcept {
+    if (entry_.below != nullptr) wait_graph::instance().leave(entry_);
+  }
+
+  static constexpr int enter_spins = 64;  // a plain method is over before a queue pays
+
+  cell& target_;
+  frame& caller_;
+  wait_entry entry_;
+};
+
+/// True, and failed, if its chain was asked to stop or is too late: then the method is not run.
+inline bool pending_call::past_its_limits() noexcept {
+  const chain_link& l = *caller_.chain;
+  if (!l.limited) return false;
+  if (l.stop_requested()) {
+    fail(make_failure(errc::cancelled, target_));
+    return true;
+  }
+  if (l.deadline != time_point::max() && l.deadline <= caller_.where->base().now()) {
+    fail(make_failure(errc::expired, target_));
+    return true;
+  }
+  return false;
+}
+
+inline bool pending_call::settle_failed(errc why, bool* flag, std::string text) noexcept {
+  fail(make_failure(why, target_, std::move(text)));
+  caller_.completed_inline = flag;
+  return false;
+}
+
+TROUPE_NOINLINE inline bool pending_call::issue() noexcept {
+  if (past_its_limits()) return false;
+  frame& f = caller_;
+  cell& c = target_;
+  bool* const flag = std::exchange(f.completed_inline, nullptr);
+  const bool spent = f.budget == 0 && f.where->others_wait();
+  if (f.budget == 0 && !spent) f.budget = run_budget;
+  int spins = enter_spins;
+  for (std::uintptr_t word = c.word();;) {
+    if (word == word_gone) return settle_failed(errc::broker_gone, flag);
+    if (word == word_plain && spins-- > 0) {
+      cpu_relax();
+      word = c.word();
+      continue;
+    }
+    if (word > word_idle_slow && word != word_dormant) return wait_in_line(word, flag);
+    if (!c.acquire(word)) {
+      word = c.word();
+      continue;
+    }
+    if (f.fork_calls || spent || !c.runs_here()) {
+      c.put_first(*this);
+      if (spent) {
+        c.yield();
+      } else if (f.fork_calls) {
+        c.place().fork(c);
+      } else {
+        c.hand_over();
+      }
+      return true;
+    }
+    return run_here(flag);
+  }
+}
+
+/// The caller holds the worker: the call runs here and now, once there is an instance.
+inline bool pending_call::run_here(bool* flag) noexcept {
+  cell& c = target_;
+  if (c.instance() == nullptr) {
+    c.put_first(*this);
+    if (c.make_instance() == turn_state::open) return true;
+    if (c.instance() == nullptr) {  // refused, with all who waited
+      c.leave();
+      return true;
+    }
+    c.take_first();
+  }
+  frame& f = caller_;
+  const turn_state state = run(c, nullptr);
+  if (state == turn_state::open) return true;
+  c.leave();
+  if (state == turn_state::suspended) return true;
+  f.completed_inline = flag;
+  this_thread_state().running = &f;
+  return false;
+}
+
+/// The worker is busy.
+inline bool pending_call::wait_in_line(std::uintptr_t word, bool* flag) noexcept {
+  cell& c = target_;
+  const actor_options& options = c.options();
+  if (caller_.chain->call != nullptr && options.reentrancy != reentrancy::interleaved) {
+    const spin_guard graph(wait_graph::instance().lock());
+    if (turn* const t = turn_of_worker_above(caller_.chain, c)) return nest_in(*t, flag);
+  }
+  if (options.overflow != overflow::wait && !c.has_room()) {
+    if (options.overflow == overflow::refuse) return settle_failed(errc::mailbox_full, flag);
+    c.drop_oldest();
+  }
+  if (turn* const below = turn_held_up_below(caller_.chain)) {
+    std::string cycle;
+    try {
+      cycle = wait_graph::instance().enter(entry_, *below, c);
+    } catch (...) {
+      cycle = "out of memory for its name";
+    }
+    if (!cycle.empty()) return settle_failed(errc::deadlock, flag, std::move(cycle));
+  }
+  for (;;) {
+    if (word == word_gone) {
+      wait_graph_leave();
+      return settle_failed(errc::broker_gone, flag);
+    }
+    if (word <= word_idle_slow || word == word_dormant) {
+      if (!c.acquire(word)) {
+        word = c.word();
+        continue;
+      }
+      wait_graph_leave();
+      if (c.runs_here()) return run_here(flag);
+      c.put_first(*this);
+      c.hand_over();
+      return true;
+    }
+    if (c.push(*this, word)) return true;
+  }
+}
+
+/// The target is above the caller. With the lock of the wait graph held, so that no owning call in
+/// between is cut loose meanwhile.
+inline bool pending_call::nest_in(turn& t, bool* flag) noexcept {
+  const auto name = [&] {
+    return to_string(target_.id()) + "." + std::string(t.method()) + " is called back from below";
+  };
+  if (target_.options().reentrancy == reentrancy::none) {
+    return settle_failed(errc::deadlock, flag, name());
+  }
+  if (t.nested_turns() + 1 >= max_nested_turns) return settle_failed(errc::too_deep, flag, name());
+  if (turn* const below = turn_held_up_below(caller_.chain)) {
+    std::string cycle = wait_graph::instance().enter_locked(entry_, *below, t.nest());
+    if (!cycle.empty()) return settle_failed(errc::deadlock, flag, std::move(cycle));
+  }
+  t.post(*this);
+  return true;
+}
+
+// --- the two kinds of methods -------------------------------------------------------------------
+
+/// A plain method.
+template <class Invocation>
+class pending_plain final : public pending_call {
+ public:
+  using result = typename Invocation::result;
+
+  pending_plain(cell& target, frame& caller, Invocation& call) noexcept
+      : pending_call(target, caller), call_(call) {
+    runs_plain = true;
+  }
+
+  result take() { return result_.take(); }
+  std::string_view method_name() const noexcept override { return Invocation::name(); }
+
+ private:
+  void fail(std::exception_ptr e) noexcept override { result_.fail(std::move(e)); }
+  turn_state run(cell& c, turn*) noexcept override;
+
+  Invocation& call_;
+  result_slot<result> result_;
+};
+
+template <class Invocation>
+turn_state pending_plain<Invocation>::run(cell& c, turn*) noexcept {
+  cell* const from = caller_above(caller().chain);
+  c.count_turn();
+  thread_state& state = this_thread_state();
+  frame* const outer = std::exchange(state.running, nullptr);
+  cell* const outer_turn = std::exchange(state.plain_turn, &c);
+  std::exception_ptr thrown;
+  if (c.refused_by_hook(Invocation::name(), from, thrown)) {
+    result_.fail(std::move(thrown));
+  } else {
+    try {
+      result_.emplace_from([&]() -> result { return call_(c.instance(), from); });
+    } catch (...) {
+      thrown = as_seen_by_caller(std::current_exception(), c);
+      result_.fail(thrown);
+    }
+    c.after_hook(Invocation::name(), from, thrown);
+  }
+  state.plain_turn = outer_turn;
+  state.running = outer;
+  return turn_state::ended;
+}
+
+/// A method that is a coroutine.
+template <class Invocation>
+class pending_coroutine final : public pending_call, public turn {
+ public:
+  using result = typename Invocation::result;
+
+  pending_coroutine(cell& target, frame& caller, Invocation& call) noexcept
+      : pending_call(target, caller), call_(call) {}
+
+  result take() { return result_.take(); }
+  std::string_view method_name() const noexcept override { return Invocation::name(); }
+
+ private:
+  void fail(std::exception_ptr e) noexcept override { result_.fail(std::move(e)); }
+  turn_state run(cell& c, turn* nested) noexcept override;
+  void ended() noexcept override {
+    finish();
+    caller().where->resume(caller());
+  }
+  void finish() noexcept;
+
+  Invocation& call_;
+  result_slot<result> result_;
+  std::optional<started_task<result>> method_;  // destroyed before the slot it writes to
+};
+
+template <class Invocation>
+turn_state pending_coroutine<Invocation>::run(cell& c, turn* nested) noexcept {
+  frame& f = caller();
+  open(c, nested, f.chain, Invocation::name());
+  cell* const from = caller_above(f.chain);
+  c.count_turn();
+  std::exception_ptr thrown;
+  if (c.refused_by_hook(Invocation::name(), from, thrown)) {
+    result_.fail(std::move(thrown));
+    return turn_state::ended;
+  }
+  try {
+    method_.emplace(call_(c.instance(), from).release());
+  } catch (...) {
+    result_.fail(as_seen_by_caller(std::current_exception(), c));
+    finish();
+    return turn_state::ended;
+  }
+  task_promise<result>& method = method_->promise();
+  method.result = &result_;
+  method.parent = &f;
+  method.depth = f.depth + 1;
+  const turn_state state = begin_turn(method);
+  if (state == turn_state::ended) finish();
+  return state;
+}
+
+template <class Invocation>
+void pending_coroutine<Invocation>::finish() noexcept {
+  cell& c = worker();
+  std::exception_ptr thrown;
+  if (result_.failed()) {
+    thrown = as_seen_by_caller(result_.error(), c);
+    result_.fail(thrown);
+  }
+  c.after_hook(Invocation::name(), caller_above(caller().chain), thrown);
+}
+
+}  // namespace troupe::detail

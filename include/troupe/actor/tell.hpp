@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// A one-way message: it owns its arguments, runs in its turn, and nobody waits for it.
+///
+/// Layer: actor. One pooled block per tell.
+
+#include <exception>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include <troupe/actor/cell.hpp>
+#include <troupe/actor/invocation.hpp>
+#include <troupe/actor/message.hpp>
+#include <troupe/actor/turn.hpp>
+#include <troupe/base/error.hpp>
+#include <troupe/base/intrusive_ptr.hpp>
+#include <troupe/coro/frame_pool.hpp>
+#include <troupe/coro/result_slot.hpp>
+#include <troupe/coro/task.hpp>
+
+namespace troupe::detail {
+
+/// The worker whose code runs on this thread now, as far as it is known; `nullptr`: none.
+inline cell* worker_of_this_thread() noexcept {
+  const thread_state& state = this_thread_state();
+  if (state.plain_turn != nullptr) return state.plain_turn;
+  const frame* const f = state.running;
+  if (f == nullptr) return nullptr;
+  if (f->inline_call != nullptr) {
+    return static_cast<cell*>(const_cast<void*>(f->inline_call));
+  }
+  return caller_above(f->chain);
+}
+
+/// The part of a tell that does not depend on the method. Deletes itself when it is over.
+class tell_base : public message {
+ public:
+  virtual ~tell_base() = default;
+
+  void refuse(const refusal& r) noexcept final {
+    target_->owner().dead(*target_, method_name(), r.why, r.error, from_.get());
+    delete this;
+  }
+
+  /// Hands the tell to its worker. False if that refused it; then it is a dead letter.
+  bool send() noexcept;
+
+ protected:
+  explicit tell_base(intrusive_ptr<cell> target) noexcept
+      : message(message_kind::tell), target_(std::move(target)), from_(worker_of_this_thread()) {}
+
+  /// The method has ended.
+  void over(std::exception_ptr thrown) noexcept {
+    if (thrown) {
+      target_->owner().dead(*target_, method_name(), std::error_code(), std::move(thrown),
+                            from_.get());
+    }
+    delete this;
+  }
+
+  cell& target() const noexcept { return *target_; }
+  cell* from() const noexcept { return from_.get(); }
+
+ private:
+  intrusive_ptr<cell> target_;
+  intrusive_ptr<cell> from_;
+};
+
+inline bool tell_base::send() noexcept {
+  cell& c = *target_;
+  const overflow policy = c.options().overflow;
+  if (!c.has_room() && (policy != overflow::drop_old || !c.drop_oldest())) {
+    refuse(c.refuse_for(errc::mailbox_full));
+    return false;
+  }
+  if (c.word() == word_gone) {
+    refuse(c.refuse_for(errc::broker_gone));
+    return false;
+  }
+  c.deliver(*this);
+  return true;
+}
+
+/// A tell of a plain method.
+template <class Invocation>
+class plain_tell final : public tell_base, public pooled {
+ public:
+  plain_tell(intrusive_ptr<cell> target, Invocation&& call)
+      : tell_base(std::move(target)), call_(std::move(call)) {
+    runs_plain = true;
+  }
+
+  std::string_view method_name() const noexcept override { return Invocation::name(); }
+
+ private:
+  turn_state start(cell& c, turn*) noexcept override {
+    c.count_turn();
+    std::exception_ptr thrown;
+    if (!c.refused_by_hook(Invocation::name(), from(), thrown)) {
+      thread_state& state = this_thread_state();
+      frame* const outer = std::exchange(state.running, nullptr);
+      cell* const outer_turn = std::exchange(state.plain_turn, &c);
+      try {
+        static_cast<void>(call_(c.instance(), from()));
+      } catch (...) {
+        thrown = std::current_exception();
+      }
+      c.after_hook(Invocation::name(), from(), thrown);
+      state.plain_turn = outer_turn;
+      state.running = outer;
+    }
+    over(std::move(thrown));
+    return turn_state::ended;
+  }
+
+  Invocation call_;
+};
+
+/// A tell of a method that is a coroutine.
+template <class Invocation>
+class coroutine_tell final : public tell_base, public turn, public pooled {
+ public:
+  using result = typename Invocation::result;
+
+  coroutine_tell(intrusive_ptr<cell> target, Invocation&& call)
+      : tell_base(std::move(target)), call_(std::move(call)) {}
+
+  std::string_view method_name() const noexcept override { return Invocation::name(); }
+
+ private:
+  turn_state start(cell& c, turn* nested) noexcept override {
+    open_as_root(c, nested, Invocation::name());
+    c.count_turn();
+    std::exception_ptr thrown;
+    if (c.refused_by_hook(Invocation::name(), from(), thrown)) {
+      over(std::move(thrown));
+      return turn_state::ended;
+    }
+    try {
+      method_.emplace(call_(c.instance(), from()).release());
+    } catch (...) {
+      result_.fail(std::current_exception());
+      ended();
+      return turn_state::ended;
+    }
+    method_->promise().result = &result_;
+    const turn_state state = begin_turn(method_->promise());
+    if (state == turn_state::ended) ended();
+    return state;
+  }
+
+  void ended() noexcept override {
+    std::exception_ptr thrown;
+    if (result_.failed()) thrown = result_.error();
+    target().after_hook(Invocation::name(), from(), thrown);
+    over(std::move(thrown));
+  }
+
+  Invocation call_;
+  result_slot<result> result_;
+  std::optional<started_task<result>> method_;  // destroyed before the slot it writes to
+};
+
+template <class Invocation>
+using tell_of = std::conditional_t<Invocation::is_coroutine, coroutine_tell<Invocation>,
+                                   plain_tell<Invocation>>;
+
+}  // namespace troupe::detail

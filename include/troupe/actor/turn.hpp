@@ -1,0 +1,400 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// A turn of a worker that is a coroutine: the link of the chain below it, and the place where all
+/// its coroutines continue, one at a time.
+///
+/// Layer: actor. Lives in the call it belongs to; allocates nothing, never throws.
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <troupe/actor/cell.hpp>
+#include <troupe/actor/message.hpp>
+#include <troupe/actor/wait_graph.hpp>
+#include <troupe/base/intrusive_list.hpp>
+#include <troupe/config.hpp>
+#include <troupe/coro/chain.hpp>
+#include <troupe/coro/frame.hpp>
+#include <troupe/coro/home.hpp>
+#include <troupe/sync/atomic.hpp>
+
+namespace troupe::detail {
+
+/// One turn. Its coroutines — the method, and whatever the method awaits, forks or scopes — are
+/// made ready here and run one after the other, on whichever thread of the worker's place is free:
+/// the code of one turn never runs on two threads at once. A call back into the worker nests: it
+/// is one more thing made ready here, and as long as it lasts nothing else of this turn runs.
+class turn : public chain_link, public home, public runnable, public turn_waits {
+ public:
+  turn() noexcept
+      : chain_link(link_kind::call), runnable(&turn::run_scheduled), on_done_(*this),
+        resume_(*this) {}
+
+  /// Makes this a turn of `c`, below `above`; before `begin_turn`.
+  void open(cell& c, turn* in, chain_link* link_above, std::string_view name) noexcept {
+    chain_link::join(link_above);
+    open_as_root(c, in, name);
+  }
+
+  /// The same with nothing above, or with what the link has been given already.
+  void open_as_root(cell& c, turn* in, std::string_view name) noexcept {
+    call = this;
+    make_stoppable();
+    worker_ = &c;
+    nested_in_ = in;
+    method_ = name;
+    nested_turns_ = in != nullptr ? in->nested_turns_ + 1 : 0;
+  }
+
+  /// Runs `method` until it ends or suspends. `ended`: it has ended, here and now, and the caller
+  /// goes on from there; otherwise `ended()` is called in its time and the caller touches neither
+  /// this nor the message.
+  turn_state begin_turn(frame& method) noexcept;
+
+  /// Makes a turn that has ended ready for another `begin_turn`.
+  void reopen() noexcept {
+    ready_.store(active, order::relaxed);
+    finished_ = false;
+  }
+
+  cell& worker() const noexcept { return *worker_; }
+  turn* nested_in() const noexcept { return nested_in_; }
+  std::string_view method() const noexcept { return method_; }
+  unsigned nested_turns() const noexcept { return nested_turns_; }
+
+  /// What a call that nests in this turn waits for: the turn that nests in it now.
+  hold_point& nest() noexcept { return nest_; }
+
+  /// A nested turn has ended: this one goes on.
+  void nested_ended() noexcept { worker_->place().resume(*this); }
+
+  /// The nearest turn above that cannot go on without this one; `nullptr`: there is none.
+  turn* awaited_by() const noexcept;
+
+  /// Where the chain goes on above an owning call: set while its caller waits. Guarded by the lock
+  /// of the wait graph.
+  chain_link* caller_link = nullptr;
+  bool is_owned = false;  // it has a caller_link instead of an `above`
+
+  // --- home -------------------------------------------------------------------------------------
+  void post(runnable& r) noexcept override {
+    if (make_ready(r)) schedule(false);
+  }
+  void resume(runnable& r) noexcept override {
+    if (make_ready(r)) schedule(true);
+  }
+  void yield(runnable& r) noexcept override {
+    yields_ = true;  // only its own coroutines yield: the turn is being served by this thread
+    post(r);
+  }
+  bool others_wait() const noexcept override { return worker_->place().others_wait(); }
+  bool serial() const noexcept override { return true; }
+  executor& base() noexcept override { return worker_->place().base(); }
+
+  // --- links of the worker's list of open turns, guarded by its mailbox lock ------------------------
+  turn* next_open = nullptr;
+  turn** previous_open = nullptr;
+
+ protected:
+  ~turn() = default;
+
+  /// The method has ended: settle its caller. `this` may be gone afterwards.
+  virtual void ended() noexcept = 0;
+
+ private:
+  class done final : public completion {
+   public:
+    explicit done(turn& t) noexcept : completion(&done::set), turn_(t) {}
+
+   private:
+    static void set(completion& c) noexcept { static_cast<done&>(c).turn_.finished_ = true; }
+    turn& turn_;
+  };
+
+  /// Continues a turn of an interleaved worker, in the line of its mailbox.
+  class continuation final : public message {
+   public:
+    explicit continuation(turn& t) noexcept : message(message_kind::resume), turn_(t) {}
+    turn_state start(cell&, turn*) noexcept override {
+      turn_.run_ready();
+      return turn_state::suspended;
+    }
+    void refuse(const refusal&) noexcept override {
+      turn_.run_ready();  // what has begun is not refused
+    }
+    std::string_view method_name() const noexcept override { return turn_.method(); }
+
+   private:
+    turn& turn_;
+  };
+
+  static void run_scheduled(runnable& r) noexcept { static_cast<turn&>(r).run_ready(); }
+
+  bool interleaved() const noexcept {
+    return worker_->options().reentrancy == reentrancy::interleaved;
+  }
+  bool make_ready(runnable& r) noexcept;
+  void schedule(bool at_tail) noexcept;
+  void run_ready() noexcept;
+  bool take_ready() noexcept;
+  bool start_nested(message& m) noexcept;
+  void end() noexcept;
+
+  // 0, parked: none of its code runs and none is ready; 1, active: somebody serves it, or will, and
+  // nothing new is ready; else active, and the address of the runnable made ready last, each linked
+  // to the one before. Who moves it away from parked has to have it served; only who serves it
+  // parks it. Release of `make_ready` pairs with the acquire of `take_ready`, and release of
+  // parking with the acquire of the next `make_ready`: code of one turn sees what ran before it.
+  static constexpr std::uintptr_t parked = 0, active = 1;
+
+  atomic<std::uintptr_t> ready_{active};
+  forward_queue<runnable, &runnable::next> pending_;  // taken from ready_, in order
+  bool finished_ = false;                 // the method has ended; the server's
+  bool yields_ = false;                   // others go first; the server's
+  cell* worker_ = nullptr;
+  turn* nested_in_ = nullptr;
+  std::string_view method_;
+  unsigned nested_turns_ = 0;             // turns of this worker that this one nests in
+  hold_point nest_;
+  done on_done_;
+  continuation resume_;
+};
+
+/// The turn of a link that is one.
+inline turn* turn_of(chain_link* call) noexcept { return static_cast<turn*>(call); }
+
+inline turn_state turn::begin_turn(frame& method) noexcept {
+  method.where = this;
+  method.chain = this;
+  method.then = &on_done_;
+  thread_state& state = this_thread_state();
+  frame* const outer = state.running;
+  if (method.depth % nesting_limit == 0) {
+    pending_.push_back(method);
+  } else if (start_inline(method, state)) {
+    state.running = outer;
+    return turn_state::ended;
+  }
+  worker_->list_turn(*this);
+  state.running = outer;
+  const turn_state left = interleaved() ? turn_state::suspended : turn_state::open;
+  if (pending_.empty()) {
+    run_ready();
+  } else {
+    schedule(true);
+  }
+  return left;
+}
+
+/// True if the turn was parked: the caller has to have it served.
+inline bool turn::make_ready(runnable& r) noexcept {
+  std::uintptr_t word = ready_.load(order::relaxed);
+  do {
+    r.next = word > active ? reinterpret_cast<runnable*>(word) : nullptr;
+  } while (!ready_.compare_exchange_weak(word, reinterpret_cast<std::uintptr_t>(&r),
+                                         order::acq_rel, order::relaxed));
+  return word == parked;
+}
+
+inline void turn::schedule(bool at_tail) noexcept {
+  if (interleaved()) return worker_->deliver(resume_);
+  if (at_tail) return worker_->place().resume(*this);
+  worker_->place().post(*this);
+}
+
+/// Serves the turn: runs what is ready, in order, until nothing is, or the turn is over, or a turn
+/// that nests in it has taken over.
+inline void turn::run_ready() noexcept {
+  for (;;) {
+    if (std::exchange(yields_, false)) {
+      if (interleaved()) return worker_->deliver(resume_);
+      return worker_->place().yield(*this);
+    }
+    runnable* const r = pending_.pop_front();
+    if (r == nullptr) {
+      if (!take_ready()) return;  // parked: `this` may be gone
+      continue;
+    }
+    if (r->runs(&message::run_nested)) {
+      if (!start_nested(static_cast<message&>(*r))) return;
+      continue;
+    }
+    r->run();
+    if (finished_) return end();
+  }
+}
+
+/// False if nothing was ready: the turn is parked.
+inline bool turn::take_ready() noexcept {
+  std::uintptr_t word = active;
+  if (ready_.compare_exchange_strong(word, parked, order::release, order::relaxed)) return false;
+  word = ready_.exchange(active, order::acquire);
+  auto* newest = reinterpret_cast<runnable*>(word);
+  runnable* oldest = nullptr;
+  while (newest != nullptr) {
+    runnable* const older = newest->next;
+    newest->next = oldest;
+    oldest = newest;
+    newest = older;
+  }
+  while (oldest != nullptr) {
+    runnable* const r = oldest;
+    oldest = r->next;
+    pending_.push_back(*r);
+  }
+  return true;
+}
+
+/// False if a nested turn is open: it serves this one when it ends, maybe it does already.
+inline bool turn::start_nested(message& m) noexcept {
+  return m.start(*worker_, this) != turn_state::open;
+}
+
+inline void turn::end() noexcept {
+  TROUPE_ASSERT(pending_.empty(), "a turn ended while something that belongs to it was ready");
+  cell& c = *worker_;
+  turn* const in = nested_in_;
+  const bool holds = !interleaved();
+  c.unlist_turn(*this);
+  ended();  // `this` may be gone from here on
+  if (in != nullptr) return in->nested_ended();
+  if (holds) c.leave();
+}
+
+inline turn* turn::awaited_by() const noexcept {
+  const chain_link* l = is_owned ? caller_link : above;
+  while (l != nullptr && l->kind != link_kind::call) {
+    if (l->kind == link_kind::any) return nullptr;
+    l = l->above;
+  }
+  return turn_of(const_cast<chain_link*>(l));
+}
+
+/// The turn whose progress depends on a call made below `l`; `nullptr`: there is none.
+inline turn* turn_held_up_below(chain_link* l) noexcept {
+  while (l != nullptr && l->kind != link_kind::call) {
+    if (l->kind == link_kind::any) return nullptr;
+    l = l->above;
+  }
+  return turn_of(l);
+}
+
+/// The nearest turn of `c` at or above `l`, through owning calls whose callers still wait. With the
+/// lock of the wait graph held where `l` may have an owning call above it.
+inline turn* turn_of_worker_above(chain_link* l, const cell& c) noexcept {
+  chain_link* link = l != nullptr ? l->call : nullptr;
+  while (link != nullptr) {
+    turn* const t = turn_of(link);
+    if (&t->worker() == &c) return t;
+    chain_link* const next = t->is_owned ? t->caller_link : t->above;
+    link = next != nullptr ? next->call : nullptr;
+  }
+  return nullptr;
+}
+
+// --- the graph ----------------------------------------------------------------------------------
+
+/// Marks the turns that this wait holds up, and makes them known to what they hold.
+inline void wait_graph::block(turn& first) noexcept {
+  for (turn* t = &first; t != nullptr && !t->blocked;) {
+    t->blocked = true;
+    if (t->nested_in() != nullptr) {
+      t->nested_in()->nest().blocked_holder = t;
+    } else if (t->worker().options().reentrancy != reentrancy::interleaved) {
+      t->worker().blocked_holder = t;
+    }
+    turn* const above = t->awaited_by();
+    t->parent = above;
+    if (above != nullptr) above->blocked_below.push_back(*t);
+    t = above;
+  }
+}
+
+/// Takes the marks back where nothing is left that holds the turn up.
+inline void wait_graph::unblock(turn& first) noexcept {
+  for (turn* t = &first; t != nullptr && t->blocked && t->waits.empty() && t->blocked_below.empty();) {
+    t->blocked = false;
+    hold_point& held = t->nested_in() != nullptr ? t->nested_in()->nest() : t->worker();
+    if (held.blocked_holder == t) held.blocked_holder = nullptr;
+    turn_waits* const above = std::exchange(t->parent, nullptr);
+    if (above != nullptr) above->blocked_below.remove(*t);
+    t = static_cast<turn*>(above);
+  }
+}
+
+inline std::string wait_graph::enter_locked(wait_entry& w, turn& t, hold_point& point) {
+  w.below = &t;
+  w.point = &point;
+  t.waits.push_back(w);
+  block(t);
+  const turn_waits* const met = find_cycle(t, point);
+  if (met == nullptr) return {};
+  t.waits.remove(w);
+  w.below = nullptr;
+  std::string cycle = describe(t, met);
+  unblock(t);
+  return cycle;
+}
+
+inline void wait_graph::leave_locked(wait_entry& w) noexcept {
+  turn* const t = std::exchange(w.below, nullptr);
+  if (t == nullptr) return;
+  t->waits.remove(w);
+  unblock(*t);
+}
+
+inline void wait_graph::cut(turn& t) noexcept {
+  t.caller_link = nullptr;
+  if (t.parent == nullptr) return;
+  turn_waits* const above = std::exchange(t.parent, nullptr);
+  above->blocked_below.remove(t);
+  unblock(*static_cast<turn*>(above));
+}
+
+/// A turn at or above `t` that what `t` waits for waits for; `nullptr`: there is none.
+inline turn_waits* wait_graph::find_cycle(turn& t, hold_point& point) noexcept {
+  search_ += 2;
+  const std::uint64_t above = search_;
+  const std::uint64_t visited = search_ + 1;
+  for (turn* a = &t; a != nullptr; a = a->awaited_by()) a->seen = above;
+
+  turn_waits* to_visit = nullptr;
+  turn_waits* met = nullptr;
+  const auto reach = [&](turn_waits* x, turn_waits* from) noexcept {
+    if (x == nullptr || x->seen == visited || met != nullptr) return;
+    x->reached_from = from;
+    if (x->seen == above) {
+      met = x;
+      return;
+    }
+    x->seen = visited;
+    x->next_to_visit = to_visit;
+    to_visit = x;
+  };
+  reach(point.blocked_holder, nullptr);
+  while (met == nullptr && to_visit != nullptr) {
+    turn_waits& x = *to_visit;
+    to_visit = x.next_to_visit;
+    for (wait_entry& w : x.waits) reach(w.point->blocked_holder, &x);
+    for (turn_waits& child : x.blocked_below) reach(&child, &x);
+  }
+  return met;
+}
+
+inline std::string wait_graph::describe(const turn& t, const turn_waits* met) {
+  const auto name = [](const turn_waits* w) {
+    const turn& x = static_cast<const turn&>(*w);
+    return to_string(x.worker().id()) + "." + std::string(x.method());
+  };
+  std::string path = name(met);
+  for (const turn_waits* x = met->reached_from; x != nullptr; x = x->reached_from) {
+    path = name(x) + " -> " + path;
+  }
+  return name(&t) + " -> " + path;
+}
+
+}  // namespace troupe::detail

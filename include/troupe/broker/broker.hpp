@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// `broker`: creates workers on first use, finds them, closes them.
+///
+/// Layer: broker.
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <troupe/actor/load.hpp>
+#include <troupe/actor/maker_of.hpp>
+#include <troupe/actor/options.hpp>
+#include <troupe/actor/proxy.hpp>
+#include <troupe/base/worker_id.hpp>
+#include <troupe/broker/core.hpp>
+#include <troupe/broker/signals.hpp>
+#include <troupe/coro/as_result.hpp>
+#include <troupe/coro/join_point.hpp>
+#include <troupe/coro/sleep.hpp>
+#include <troupe/coro/sync_wait.hpp>
+#include <troupe/coro/task.hpp>
+#include <troupe/coro/task_scope.hpp>
+#include <troupe/coro/when_all.hpp>
+#include <troupe/exec/thread_pool.hpp>
+
+namespace troupe {
+
+/// How a broker is made.
+struct broker_options {
+  unsigned threads = 0;    ///< Of its own pool; 0: one per core.
+  executor* on = nullptr;  ///< An executor that outlives it, instead of a pool of its own.
+  supervision supervise{};
+  duration drain_limit = std::chrono::seconds(10);  ///< For `terminate` and the destructor.
+  duration slow_turn = std::chrono::seconds(1);
+  std::function<void(const dead_letter&)> on_dead_letter;  ///< From any thread, one at a time or not.
+};
+
+/// One worker at one moment.
+struct worker_info {
+  worker_id id;
+  time_point last_used;     ///< Coarse.
+  std::uint64_t calls = 0;  ///< Turns since the worker was first created.
+  bool busy = false;        ///< A turn is under way, or about to be.
+  std::size_t waiting = 0;  ///< Messages in the mailbox.
+};
+
+/// Owns workers and, unless told otherwise, the threads that run them.
+///
+/// The destructor asks what was spawned to stop, drains all workers and waits for them; it runs on
+/// a thread that may block.
+///
+/// Thread safety: all members but the destructor from any thread.
+class broker {
+ public:
+  explicit broker(broker_options options = {});
+  broker(const broker&) = delete;
+  broker& operator=(const broker&) = delete;
+  ~broker();
+
+  /// A proxy to the worker of class `A` with this key. Creates nothing yet.
+  template <class A>
+  [[nodiscard]] proxy<A> worker(std::string_view key = {}) {
+    return proxy<A>(core_->cell_for(detail::request_for<A>(), key));
+  }
+
+  /// One method of a worker, as a callable. `A` is the method's class unless it is inherited.
+  template <auto M, class A = typename detail::signature_of<M>::class_type>
+  [[nodiscard]] auto function(std::string_view key = {}) {
+    return function_proxy<M, A>(core_->cell_for(detail::request_for<A>(), key));
+  }
+
+  /// From now on instances of `A` are made by `factory(context&)`, which returns an `A`, a class
+  /// derived from it, or a `std::unique_ptr` to either; the hooks and options of what it returns
+  /// count.
+  template <class A, class F>
+  void provide(F factory);
+
+  /// Creates the worker now, without a call.
+  template <class A>
+  task<> load(std::string_view key = {}) {
+    return load_cell(core_->cell_for(detail::request_for<A>(), key));
+  }
+
+  /// Runs what is queued for the worker, then destroys it; later calls make a new instance. False
+  /// if there was none.
+  template <class A>
+  task<bool> remove(std::string_view key = {}) {
+    return close_cell(core_->find(detail::request_for<A>(), key));
+  }
+
+  /// Closes the worker now if it is idle, else when its mailbox next runs dry. False if it is
+  /// unknown, newborn or kept alive. Never waits.
+  bool evict(const worker_id& id);
+
+  /// True if the worker has an instance.
+  template <class A>
+  [[nodiscard]] bool exists(std::string_view key = {}) const {
+    const auto c = core_->find(detail::request_for<A>(), key);
+    return c && c->alive();
+  }
+
+  /// Closes all workers that exist now, each after what is queued for it. What has not started
+  /// after `drain_limit` settles `errc::worker_stopped`, and what runs is asked to stop. The broker
+  /// stays usable.
+  task<> terminate();
+
+  /// Runs `t` to its end on this thread, which blocks; gives its result.
+  template <class T>
+  T run(task<T> t) {
+    return detail::block_on(std::move(t), &core_->where());
+  }
+
+  /// The same; SIGINT and SIGTERM ask `t` to stop. Afterwards all workers are drained.
+  template <class T>
+  T run_until_signal(task<T> t) {
+    return run(drained(stoppable_by_signal(std::move(t))));
+  }
+
+  /// Runs `t` beside everything else; it is asked to stop, and awaited, when the broker goes. What
+  /// it throws is a dead letter.
+  void spawn(task<> t) { core_->spawned().spawn(std::move(t)); }
+
+  /// How many workers have an instance.
+  [[nodiscard]] std::size_t worker_count() const { return core_->worker_count(); }
+  /// All workers that have one.
+  [[nodiscard]] std::vector<worker_info> workers() const;
+  /// Who is there, who is busy and what waits, as text.
+  [[nodiscard]] std::string dump() const;
+
+ private:
+  using cell_ptr = intrusive_ptr<detail::cell>;
+  using cells = std::vector<cell_ptr>;
+
+  static task<> load_cell(cell_ptr c) {
+    detail::load_operation load(c);
+    co_await std::move(load);
+  }
+  static task<bool> close_cell(cell_ptr c);
+  static task<> close_cells(std::shared_ptr<cells> all);
+  static task<> hurry_up(std::shared_ptr<cells> all, duration limit);
+  static task<> close_all(intrusive_ptr<detail::broker_core> core, duration limit);
+  static task<> shut_down(intrusive_ptr<detail::broker_core> core, duration limit);
+
+  template <class T>
+  static task<T> stoppable_by_signal(task<T> t);
+  template <class T>
+  task<T> drained(task<T> t);
+
+  intrusive_ptr<detail::broker_core> core_;
+  duration drain_limit_;
+};
+
+namespace detail {
+
+template <class T>
+struct pointee {
+  using type = T;
+  static constexpr bool is_pointer = false;
+};
+template <class T>
+struct pointee<std::unique_ptr<T>> {
+  using type = T;
+  static constexpr bool is_pointer = true;
+};
+
+}  // namespace detail
+
+inline broker::broker(broker_options options) : drain_limit_(options.drain_limit) {
+  std::unique_ptr<thread_pool> own;
+  if (options.on == nullptr) {
+    own = std::make_unique<thread_pool>(thread_pool_options{.threads = options.threads});
+    options.on = own.get();
+  }
+  core_ = intrusive_ptr<detail::broker_core>(
+      new detail::broker_core(std::move(own), *options.on, std::move(options.on_dead_letter)));
+}
+
+inline broker::~broker() {
+  TROUPE_ASSERT(detail::this_thread_state().loop == nullptr ||
+                    detail::this_thread_state().may_block,
+                "a broker is destroyed on a thread that may block, not by what it runs");
+  detail::block_on(shut_down(core_, drain_limit_), &core_->where());
+  core_->settle_gone();
+  core_->drop_executor();
+}
+
+template <class A, class F>
+void broker::provide(F factory) {
+  using made = std::remove_cvref_t<std::invoke_result_t<F&, context&>>;
+  using D = typename detail::pointee<made>::type;
+  static_assert(std::is_base_of_v<A, D>,
+                "troupe: a factory returns the class itself, one derived from it, or a "
+                "std::unique_ptr to either");
+  static_assert(!detail::pointee<made>::is_pointer || std::is_same_v<A, D> ||
+                    std::has_virtual_destructor_v<A> || !std::is_polymorphic_v<A>,
+                "troupe: the class that the factory returns by pointer needs a virtual destructor");
+  auto make = [factory = std::move(factory)](context& ctx) -> D* {
+    if constexpr (detail::pointee<made>::is_pointer) {
+      D* const instance = factory(ctx).release();
+      if (instance == nullptr) throw error(errc::start_failed, ctx.id(), "the factory gave nothing");
+      return instance;
+    } else {
+      return new D(factory(ctx));
+    }
+  };
+  core_->provide(detail::request_for<A>(),
+                 std::make_unique<detail::maker_of<A, D, decltype(make)>>(std::move(make)));
+}
+
+inline bool broker::evict(const worker_id& id) {
+  for (const cell_ptr& c : core_->cells()) {
+    if (c->key() == id.key && c->type().name == id.type) return c->evict();
+  }
+  return false;
+}
+
+inline task<bool> broker::close_cell(cell_ptr c) {
+  if (!c || (!c->alive() && !c->busy())) co_return false;
+  intrusive_ptr<detail::close_mark> mark(new detail::close_mark);
+  add_ref(mark.get());  // the mailbox's
+  c->deliver(*mark);
+  detail::close_mark::wait wait(mark, c);
+  co_return co_await std::move(wait);
+}
+
+inline task<> broker::close_cells(std::shared_ptr<cells> all) {
+  std::vector<task<bool>> closing;
+  closing.reserve(all->size());
+  for (const cell_ptr& c : *all) closing.push_back(close_cell(c));
+  std::vector<bool> closed = co_await when_all(std::move(closing));
+}
+
+inline task<> broker::hurry_up(std::shared_ptr<cells> all, duration limit) {
+  std::size_t i = 0;
+  co_await sleep_for(limit);
+  for (; i < all->size(); ++i) {
+    (*all)[i]->refuse_waiting(errc::worker_stopped);
+    (*all)[i]->stop_turns();
+  }
+}
+
+inline task<> broker::close_all(intrusive_ptr<detail::broker_core> core, duration limit) {
+  auto all = std::make_shared<cells>(core->cells());
+  std::erase_if(*all, [](const cell_ptr& c) { return !c->alive() && !c->busy(); });
+  task_scope scope;
+  scope.spawn(hurry_up(all, limit));
+  result<void> closed = co_await as_result(close_cells(all));
+  scope.request_stop();
+  result<void> joined = co_await as_result(scope.join());
+  closed.value();
+}
+
+inline task<> broker::terminate() { return close_all(core_, drain_limit_); }
+
+/// What the destructor waits for. Workers may still be created by what drains; then no more.
+inline task<> broker::shut_down(intrusive_ptr<detail::broker_core> core, duration limit) {
+  core->spawned().request_stop();
+  result<void> joined = co_await as_result(core->spawned().join());
+  result<void> drained = co_await as_result(close_all(core, limit));
+  core->close();
+  while (core->worker_count() != 0) {
+    result<void> again = co_await as_result(close_all(core, limit));
+  }
+}
+
+inline std::vector<worker_info> broker::workers() const {
+  std::vector<worker_info> infos;
+  for (const cell_ptr& c : core_->cells()) {
+    if (!c->alive()) continue;
+    infos.push_back({.id = c->id(),
+                     .last_used = time_point(duration(c->last_used())),
+                     .calls = c->turns(),
+                     .busy = c->busy(),
+                     .waiting = c->waiting()});
+  }
+  return infos;
+}
+
+inline std::string broker::dump() const {
+  std::string text = "workers: " + std::to_string(worker_count()) + "\n";
+  for (const worker_info& w : workers()) {
+    text += "  " + to_string(w.id) + (w.busy ? " busy" : " idle") + ", " +
+            std::to_string(w.waiting) + " waiting, " + std::to_string(w.calls) + " turns\n";
+  }
+  return text;
+}
+
+template <class T>
+task<T> broker::stoppable_by_signal(task<T> t) {
+  detail::branch<T> body(std::move(t));
+  detail::join_point join(detail::link_kind::scope);
+  detail::signal_watch watch(join);
+  detail::branch_base* only = &body;
+  co_await join.all_ended(&only, 1);
+  co_return body.result().take();
+}
+
+template <class T>
+task<T> broker::drained(task<T> t) {
+  result<T> outcome = co_await as_result(std::move(t));
+  co_await terminate();
+  co_return std::move(outcome).value();
+}
+
+}  // namespace troupe

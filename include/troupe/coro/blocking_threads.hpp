@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// A growable set of threads for code that blocks (`offload`).
+///
+/// Layer: coro. `run` may allocate and may start a thread.
+
+#include <cstddef>
+#include <list>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include <troupe/base/intrusive_list.hpp>
+#include <troupe/config.hpp>
+#include <troupe/coro/runnable.hpp>
+#include <troupe/coro/thread_state.hpp>
+#include <troupe/sync/parker.hpp>
+#include <troupe/sync/spin_lock.hpp>
+#include <troupe/time/clock.hpp>
+
+namespace troupe::detail {
+
+/// Threads that are started as work comes, up to a limit, and end after a time without any.
+/// Beyond the limit work waits, in order.
+///
+/// Thread safety: `run` from any thread. The destructor waits for work that runs or waits.
+class blocking_threads {
+ public:
+  static constexpr std::size_t max_threads = 512;
+  static constexpr duration idle_time = std::chrono::seconds(5);
+
+  blocking_threads() = default;
+  blocking_threads(const blocking_threads&) = delete;
+  blocking_threads& operator=(const blocking_threads&) = delete;
+  ~blocking_threads() { stop(); }
+
+  /// Runs `r` on one of the threads. Throws `std::system_error` if none exists nor can be started.
+  void run(runnable& r);
+
+ private:
+  struct member {
+    parker idle;
+    runnable* work = nullptr;  // given by `run` to an idle member
+    bool waiting = false;      // idle, and in idle_
+    bool ended = false;        // its function has returned, or is about to
+    std::thread thread;
+  };
+
+  void start(runnable& r);
+  void loop(member& self, runnable* work) noexcept;
+  runnable* next_work(member& self) noexcept;
+  void join_ended();
+  void stop() noexcept;
+
+  spin_lock lock_;                // guards all below
+  std::list<member> members_;     // addresses stay
+  std::vector<member*> idle_;     // room for all members is kept
+  forward_queue<runnable, &runnable::next> waiting_;
+  std::size_t count_ = 0;         // members that have not ended
+  bool stopping_ = false;
+};
+
+inline void blocking_threads::run(runnable& r) {
+  lock_.lock();
+  if (!idle_.empty()) {
+    member* const m = idle_.back();
+    idle_.pop_back();
+    m->waiting = false;
+    m->work = &r;
+    lock_.unlock();
+    m->idle.unpark();
+    return;
+  }
+  if (count_ >= max_threads) {
+    waiting_.push_back(r);
+    lock_.unlock();
+    return;
+  }
+  ++count_;
+  lock_.unlock();
+  start(r);
+}
+
+inline void blocking_threads::start(runnable& r) {
+  join_ended();
+  std::list<member> fresh;
+  try {
+    fresh.emplace_back();
+    lock_.lock();
+    try {
+      idle_.reserve(members_.size() + 1);
+    } catch (...) {
+      lock_.unlock();
+      throw;
+    }
+    members_.splice(members_.end(), fresh);
+    member& m = members_.back();
+    m.waiting = false;
+    lock_.unlock();
+    try {
+      m.thread = std::thread([this, &m, &r]() noexcept { loop(m, &r); });
+    } catch (...) {
+      const spin_guard guard(lock_);
+      m.ended = true;
+      throw;
+    }
+  } catch (...) {
+    lock_.lock();
+    --count_;
+    const bool somebody = count_ != 0;
+    if (somebody) waiting_.push_back(r);  // one of the others takes it when it is done
+    lock_.unlock();
+    if (!somebody) throw;
+  }
+}
+
+inline void blocking_threads::loop(member& self, runnable* work) noexcept {
+  while (work != nullptr) {
+    run_step(this_thread_state(), *work);
+    work = next_work(self);
+  }
+}
+
+/// The next work for this thread; `nullptr` ends it.
+inline runnable* blocking_threads::next_work(member& self) noexcept {
+  lock_.lock();
+  if (!waiting_.empty()) {
+    runnable* const r = waiting_.pop_front();
+    lock_.unlock();
+    return r;
+  }
+  if (!stopping_) {
+    self.waiting = true;
+    idle_.push_back(&self);
+    lock_.unlock();
+    const time_point until = saturating_add(steady_now(), idle_time);
+    for (;;) {
+      self.idle.park_until(until);
+      lock_.lock();
+      if (!self.waiting) {  // `run` took it out of idle_, or `stop` did
+        if (runnable* const r = self.work) {
+          self.work = nullptr;
+          lock_.unlock();
+          return r;
+        }
+        break;
+      }
+      if (steady_now() >= until) {
+        std::erase(idle_, &self);
+        break;
+      }
+      lock_.unlock();
+    }
+  }
+  self.ended = true;
+  --count_;
+  lock_.unlock();
+  return nullptr;
+}
+
+/// Joins the threads that have ended by themselves.
+inline void blocking_threads::join_ended() {
+  std::list<member> ended;
+  lock_.lock();
+  for (auto m = members_.begin(); m != members_.end();) {
+    const auto current = m++;
+    if (current->ended && current->thread.joinable()) ended.splice(ended.end(), members_, current);
+  }
+  lock_.unlock();
+  for (member& m : ended) m.thread.join();
+}
+
+inline void blocking_threads::stop() noexcept {
+  lock_.lock();
+  stopping_ = true;
+  for (member* m : idle_) {
+    m->waiting = false;
+    m->idle.unpark();
+  }
+  idle_.clear();
+  lock_.unlock();
+  for (member& m : members_) {
+    if (m.thread.joinable()) m.thread.join();
+  }
+}
+
+}  // namespace troupe::detail

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// The seam between coroutines and who runs them: the abstract owner of threads, clock, timers and
+/// random numbers.
+///
+/// Layer: coro, because every coroutine knows its home; the executors themselves are in exec/.
+
+#include <cstdint>
+#include <memory>
+
+#include <troupe/coro/blocking_threads.hpp>
+#include <troupe/coro/dedicated_thread.hpp>
+#include <troupe/coro/home.hpp>
+#include <troupe/coro/runnable.hpp>
+#include <troupe/coro/thread_state.hpp>
+#include <troupe/coro/timers.hpp>
+#include <troupe/sync/spin_lock.hpp>
+#include <troupe/time/clock.hpp>
+
+namespace troupe {
+
+/// Who runs coroutines. A user's own event loop becomes one by implementing `post` and the three
+/// pure functions here, and by calling `fire_timers` when the time given to `wake_at` has come. A
+/// loop that runs only while somebody drives it also implements `drive` and `driven_by_waiting`.
+///
+/// An executor outlives everything that was posted to it and every timer armed on it.
+class executor : public home {
+ public:
+  virtual ~executor() { reap_threads(true); }
+
+  /// The time by the executor's own clock; virtual under the simulator.
+  virtual time_point now() const noexcept = 0;
+
+  /// The next number of the executor's random source. From any thread.
+  virtual std::uint64_t random() noexcept = 0;
+
+  /// Asks that `fire_timers` be called at `t`, or soon after. A later call with an earlier time
+  /// replaces an earlier request. From any thread.
+  virtual void wake_at(time_point t) noexcept = 0;
+
+  /// Keeps this thread busy until `w.done()`: runs the loop if the loop is this thread's to run,
+  /// else blocks.
+  virtual void drive(waiter& w) noexcept { w.wait(); }
+
+  /// Runs `r`, which may block, away from the executor's threads. Throws if no thread can be had.
+  virtual void offload(runnable& r) { blocking().run(r); }
+
+  /// A new thread that runs only what is posted to the returned home, one at a time, for a worker
+  /// that blocks. Throws if no thread can be had. `end_thread` gives it back, from any thread, with
+  /// nothing posted any more; the thread ends after what it is running.
+  virtual home& begin_thread() {
+    reap_threads(false);
+    return *new detail::dedicated_thread(*this);
+  }
+  virtual void end_thread(home& h) noexcept;
+
+  /// True if this executor makes progress only while a thread drives it: what waits for it calls
+  /// `drive` instead of blocking.
+  virtual bool driven_by_waiting() const noexcept { return false; }
+
+  void arm(timer& t, time_point deadline) {
+    if (timers_.arm(t, now(), deadline)) wake_at(deadline);
+  }
+  bool disarm(timer& t) noexcept { return timers_.disarm(t); }
+
+  executor& base() noexcept final { return *this; }
+
+ protected:
+  executor() = default;
+
+  /// Fires what is due; returns when the next is due, `max()`: none is armed.
+  time_point fire_timers() noexcept { return timers_.fire(now()); }
+  time_point next_timer() const noexcept { return timers_.next(); }
+
+ private:
+  detail::blocking_threads& blocking() {
+    const spin_guard guard(blocking_lock_);
+    if (!blocking_) blocking_ = std::make_unique<detail::blocking_threads>();
+    return *blocking_;
+  }
+
+  void reap_threads(bool all) noexcept;
+
+  timers timers_;
+  spin_lock blocking_lock_;  // guards the two below
+  std::unique_ptr<detail::blocking_threads> blocking_;
+  detail::dedicated_thread* ended_ = nullptr;  // threads given back, to be joined
+};
+
+inline void executor::end_thread(home& h) noexcept {
+  auto& thread = static_cast<detail::dedicated_thread&>(h);
+  {
+    const spin_guard guard(blocking_lock_);
+    thread.next_ended = ended_;
+    ended_ = &thread;
+  }
+  thread.end();
+}
+
+/// Joins the threads that were given back: those that have finished, or all of them.
+inline void executor::reap_threads(bool all) noexcept {
+  detail::dedicated_thread* finished = nullptr;
+  {
+    const spin_guard guard(blocking_lock_);
+    for (detail::dedicated_thread** link = &ended_; *link != nullptr;) {
+      detail::dedicated_thread* const thread = *link;
+      if (!all && !thread->finished()) {
+        link = &thread->next_ended;
+        continue;
+      }
+      *link = thread->next_ended;
+      thread->next_ended = finished;
+      finished = thread;
+    }
+  }
+  while (finished != nullptr) {
+    detail::dedicated_thread* const thread = finished;
+    finished = thread->next_ended;
+    delete thread;
+  }
+}
+
+}  // namespace troupe

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// What every coroutine of the library carries, and how one starts and completes another.
+///
+/// Layer: coro. Allocates nothing, never throws.
+///
+/// How a coroutine awaits another without growing the stack, on compilers that do not turn
+/// symmetric transfer into a jump (GCC below -O2 and under sanitizers): the parent's
+/// `await_suspend` *calls* the child. A child that completes before it ever suspends tells so
+/// through a flag on the starter's stack, the parent does not suspend, and the stack is back where
+/// it was. A child that suspends clears that pointer first; its completion then leaves the parent
+/// to the loop of the thread (`run_next`), from the bottom of the stack. Depth is bounded by
+/// sending every `nesting_limit`th level through the loop as well.
+
+#include <coroutine>
+#include <cstdint>
+#include <utility>
+
+#include <troupe/config.hpp>
+#include <troupe/coro/chain.hpp>
+#include <troupe/coro/home.hpp>
+#include <troupe/coro/runnable.hpp>
+#include <troupe/coro/thread_state.hpp>
+
+namespace troupe::detail {
+
+/// Levels of coroutines that may run on top of each other on one stack.
+inline constexpr std::uint32_t nesting_limit = 32;
+
+/// Awaits that a coroutine may complete at once before it looks whether others wait.
+inline constexpr std::uint32_t run_budget = 128;
+
+/// Told when a coroutine has completed after having been suspended.
+class completion {
+ public:
+  using function = void (*)(completion&) noexcept;
+
+  /// Called on the thread that completed it, in tail position: its last touch of the coroutine.
+  void done() noexcept { done_(*this); }
+
+ protected:
+  explicit completion(function f) noexcept : done_(f) {}
+  completion(const completion&) = default;
+  completion& operator=(const completion&) = default;
+  ~completion() = default;
+
+ private:
+  function done_;
+};
+
+/// Base of every promise. As a runnable, it resumes its coroutine.
+///
+/// Thread safety: touched only by the thread that runs the coroutine, or, while it is suspended,
+/// by whoever is going to make it ready.
+struct frame : runnable {
+  frame() noexcept : runnable(&frame::resume_ready) {}
+
+  /// To be called before anything is published that may resume this coroutine.
+  void park() noexcept { completed_inline = nullptr; }
+
+  /// Takes over what a child inherits from the coroutine that awaits it.
+  void inherit(frame& awaiting) noexcept {
+    where = awaiting.where;
+    chain = awaiting.chain;
+    parent = &awaiting;
+    depth = awaiting.depth + 1;
+  }
+
+  std::coroutine_handle<> self;
+  home* where = nullptr;              // where it continues
+  chain_link* chain = nullptr;        // what it inherits
+  frame* parent = nullptr;            // who awaits it; nullptr: a root
+  completion* then = nullptr;         // told if it completes after having been suspended
+  bool* completed_inline = nullptr;   // set instead, while its starter is still on the stack
+  const void* inline_call = nullptr;  // the worker whose plain method it runs right now
+  std::uint32_t depth = 0;            // coroutines above it
+  std::uint32_t budget = run_budget;  // awaits left before it looks whether others wait
+  bool fork_calls = false;            // its calls are queued, so that they run beside each other
+
+ private:
+  static void resume_ready(runnable& r) noexcept {
+    frame& f = static_cast<frame&>(r);
+    f.budget = run_budget;
+    this_thread_state().running = &f;
+    f.self.resume();
+  }
+};
+
+/// Starts `child` here and now. True if it completed; else it is suspended, and will tell
+/// `child.then`. Nothing of the child or of its starter is touched after a suspension.
+TROUPE_NOINLINE inline bool start_inline(frame& child, thread_state& state) noexcept {
+  bool completed = false;
+  child.completed_inline = &completed;
+  state.running = &child;
+  child.self.resume();
+  return completed;
+}
+
+/// Runs `child`, which `parent` awaits. True if it completed and the parent may go on; false if the
+/// parent is suspended. Not inlined: some compilers keep locals of an inlined `await_suspend` in
+/// the frame, which may be gone when the child returns.
+TROUPE_NOINLINE inline bool run_child(frame& child, frame& parent) noexcept {
+  bool* const parents_flag = std::exchange(parent.completed_inline, nullptr);
+  if (parent.budget == 0) {
+    if (child.where->others_wait()) {
+      child.where->yield(child);
+      return false;
+    }
+    parent.budget = run_budget;
+  }
+  child.budget = parent.budget - 1;
+  if (child.depth % nesting_limit == 0) {
+    if (child.where == this_thread_state().loop) {
+      run_next(child);
+    } else {
+      child.where->resume(child);
+    }
+    return false;
+  }
+  if (!start_inline(child, this_thread_state())) return false;
+  this_thread_state().running = &parent;
+  parent.budget = child.budget;
+  parent.completed_inline = parents_flag;
+  return true;
+}
+
+/// The last act of a coroutine. Not inlined, see `run_child`.
+TROUPE_NOINLINE inline void complete(frame& f) noexcept {
+  if (bool* const flag = f.completed_inline) {
+    *flag = true;
+    return;
+  }
+  f.then->done();
+}
+
+/// A completion that resumes the coroutine that waits for it.
+class resume_parent : public completion {
+ public:
+  explicit resume_parent(frame& parent) noexcept
+      : completion(&resume_parent::resume), parent_(&parent) {}
+
+  frame& parent() const noexcept { return *parent_; }
+
+ private:
+  static void resume(completion& c) noexcept {
+    frame& parent = *static_cast<resume_parent&>(c).parent_;
+    parent.where->resume(parent);
+  }
+
+  frame* parent_;
+};
+
+}  // namespace troupe::detail

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// `sync_wait`: the way out of coroutines, which blocks a thread.
+///
+/// Layer: coro. One or two pooled frames; no thread is woken as long as nothing suspends.
+
+#include <type_traits>
+#include <utility>
+
+#include <troupe/base/error.hpp>
+#include <troupe/coro/awaitable.hpp>
+#include <troupe/coro/blocking_loop.hpp>
+#include <troupe/coro/chain.hpp>
+#include <troupe/coro/executor.hpp>
+#include <troupe/coro/task.hpp>
+
+namespace troupe {
+namespace detail {
+
+/// The chain link of a coroutine that nobody awaits.
+class root_link : public chain_link {
+ public:
+  explicit root_link(executor& e) noexcept : chain_link(link_kind::root) {
+    trace.trace_high = e.random();
+    trace.trace_low = e.random();
+  }
+};
+
+/// Sets a flag when the root has completed; the flag is read by the loop that ran it.
+class root_done final : public completion {
+ public:
+  explicit root_done(bool& flag) noexcept : completion(&root_done::set), flag_(flag) {}
+
+ private:
+  static void set(completion& c) noexcept { static_cast<root_done&>(c).flag_ = true; }
+  bool& flag_;
+};
+
+/// Notifies a waiter when the root has completed.
+class root_notify final : public completion {
+ public:
+  explicit root_notify(waiter& w) noexcept : completion(&root_notify::notify), waiter_(w) {}
+
+ private:
+  static void notify(completion& c) noexcept { static_cast<root_notify&>(c).waiter_.notify(); }
+  waiter& waiter_;
+};
+
+/// Throws `errc::would_block` on a thread that runs coroutines and must not stop doing so.
+inline void refuse_to_block() {
+  const thread_state& state = this_thread_state();
+  if (state.loop != nullptr && !state.may_block) throw error(errc::would_block);
+}
+
+/// What is above a coroutine that a thread waits for: the coroutine that thread runs for, if any.
+inline chain_link* chain_of_this_thread() noexcept {
+  const frame* const f = this_thread_state().running;
+  return f != nullptr ? f->chain : nullptr;
+}
+
+/// Runs `root` to its end; on this thread's own loop, or on the executor that this thread drives.
+inline void run_root(frame& root, executor* pool) {
+  refuse_to_block();
+  executor* driven = this_thread_state().bound;
+  if (pool != nullptr && pool->driven_by_waiting()) driven = pool;
+  if (driven != nullptr) {
+    waiter w;
+    root_notify notify(w);
+    root_link link(*driven);
+    root.where = driven;
+    root.chain = &link;
+    root.then = &notify;
+    driven->post(root);
+    driven->drive(w);
+    return;
+  }
+  blocking_loop loop(pool);
+  bool done = false;
+  root_done set_done(done);
+  root_link link(loop);
+  if (chain_link* const above = chain_of_this_thread()) link.join(above);
+  root.where = &loop;
+  root.chain = &link;
+  root.then = &set_done;
+  loop.post(root);
+  loop.run_until(done);
+}
+
+/// Blocks until `t` has ended; children of `t` go to `pool`, if there is one.
+template <class T>
+T block_on(task<T> t, executor* pool) {
+  result_slot<T> result;
+  started_task<T> root(t.release());
+  root.promise().result = &result;
+  run_root(root.promise(), pool);
+  return result.take();
+}
+
+template <class T, class A>
+task<T> await_only(A&& awaitable) {
+  co_return co_await static_cast<A&&>(awaitable);
+}
+
+/// What awaiting an `A` gives, without a reference to what is gone when the root has ended.
+template <class A, class T = std::remove_cv_t<await_result_t<A>>>
+using kept_result_t =
+    std::conditional_t<std::is_rvalue_reference_v<T>, std::remove_cvref_t<T>, T>;
+
+}  // namespace detail
+
+/// Runs `awaitable` to its end, blocking this thread, and gives its result or throws its exception.
+///
+/// The root coroutine runs on this thread, which serves it for as long as it waits. On a thread
+/// that runs coroutines this would stop them: it throws `errc::would_block` there (threads of
+/// `own_thread` workers and of `offload` may block).
+template <class A>
+auto sync_wait(A&& awaitable) -> detail::kept_result_t<A> {
+  using T = detail::kept_result_t<A>;
+  if constexpr (std::is_same_v<A, task<T>>) {
+    return detail::block_on(std::move(awaitable), nullptr);
+  } else {
+    return detail::block_on(detail::await_only<T, A>(std::forward<A>(awaitable)), nullptr);
+  }
+}
+
+}  // namespace troupe

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// What a coroutine may ask of its call chain: `co_await this_task::stop_token()` and the like.
+///
+/// Layer: coro. None of them suspends.
+
+#include <coroutine>
+#include <utility>
+
+#include <troupe/coro/chain.hpp>
+#include <troupe/coro/frame.hpp>
+#include <troupe/coro/stop_token.hpp>
+#include <troupe/time/clock.hpp>
+
+namespace troupe {
+namespace detail {
+
+/// Awaits nothing: gives what `F` reads from the frame.
+template <class F>
+class frame_query {
+ public:
+  explicit frame_query(F read) noexcept : read_(std::move(read)) {}
+
+  class awaiter {
+   public:
+    awaiter(F& read, frame& f) noexcept : read_(read), frame_(f) {}
+    bool await_ready() const noexcept { return true; }
+    void await_suspend(std::coroutine_handle<>) const noexcept {}
+    auto await_resume() const { return read_(frame_); }
+
+   private:
+    F& read_;
+    frame& frame_;
+  };
+
+  awaiter await_by(frame& f) && noexcept { return awaiter(read_, f); }
+
+ private:
+  F read_;
+};
+
+inline troupe::stop_token token_of(frame& f) {
+  if (f.chain == nullptr) return {};
+  return troupe::stop_token(intrusive_ptr<stop_state>(f.chain->stop()));
+}
+
+}  // namespace detail
+
+namespace this_task {
+
+/// The token through which those above ask this coroutine to stop.
+[[nodiscard]] inline auto stop_token() {
+  return detail::frame_query([](detail::frame& f) { return detail::token_of(f); });
+}
+
+/// The time by which somebody above wants an answer; `time_point::max()`: none.
+[[nodiscard]] inline auto deadline() {
+  return detail::frame_query([](detail::frame& f) noexcept -> time_point {
+    return f.chain != nullptr ? f.chain->deadline : time_point::max();
+  });
+}
+
+/// The identity of the whole chain, for logs and traces.
+[[nodiscard]] inline auto trace() {
+  return detail::frame_query([](detail::frame& f) noexcept -> trace_context {
+    return f.chain != nullptr ? f.chain->trace : trace_context{};
+  });
+}
+
+}  // namespace this_task
+}  // namespace troupe

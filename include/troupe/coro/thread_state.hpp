@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// What a thread knows about itself. The only file that names a `thread_local`.
+///
+/// Layer: coro. Compilers in our range keep the address of a thread-local variable across a
+/// suspension point, after which the coroutine may be on another thread (docs/compilers.md). So
+/// everything goes through functions that are never inlined, and no coroutine body holds on to
+/// what they return.
+
+#include <troupe/config.hpp>
+#include <troupe/coro/runnable.hpp>
+
+namespace troupe {
+class executor;
+class home;
+}  // namespace troupe
+
+namespace troupe::detail {
+
+class cell;
+struct frame;
+struct frame_cache;
+
+/// One per thread. Only its own thread reads or writes it.
+struct thread_state {
+  /// The home whose loop runs on this thread now; `nullptr` outside of any.
+  home* loop = nullptr;
+  /// The loop belongs to a worker that is allowed to block its thread.
+  bool may_block = false;
+  /// The executor that can only make progress when this thread drives it (`sim_executor`).
+  executor* bound = nullptr;
+  /// The pool worker that this thread is, as its pool knows it.
+  void* pool_worker = nullptr;
+  /// The innermost coroutine that runs on this thread now.
+  frame* running = nullptr;
+  /// The worker whose plain method runs on this thread now, out of its mailbox.
+  cell* plain_turn = nullptr;
+  /// What the loop on this thread runs next, before it asks its queue: first and last.
+  runnable* next_first = nullptr;
+  runnable* next_last = nullptr;
+  /// Free coroutine frames; see frame_pool.hpp.
+  frame_cache* frames = nullptr;
+  bool frames_closed = false;
+};
+
+/// The state of the calling thread.
+TROUPE_NOINLINE inline thread_state& this_thread_state() noexcept {
+  static constinit thread_local thread_state state;
+  return state;
+}
+
+/// An object that belongs to the calling thread and is destroyed when it ends.
+template <class T>
+TROUPE_NOINLINE T& thread_owned() {
+  static thread_local T object;
+  return object;
+}
+
+/// Leaves `r` to the loop that runs on this thread: it is run once the present one has returned to
+/// the loop, before anything else. This is what keeps the stack flat where one coroutine completes
+/// another (compilers do not all turn symmetric transfer into a jump).
+inline void run_next(runnable& r) noexcept {
+  thread_state& state = this_thread_state();
+  r.next = nullptr;
+  if (state.next_last != nullptr) {
+    state.next_last->next = &r;
+  } else {
+    state.next_first = &r;
+  }
+  state.next_last = &r;
+}
+
+/// Runs what was left by `run_next` until there is none.
+inline void run_left(thread_state& state) noexcept {
+  while (runnable* const r = state.next_first) {
+    state.next_first = r->next;
+    if (state.next_first == nullptr) state.next_last = nullptr;
+    r->run();
+  }
+}
+
+/// One step of a loop: runs `r` and all that it leaves behind.
+inline void run_step(thread_state& state, runnable& r) noexcept {
+  r.run();
+  run_left(state);
+  state.running = nullptr;
+}
+
+}  // namespace troupe::detail

@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// `thread_pool`: the work-stealing executor.
+///
+/// Layer: exec. Starts its threads in the constructor; posting allocates nothing.
+///
+/// Each thread has a slot for the one thing it made ready last, which no thief touches (what was
+/// just made ready stays in this core's cache, and nobody is woken for a single item), and a
+/// Chase–Lev deque for the rest. Outsiders and those who yield use the injector, which is fair.
+/// An observer outside the pool sees to what its threads cannot: timers while all of them are busy,
+/// and a slot whose thread does not come back for it.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <troupe/base/hash.hpp>
+#include <troupe/config.hpp>
+#include <troupe/coro/executor.hpp>
+#include <troupe/coro/thread_state.hpp>
+#include <troupe/exec/sleepers.hpp>
+#include <troupe/exec/thread_setup.hpp>
+#include <troupe/sync/atomic.hpp>
+#include <troupe/sync/chase_lev_deque.hpp>
+#include <troupe/sync/injector.hpp>
+#include <troupe/sync/parker.hpp>
+
+namespace troupe {
+
+/// How a pool is made.
+struct thread_pool_options {
+  unsigned threads = 0;         ///< 0: one per core.
+  std::string name = "troupe";  ///< Threads are named after it where the system can.
+  bool pin = false;             ///< Each thread stays on one core where the system can.
+};
+
+/// What a pool has done since it was made. Counts are of some moment gone by.
+struct executor_stats {
+  unsigned threads = 0;
+  std::uint64_t steps = 0;   ///< Coroutines resumed and workers served, by the queues.
+  std::uint64_t steals = 0;  ///< Taken from another thread.
+  std::uint64_t parks = 0;   ///< Times a thread went to sleep.
+};
+
+/// Runs coroutines on a fixed number of threads.
+///
+/// The destructor runs what is still ready, then joins the threads; nothing may be posted to it
+/// from outside any more, and no timer be armed.
+///
+/// Thread safety: all members from any thread.
+class thread_pool final : public executor {
+ public:
+  explicit thread_pool(thread_pool_options options = {});
+  thread_pool(const thread_pool&) = delete;
+  thread_pool& operator=(const thread_pool&) = delete;
+  ~thread_pool() override;
+
+  /// What the threads have done so far.
+  [[nodiscard]] executor_stats stats() const;
+
+  void post(runnable& r) noexcept override;
+  void fork(runnable& r) noexcept override;
+  void yield(runnable& r) noexcept override;
+  bool others_wait() const noexcept override;
+  time_point now() const noexcept override { return steady_now(); }
+  std::uint64_t random() noexcept override;
+  void wake_at(time_point t) noexcept override;
+
+ private:
+  struct alignas(cache_line_size) worker {
+    worker(thread_pool& p, std::uint32_t i) noexcept
+        : pool(p), index(i), random(0x9e3779b97f4a7c15u * (i + 1)) {}
+
+    thread_pool& pool;
+    const std::uint32_t index;
+    std::uint64_t random;      // of splitmix64; its own thread's
+    std::uint32_t tick = 0;    // steps, to look at the fair queues now and then
+    std::uint32_t streak = 0;  // times in a row that the slot was served first
+    bool searching = false;    // counted in sleepers_
+    detail::atomic<std::uint64_t> steps{0};   // these three: written by its own thread, read by anybody
+    detail::atomic<std::uint64_t> steals{0};
+    detail::atomic<std::uint64_t> parks{0};
+    // nullptr: empty; else what was made ready last. Filled by its thread; emptied by it, or by the
+    // observer where it has been left for too long.
+    alignas(cache_line_size) detail::atomic<runnable*> slot{nullptr};
+    chase_lev_deque<runnable> deque;
+    parker sleep;
+    std::thread thread;
+  };
+
+  static constexpr std::uint32_t fair_interval = 61;   // steps between looks at the fair queues
+  static constexpr std::uint32_t streak_limit = 16;    // slot served first, at most, in a row
+  static constexpr std::size_t grab_limit = 16;        // taken from the injector at once
+  static constexpr duration observer_interval = std::chrono::milliseconds(10);
+
+  worker* this_worker() const noexcept;
+  void notify() noexcept;
+  void push(worker& self, runnable& r) noexcept;
+
+  void work(worker& self) noexcept;
+  runnable* next(worker& self) noexcept;
+  runnable* take_fair(worker& self) noexcept;
+  runnable* take_slot(worker& self) noexcept;
+  runnable* take_injected(worker& self) noexcept;
+  runnable* search(worker& self) noexcept;
+  runnable* steal(worker& self) noexcept;
+  bool anything_ready() const noexcept;
+  bool sleep(worker& self) noexcept;
+  void park(worker& self) noexcept;
+  void found_work(worker& self) noexcept;
+
+  void observe() noexcept;
+  void rescue_slots(std::vector<std::pair<runnable*, std::uint64_t>>& seen) noexcept;
+  void wake_observer() noexcept;
+
+  std::vector<std::unique_ptr<worker>> workers_;
+  injector<runnable, &runnable::next> injected_;
+  detail::sleepers sleepers_;
+  detail::atomic<bool> stopping_{false};  // true: threads end when nothing is ready
+  detail::atomic<std::uint64_t> seed_{0x5bd1e995};
+
+  // The thread that sleeps no longer than until the next timer: its index, or nobody.
+  detail::atomic<std::uint32_t> keeper_{detail::sleepers::nobody};
+  detail::atomic<std::int64_t> keeper_until_{0};  // when the keeper wakes by itself; written by the keeper
+
+  detail::atomic<bool> observer_sleeps_{false};  // true: wake it before doing anything that takes long
+  detail::atomic<bool> observer_stop_{false};
+  parker observer_parker_;
+  std::thread observer_;
+};
+
+inline thread_pool::thread_pool(thread_pool_options options)
+    : sleepers_(options.threads != 0 ? options.threads : detail::core_count()) {
+  const unsigned count = options.threads != 0 ? options.threads : detail::core_count();
+  workers_.reserve(count);
+  for (unsigned i = 0; i < count; ++i) workers_.push_back(std::make_unique<worker>(*this, i));
+  try {
+    for (auto& w : workers_) {
+      w->thread = std::thread([this, &self = *w, name = options.name, pin = options.pin] {
+        detail::name_this_thread(name + "-" + std::to_string(self.index));
+        if (pin) detail::pin_this_thread(self.index);
+        work(self);
+      });
+    }
+    observer_ = std::thread([this, name = options.name] {
+      detail::name_this_thread(name + "-watch");
+      observe();
+    });
+  } catch (...) {
+    stopping_.store(true, detail::order::seq_cst);
+    for (auto& w : workers_) {
+      w->sleep.unpark();
+      if (w->thread.joinable()) w->thread.join();
+    }
+    throw;
+  }
+}
+
+inline thread_pool::~thread_pool() {
+  observer_stop_.store(true, detail::order::seq_cst);
+  observer_parker_.unpark();
+  observer_.join();
+  stopping_.store(true, detail::order::seq_cst);
+  for (auto& w : workers_) w->sleep.unpark();
+  for (auto& w : workers_) w->thread.join();
+}
+
+inline executor_stats thread_pool::stats() const {
+  executor_stats sum;
+  sum.threads = static_cast<unsigned>(workers_.size());
+  for (const auto& w : workers_) {
+    sum.steps += w->steps.load(detail::order::relaxed);
+    sum.steals += w->steals.load(detail::order::relaxed);
+    sum.parks += w->parks.load(detail::order::relaxed);
+  }
+  return sum;
+}
+
+inline thread_pool::worker* thread_pool::this_worker() const noexcept {
+  const detail::thread_state& state = detail::this_thread_state();
+  return state.loop == this ? static_cast<worker*>(state.pool_worker) : nullptr;
+}
+
+inline void thread_pool::notify() noexcept {
+  const std::uint32_t index = sleepers_.wake_one();
+  if (index != detail::sleepers::nobody) workers_[index]->sleep.unpark();
+}
+
+/// To the deque, where thieves may take it; what does not fit goes to everybody.
+inline void thread_pool::push(worker& self, runnable& r) noexcept {
+  if (!self.deque.push(&r)) injected_.push(r);
+  notify();
+}
+
+inline void thread_pool::post(runnable& r) noexcept {
+  worker* const self = this_worker();
+  if (self == nullptr) return yield(r);
+  // acq_rel: the observer that takes it sees what `r` points to, and the other way round.
+  if (runnable* const older = self->slot.exchange(&r, detail::order::acq_rel)) push(*self, *older);
+}
+
+inline void thread_pool::fork(runnable& r) noexcept {
+  worker* const self = this_worker();
+  if (self == nullptr) return yield(r);
+  push(*self, r);
+}
+
+inline void thread_pool::yield(runnable& r) noexcept {
+  injected_.push(r);
+  notify();
+}
+
+inline bool thread_pool::others_wait() const noexcept {
+  const worker* const self = this_worker();
+  if (self == nullptr) return true;
+  return detail::this_thread_state().next_first != nullptr ||
+         self->slot.load(detail::order::relaxed) != nullptr || !self->deque.empty_hint() ||
+         !injected_.empty_hint();
+}
+
+inline std::uint64_t thread_pool::random() noexcept {
+  if (worker* const self = this_worker()) return splitmix64(self->random);
+  std::uint64_t state = seed_.fetch_add(0x9e3779b97f4a7c15u, detail::order::relaxed);
+  return splitmix64(state);
+}
+
+inline void thread_pool::wake_at(time_point t) noexcept {
+  const std::uint32_t keeper = keeper_.load(detail::order::seq_cst);
+  if (keeper == detail::sleepers::nobody) return;  // whoever sleeps next looks at the timers
+  if (t.time_since_epoch().count() >= keeper_until_.load(detail::order::seq_cst)) return;
+  workers_[keeper]->sleep.unpark();
+}
+
+// --- a thread of the pool ---------------------------------------------------------------------
+
+inline void thread_pool::work(worker& self) noexcept {
+  detail::thread_state& state = detail::this_thread_state();
+  state.loop = this;
+  state.pool_worker = &self;
+  for (;;) {
+    if (runnable* const r = next(self)) {
+      self.steps.store(self.steps.load(detail::order::relaxed) + 1, detail::order::relaxed);
+      detail::run_step(state, *r);
+    } else if (!sleep(self)) {
+      break;
+    }
+  }
+  state.loop = nullptr;
+  state.pool_worker = nullptr;
+}
+
+inline runnable* thread_pool::next(worker& self) noexcept {
+  runnable* r = nullptr;
+  if (++self.tick % fair_interval == 0) r = take_fair(self);
+  if (r == nullptr && self.streak < streak_limit) {
+    if ((r = take_slot(self)) != nullptr) ++self.streak;
+  }
+  if (r == nullptr) {
+    self.streak = 0;
+    if (!self.deque.empty_hint()) r = self.deque.pop();
+  }
+  if (r == nullptr) r = take_injected(self);
+  if (r == nullptr) r = take_slot(self);
+  if (r == nullptr) return search(self);
+  found_work(self);
+  return r;
+}
+
+/// What the order of the other queues would let starve: timers, outsiders, the oldest of our own.
+inline runnable* thread_pool::take_fair(worker& self) noexcept {
+  fire_timers();
+  if (self.tick % (2 * fair_interval) == 0) return self.deque.steal().get();
+  return injected_.pop();
+}
+
+inline runnable* thread_pool::take_slot(worker& self) noexcept {
+  if (self.slot.load(detail::order::relaxed) == nullptr) return nullptr;
+  return self.slot.exchange(nullptr, detail::order::acq_rel);
+}
+
+inline runnable* thread_pool::take_injected(worker& self) noexcept {
+  runnable* taken[grab_limit];
+  const std::size_t count = injected_.pop_some(taken, grab_limit / workers_.size() + 1);
+  if (count == 0) return nullptr;
+  // The deque hands out its newest first: fill it backwards, to keep the order. It is empty here,
+  // so all of it fits.
+  for (std::size_t i = count; i > 1; --i) {
+    if (!self.deque.push(taken[i - 1])) injected_.push(*taken[i - 1]);
+  }
+  if (count > 1) notify();
+  return taken[0];
+}
+
+inline runnable* thread_pool::search(worker& self) noexcept {
+  if (workers_.size() == 1) return nullptr;
+  if (!self.searching) {
+    if (!sleepers_.begin_search()) return nullptr;
+    self.searching = true;
+  }
+  runnable* const r = steal(self);
+  if (r != nullptr) found_work(self);
+  return r;
+}
+
+inline runnable* thread_pool::steal(worker& self) noexcept {
+  const std::size_t count = workers_.size();
+  const std::size_t first = static_cast<std::size_t>(splitmix64(self.random)) % count;
+  constexpr int rounds = 4;
+  for (int round = 0; round < rounds; ++round) {
+    for (std::size_t i = 0; i < count; ++i) {
+      worker& victim = *workers_[(first + i) % count];
+      if (&victim == &self) continue;
+      if (runnable* const r = victim.deque.steal().get()) {
+        self.steals.store(self.steals.load(detail::order::relaxed) + 1, detail::order::relaxed);
+        return r;
+      }
+    }
+    if (runnable* const r = injected_.pop()) return r;
+    detail::cpu_relax();
+  }
+  return nullptr;
+}
+
+/// A searcher that has found something hands the search on: there may be more.
+inline void thread_pool::found_work(worker& self) noexcept {
+  if (!self.searching) return;
+  self.searching = false;
+  sleepers_.end_search();
+  if (anything_ready()) notify();
+}
+
+/// True if some queue that thieves may use holds something.
+inline bool thread_pool::anything_ready() const noexcept {
+  if (!injected_.empty_hint()) return true;
+  for (const auto& w : workers_) {
+    if (!w->deque.empty_hint()) return true;
+  }
+  return false;
+}
+
+/// Sleeps until there may be work. False if the thread is to end.
+inline bool thread_pool::sleep(worker& self) noexcept {
+  sleepers_.enter(self.index, std::exchange(self.searching, false));
+  const bool stopping = stopping_.load(detail::order::seq_cst);
+  if (stopping || anything_ready()) {
+    self.searching = !sleepers_.leave(self.index);
+    wake_observer();  // it may have seen all of the threads asleep in between
+    return !stopping || self.searching || anything_ready();
+  }
+  park(self);
+  self.searching = !sleepers_.leave(self.index);
+  wake_observer();
+  return true;
+}
+
+/// Parks; the first to do so keeps the time.
+inline void thread_pool::park(worker& self) noexcept {
+  self.parks.store(self.parks.load(detail::order::relaxed) + 1, detail::order::relaxed);
+  std::uint32_t expected = detail::sleepers::nobody;
+  if (!keeper_.compare_exchange_strong(expected, self.index, detail::order::seq_cst,
+                                       detail::order::relaxed)) {
+    return self.sleep.park();
+  }
+  // Seq_cst, with wake_at: either it sees this time, or `fire_timers` sees its timer.
+  keeper_until_.store(time_point::max().time_since_epoch().count(), detail::order::seq_cst);
+  const time_point due = fire_timers();
+  keeper_until_.store(due.time_since_epoch().count(), detail::order::seq_cst);
+  // What a timer made ready is in this thread's own slot, where only this thread looks.
+  const bool woken_meanwhile =
+      self.slot.load(detail::order::relaxed) != nullptr || anything_ready();
+  if (!woken_meanwhile) {
+    if (due == time_point::max()) {
+      self.sleep.park();
+    } else {
+      self.sleep.park_until(due);
+      fire_timers();
+    }
+  }
+  keeper_.store(detail::sleepers::nobody, detail::order::seq_cst);
+}
+
+// --- the observer -----------------------------------------------------------------------------
+
+inline void thread_pool::wake_observer() noexcept {
+  if (!observer_sleeps_.load(detail::order::seq_cst)) return;
+  if (observer_sleeps_.exchange(false, detail::order::seq_cst)) observer_parker_.unpark();
+}
+
+/// Looks every 10 ms while some thread is awake; sleeps while all do.
+inline void thread_pool::observe() noexcept {
+  std::vector<std::pair<runnable*, std::uint64_t>> seen(workers_.size());
+  while (!observer_stop_.load(detail::order::seq_cst)) {
+    if (sleepers_.count() == workers_.size()) {
+      observer_sleeps_.store(true, detail::order::seq_cst);
+      if (sleepers_.count() == workers_.size()) observer_parker_.park();
+      observer_sleeps_.store(false, detail::order::seq_cst);
+      continue;
+    }
+    observer_parker_.park_until(saturating_add(steady_now(), observer_interval));
+    fire_timers();
+    rescue_slots(seen);
+  }
+}
+
+/// Gives away what has waited in a slot since the last look, while its thread was at one step.
+inline void thread_pool::rescue_slots(
+    std::vector<std::pair<runnable*, std::uint64_t>>& seen) noexcept {
+  for (std::size_t i = 0; i < workers_.size(); ++i) {
+    worker& w = *workers_[i];
+    runnable* waiting = w.slot.load(detail::order::relaxed);
+    const std::uint64_t steps = w.steps.load(detail::order::relaxed);
+    const bool stuck = waiting != nullptr && seen[i] == std::pair(waiting, steps);
+    seen[i] = {waiting, steps};
+    if (!stuck) continue;
+    if (runnable* const r = w.slot.exchange(nullptr, detail::order::acq_rel)) yield(*r);
+  }
+}
+
+}  // namespace troupe

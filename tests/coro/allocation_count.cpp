@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: MIT
+// Replaces the global `operator new` of this program by one that counts. In a file of its own:
+// where a compiler sees both sides, it warns about one without the other.
+
+#include "allocation_count.hpp"
+
+#include <atomic>
+#include <cstddef>
+#include <cstdlib>
+#include <new>
+
+#include <troupe/config.hpp>
+
+namespace {
+
+std::atomic<long> count{0};
+
+}  // namespace
+
+long troupe::test::allocations() noexcept { return count.load(std::memory_order_relaxed); }
+
+#if !TROUPE_ASAN && !TROUPE_TSAN
+
+void* operator new(std::size_t size) {
+  count.fetch_add(1, std::memory_order_relaxed);
+  if (void* const memory = std::malloc(size != 0 ? size : 1)) return memory;
+  throw std::bad_alloc();
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+
+#endif

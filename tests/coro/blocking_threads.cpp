@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT
+// The growable set of threads by itself: it grows as far as needed, loses nothing, and ends.
+
+#include <troupe/coro/blocking_threads.hpp>
+
+#include <atomic>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "../support/catch.hpp"
+
+namespace {
+
+using troupe::detail::blocking_threads;
+
+/// Waits until `expected` of its kind run at once.
+class meeting final : public troupe::runnable {
+ public:
+  meeting(std::atomic<int>& arrived, int expected)
+      : runnable(&meeting::work), arrived_(arrived), expected_(expected) {}
+
+ private:
+  static void work(runnable& r) noexcept {
+    auto& self = static_cast<meeting&>(r);
+    self.arrived_.fetch_add(1);
+    while (self.arrived_.load() < self.expected_) std::this_thread::yield();
+  }
+  std::atomic<int>& arrived_;
+  const int expected_;
+};
+
+}  // namespace
+
+TEST_CASE("there are as many blocking threads as functions that block", "[coro][offload]") {
+  constexpr int count = 20;
+  std::atomic<int> arrived{0};
+  std::vector<std::unique_ptr<meeting>> work;
+  for (int i = 0; i < count; ++i) work.push_back(std::make_unique<meeting>(arrived, count));
+  {
+    blocking_threads threads;
+    for (auto& w : work) threads.run(*w);
+  }
+  REQUIRE(arrived.load() == count);
+}
+
+TEST_CASE("blocking threads end only when all work is done", "[coro][offload]") {
+  for (int round = 0; round < 50; ++round) {
+    std::atomic<int> arrived{0};
+    std::vector<std::unique_ptr<meeting>> work;
+    for (int i = 0; i < 8; ++i) work.push_back(std::make_unique<meeting>(arrived, i % 2));
+    {
+      blocking_threads threads;
+      for (auto& w : work) threads.run(*w);
+    }
+    REQUIRE(arrived.load() == 8);
+  }
+}
+
+TEST_CASE("many threads hand work to blocking threads at once", "[coro][offload][stress]") {
+  constexpr int per_thread = 500;
+  std::atomic<int> arrived{0};
+  std::vector<std::unique_ptr<meeting>> work;
+  for (int i = 0; i < 3 * per_thread; ++i) work.push_back(std::make_unique<meeting>(arrived, 0));
+  {
+    blocking_threads threads;
+    std::vector<std::thread> givers;
+    for (std::size_t g = 0; g < 3; ++g) {
+      givers.emplace_back([&threads, &work, g] {
+        for (std::size_t i = 0; i < per_thread; ++i) threads.run(*work[g * per_thread + i]);
+      });
+    }
+    for (std::thread& g : givers) g.join();
+  }
+  REQUIRE(arrived.load() == 3 * per_thread);
+}

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// Catch2, whichever of its two generations is installed.
+
+#if __has_include(<catch2/catch_all.hpp>)
+#  include <catch2/catch_all.hpp>
+#else
+#  include <catch2/catch.hpp>
+#endif
