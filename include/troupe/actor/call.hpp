@@ -25,25 +25,24 @@
 namespace troupe {
 namespace detail {
 
-/// The cell a call goes to: borrowed from a proxy that outlives the call, or counted where the
-/// proxy was a temporary.
-class cell_handle {
+/// The cell a call goes to, borrowed from a proxy that outlives the call.
+class borrowed_cell {
  public:
-  explicit cell_handle(cell* borrowed) noexcept : cell_(borrowed) {}
-  explicit cell_handle(intrusive_ptr<cell> owned) noexcept
-      : cell_(owned.detach()), owned_(true) {}
-  cell_handle(cell_handle&& other) noexcept
-      : cell_(other.cell_), owned_(std::exchange(other.owned_, false)) {}
-  cell_handle& operator=(cell_handle&&) = delete;
-  ~cell_handle() {
-    if (owned_) release(cell_);
-  }
-
+  explicit borrowed_cell(cell* c) noexcept : cell_(c) {}
   cell* get() const noexcept { return cell_; }
 
  private:
   cell* cell_;
-  bool owned_ = false;
+};
+
+/// The cell a call goes to, counted by the call: the proxy was a temporary.
+class counted_cell {
+ public:
+  explicit counted_cell(intrusive_ptr<cell> c) noexcept : cell_(std::move(c)) {}
+  cell* get() const noexcept { return cell_.get(); }
+
+ private:
+  intrusive_ptr<cell> cell_;
 };
 
 /// What ends a plain method that was entered by the fast path, also when it throws.
@@ -155,14 +154,14 @@ class [[nodiscard("a call does nothing until it is awaited")]] timed_call {
 /// It borrows: lvalue arguments stay in the caller's frame, rvalues are moved into this object, the
 /// result is constructed in the caller's frame. So it settles only when its method has ended, or
 /// will never start. It also borrows the proxy it was made by, unless that was a temporary.
-template <class Invocation, class Owned>
+template <class Target, class Invocation, class Owned>
 class [[nodiscard("a call does nothing until it is awaited")]] call {
  public:
   static constexpr bool issued_in_order = true;
 
   /// For the library.
   template <class... Args>
-  call(detail::cell_handle target, std::in_place_t, Args&&... args)
+  call(Target target, std::in_place_t, Args&&... args)
       : target_(std::move(target)), invocation_(std::in_place, std::forward<Args>(args)...) {}
   call(call&&) = default;
   call& operator=(call&&) = delete;
@@ -183,19 +182,19 @@ class [[nodiscard("a call does nothing until it is awaited")]] call {
   }
 
  private:
-  detail::cell_handle target_;
+  Target target_;
   Invocation invocation_;
 };
 
 namespace detail {
 
 /// Makes the call of `M` on an `A`, after the checks that speak to the user.
-template <auto M, class A, class... Args>
-auto make_call(cell_handle target, Args&&... args) {
+template <auto M, class A, class Target, class... Args>
+auto make_call(Target target, Args&&... args) {
   if constexpr (check_call<M, A, Args...>()) {
     using borrowing = invocation_for<M, A, false, Args...>;
     using owning = invocation_for<M, A, true, Args...>;
-    return call<borrowing, owning>(std::move(target), std::in_place, std::forward<Args>(args)...);
+    return call<Target, borrowing, owning>(std::move(target), std::in_place, std::forward<Args>(args)...);
   }
 }
 

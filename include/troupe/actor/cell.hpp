@@ -132,9 +132,15 @@ class cell final : public runnable, public hold_point {
   }
 
   std::uintptr_t word() const noexcept { return word_.load(order::acquire); }
-  /// Moves the word from `from` to held. True: the caller is the holder.
+  /// Moves the word from `from` to held. True: the caller, which refers to the cell, is the holder.
+  /// A cell that is not dormant refers to itself.
   bool acquire(std::uintptr_t from) noexcept {
-    return word_.compare_exchange_strong(from, word_held, order::acquire, order::relaxed);
+    const bool was_dormant = from == word_dormant;
+    if (!word_.compare_exchange_strong(from, word_held, order::acquire, order::relaxed)) {
+      return false;
+    }
+    if (was_dormant) add_ref(this);
+    return true;
   }
   /// Puts a message into the inbox of a held cell whose word was read as `seen`; false, with `seen`
   /// updated, if the word has changed.
@@ -200,6 +206,10 @@ class cell final : public runnable, public hold_point {
   /// is destroyed. Open: its tasks or `on_stop` are awaited; the cell is served afterwards.
   turn_state close_instance(close_mark* then) noexcept;
 
+  /// Closes the worker, and then settles the mark: here and now if it is idle and nothing has to be
+  /// awaited, else when what is queued before has run.
+  void close(close_mark& mark) noexcept;
+
   /// Closes the worker now if it is idle, else when its mailbox next runs dry. False if there is
   /// nothing to close, or it must not be. Never waits.
   bool evict() noexcept;
@@ -242,22 +252,21 @@ class cell final : public runnable, public hold_point {
   static constexpr int batch_limit = 16;  // messages taken from the queue at once
 
   atomic<std::uintptr_t> word_{word_dormant};
+  atomic<std::uint32_t> waiting_{0};         // counted messages in inbox and queue
+  bool slow_ = false;                        // the fast path is closed; the holder's
+  bool draining_ = false;                    // closes when its open turns have ended; the holder's
+  bool close_when_dry_ = false;              // evicted; guarded by mail_lock_
   void* instance_ = nullptr;                 // the holder's
-  context context_{*this};
   atomic<std::uint64_t> turns_{0};           // written by the holder
   atomic<std::int64_t> last_used_{0};        // written by the holder
   cell_owner& owner_;
   const actor_class& type_;
   const maker* maker_ = nullptr;             // of the instance; the holder's
+  context context_{*this};
   atomic<std::uint32_t> references_{0};
-  atomic<std::uint32_t> waiting_{0};         // counted messages in inbox and queue
   std::unique_ptr<char[]> key_;
   std::uint32_t key_size_;
   spin_lock mail_lock_;                      // guards queue_, and who empties the inbox
-  bool draining_ = false;                    // closes when its open turns have ended; the holder's
-  bool slow_ = false;                        // the fast path is closed; the holder's
-  bool close_when_dry_ = false;              // evicted; guarded by mail_lock_
-  bool owns_itself_ = false;                 // the instance counts as a reference; the holder's
   atomic<bool> alive_{false};                // an instance exists; written by the holder
   std::uint64_t hash_;
   turn* open_turns_ = nullptr;               // suspended; guarded by mail_lock_

@@ -135,7 +135,7 @@ inline bool cell::drop_oldest() noexcept {
   {
     const spin_guard guard(mail_lock_);
     if (word_.load(order::relaxed) > word_last) take_inbox();
-    for (message* m = queue_.front(); m != nullptr && oldest == nullptr; m = m->newer) {
+    for (message* m = queue_.front(); m != nullptr && oldest == nullptr; m = message_queue::newer(*m)) {
       if (m->kind == message_kind::tell || m->kind == message_kind::owned) oldest = m;
     }
     if (oldest == nullptr) return false;
@@ -158,7 +158,7 @@ inline void cell::refuse_waiting(errc why) noexcept {
     const spin_guard guard(mail_lock_);
     if (word_.load(order::relaxed) > word_last) take_inbox();
     for (message* m = queue_.front(); m != nullptr;) {
-      message* const newer = m->newer;
+      message* const newer = message_queue::newer(*m);
       if (m->counted) {
         queue_.remove(*m);
         m->counted = false;
@@ -236,10 +236,9 @@ inline bool cell::try_leave() noexcept {
     std::uintptr_t free_word = slow_ ? word_idle_slow : word_idle;
     if (instance_ == nullptr) {
       free_word = owner_.closed() ? word_gone : word_dormant;
-      last_reference_may_go = std::exchange(owns_itself_, false);
+      last_reference_may_go = true;
     }
     if (!word_.compare_exchange_strong(held, free_word, order::release, order::relaxed)) {
-      owns_itself_ = last_reference_may_go || owns_itself_;
       return false;
     }
   }
@@ -391,8 +390,6 @@ inline turn_state cell::make_instance() noexcept {
 /// The end of making an instance. Where it failed, all who wait are told, and nothing is left.
 inline void cell::started(std::exception_ptr error) noexcept {
   if (!error) {
-    add_ref(this);
-    owns_itself_ = true;
     alive_.store(true, order::release);
     owner_.created(*this);
     return;
@@ -452,6 +449,12 @@ inline turn_state cell::close_instance(close_mark* then) noexcept {
     closed(std::current_exception());  // no memory for the steps: nothing is awaited
     return turn_state::ended;
   }
+}
+
+inline void cell::close(close_mark& mark) noexcept {
+  std::uintptr_t seen = word();
+  if (seen > word_idle_slow || !runs_here() || !acquire(seen)) return deliver(mark);
+  if (close_instance(&mark) != turn_state::open) leave();
 }
 
 inline void cell::closed(std::exception_ptr error) noexcept {

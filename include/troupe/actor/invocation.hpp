@@ -57,7 +57,7 @@ class invocation {
         [](auto&... held) { return Other(std::in_place, own<Held>(held)...); }, held_);
   }
 
-  static constexpr std::string_view name() noexcept { return member_name<M>(); }
+  static constexpr std::string_view name() noexcept { return name_; }
 
  private:
   using parameters = typename signature::parameters;
@@ -85,10 +85,11 @@ class invocation {
 
   template <std::size_t... I>
   decltype(auto) apply(A& self, [[maybe_unused]] cell* from, std::index_sequence<I...>) {
+    auto& object = static_cast<typename signature::class_type&>(self);
     if constexpr (signature::takes_caller) {
-      return (self.*M)(make_caller(from), argument<I>()...);
+      return (object.*M)(make_caller(from), argument<I>()...);
     } else {
-      return (self.*M)(argument<I>()...);
+      return (object.*M)(argument<I>()...);
     }
   }
 
@@ -105,6 +106,8 @@ class invocation {
       return static_cast<std::remove_reference_t<H>&&>(std::get<I>(held_));
     }
   }
+
+  static constexpr std::string_view name_ = member_name<M>();
 
   [[no_unique_address]] std::tuple<Held...> held_;
 };

@@ -59,8 +59,7 @@ class message : public runnable {
   /// What it runs, for those who read about it.
   virtual std::string_view method_name() const noexcept = 0;
 
-  message* newer = nullptr;  // in the mailbox's queue: towards its end
-  message* older = nullptr;  // in the mailbox's queue: towards its front
+  message* older = nullptr;  // in the mailbox's queue: towards its front; `next` leads to its end
   const message_kind kind;
   bool runs_plain = false;   // a plain method without hooks: may be run by whoever ends a turn
   bool counted = false;      // among those that wait, against the mailbox's capacity
@@ -81,25 +80,36 @@ class message_queue {
   bool empty() const noexcept { return front_ == nullptr; }
   message* front() const noexcept { return front_; }
 
+  static message* newer(const message& m) noexcept { return static_cast<message*>(m.next); }
+
   void push_back(message& m) noexcept {
-    m.newer = nullptr;
+    m.next = nullptr;
     m.older = back_;
-    (back_ != nullptr ? back_->newer : front_) = &m;
+    if (back_ != nullptr) {
+      back_->next = &m;
+    } else {
+      front_ = &m;
+    }
     back_ = &m;
     m.queued = true;
   }
 
   void push_front(message& m) noexcept {
     m.older = nullptr;
-    m.newer = front_;
+    m.next = front_;
     (front_ != nullptr ? front_->older : back_) = &m;
     front_ = &m;
     m.queued = true;
   }
 
   void remove(message& m) noexcept {
-    (m.older != nullptr ? m.older->newer : front_) = m.newer;
-    (m.newer != nullptr ? m.newer->older : back_) = m.older;
+    message* const after = newer(m);
+    if (m.older != nullptr) {
+      m.older->next = after;
+    } else {
+      front_ = after;
+    }
+    (after != nullptr ? after->older : back_) = m.older;
     m.queued = false;
   }
 

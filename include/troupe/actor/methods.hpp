@@ -59,8 +59,12 @@ concept complete_class = requires { sizeof(A); };
 /// of the class, which may still be incomplete. At least 64 names fit.
 #define TROUPE_METHODS(A, ...)                                                                \
   template <>                                                                                 \
-  struct troupe::methods<A> : ::troupe::detail::methods_base<A> {                             \
-    TROUPE_DETAIL_EACH(TROUPE_DETAIL_METHOD, A, __VA_ARGS__)                                  \
+  struct troupe::methods<A> {                                                                 \
+    template <class TroupeTarget>                                                             \
+    struct on : ::troupe::detail::methods_base<A, TroupeTarget> {                             \
+      using ::troupe::detail::methods_base<A, TroupeTarget>::methods_base;                    \
+      TROUPE_DETAIL_EACH(TROUPE_DETAIL_METHOD, A, __VA_ARGS__)                                \
+    };                                                                                        \
     static constexpr auto names() {                                                           \
       return ::std::array{TROUPE_DETAIL_EACH(TROUPE_DETAIL_METHOD_NAME, A, __VA_ARGS__)       \
                               ::std::string_view()};                                          \

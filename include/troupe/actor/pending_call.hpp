@@ -114,7 +114,7 @@ class pending_call : public message {
     if (entry_.below != nullptr) wait_graph::instance().leave(entry_);
   }
 
-  static constexpr int enter_spins = 64;  // a plain method is over before a queue pays
+  static constexpr int enter_spins = 12;  // a plain method is over before a queue pays
 
   cell& target_;
   frame& caller_;
@@ -149,11 +149,13 @@ TROUPE_NOINLINE inline bool pending_call::issue() noexcept {
   bool* const flag = std::exchange(f.completed_inline, nullptr);
   const bool spent = f.budget == 0 && f.where->others_wait();
   if (f.budget == 0 && !spent) f.budget = run_budget;
-  int spins = enter_spins;
+  int spins = 0;
   for (std::uintptr_t word = c.word();;) {
     if (word == word_gone) return settle_failed(errc::broker_gone, flag);
-    if (word == word_plain && spins-- > 0) {
-      cpu_relax();
+    if (word == word_plain && spins < enter_spins) {
+      // Longer and longer: who has the data in its cache gets several calls done meanwhile.
+      for (int i = 0; i <= spins; ++i) cpu_relax();
+      ++spins;
       word = c.word();
       continue;
     }

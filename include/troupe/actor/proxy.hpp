@@ -27,34 +27,32 @@ struct methods;
 
 namespace detail {
 
-/// What `proxy->` gives: the methods by name, on one worker.
-template <class A>
-class arrow : public methods<A> {
+/// Base of the methods of `A` by name, on the worker that `Target` holds.
+template <class A, class Target>
+class methods_base {
  public:
-  explicit arrow(cell_handle target) noexcept : target_(std::move(target)) {}
+  explicit methods_base(Target target) noexcept : target_(std::move(target)) {}
 
-  arrow* operator->() noexcept { return this; }
-
-  /// For the functions of `methods<A>`.
-  cell_handle take_target() noexcept { return std::move(target_); }
-
- private:
-  cell_handle target_;
-};
-
-/// Base of every `methods<A>`.
-template <class A>
-struct methods_base {
  protected:
   template <auto M, class... Args>
   auto make(Args&&... args) {
-    cell_handle target = static_cast<arrow<A>*>(this)->take_target();
-    return make_call<M, A>(std::move(target), std::forward<Args>(args)...);
+    return make_call<M, A>(std::move(target_), std::forward<Args>(args)...);
   }
+
+ private:
+  Target target_;
+};
+
+/// What `proxy->` gives: the methods by name, on one worker.
+template <class A, class Target>
+class arrow : public methods<A>::template on<Target> {
+ public:
+  explicit arrow(Target target) noexcept : methods<A>::template on<Target>(std::move(target)) {}
+  arrow* operator->() noexcept { return this; }
 };
 
 template <auto M, class A, class... Args>
-bool make_tell(const intrusive_ptr<cell>& target, Args&&... args) {
+bool make_tell(cell& target, Args&&... args) {
   if constexpr (check_call<M, A, Args...>()) {
     using owning = invocation_for<M, A, true, Args...>;
     return (new tell_of<owning>(target,
@@ -76,18 +74,18 @@ class function_proxy {
   /// Makes the call; it starts when it is awaited.
   template <class... Args>
   auto operator()(Args&&... args) const& {
-    return detail::make_call<M, A>(detail::cell_handle(cell_.get()), std::forward<Args>(args)...);
+    return detail::make_call<M, A>(detail::borrowed_cell(cell_.get()), std::forward<Args>(args)...);
   }
   template <class... Args>
   auto operator()(Args&&... args) && {
-    return detail::make_call<M, A>(detail::cell_handle(std::move(cell_)),
+    return detail::make_call<M, A>(detail::counted_cell(std::move(cell_)),
                                    std::forward<Args>(args)...);
   }
 
   /// One way; false: not queued.
   template <class... Args>
   bool tell(Args&&... args) const {
-    return detail::make_tell<M, A>(cell_, std::forward<Args>(args)...);
+    return detail::make_tell<M, A>(*cell_, std::forward<Args>(args)...);
   }
 
  private:
@@ -119,22 +117,22 @@ class proxy {
 
   /// The methods named in `TROUPE_METHODS`.
   template <class B = A>
-  detail::arrow<B> operator->() const& {
-    return detail::arrow<B>(detail::cell_handle(&cell()));
+  detail::arrow<B, detail::borrowed_cell> operator->() const& {
+    return detail::arrow<B, detail::borrowed_cell>(detail::borrowed_cell(&cell()));
   }
   template <class B = A>
-  detail::arrow<B> operator->() && {
-    return detail::arrow<B>(detail::cell_handle(std::move(cell_)));
+  detail::arrow<B, detail::counted_cell> operator->() && {
+    return detail::arrow<B, detail::counted_cell>(detail::counted_cell(std::move(cell_)));
   }
 
   /// Calls method `M`: `co_await p.call<&A::m>(...)`.
   template <auto M, class... Args>
   auto call(Args&&... args) const& {
-    return detail::make_call<M, A>(detail::cell_handle(&cell()), std::forward<Args>(args)...);
+    return detail::make_call<M, A>(detail::borrowed_cell(&cell()), std::forward<Args>(args)...);
   }
   template <auto M, class... Args>
   auto call(Args&&... args) && {
-    return detail::make_call<M, A>(detail::cell_handle(std::move(cell_)),
+    return detail::make_call<M, A>(detail::counted_cell(std::move(cell_)),
                                    std::forward<Args>(args)...);
   }
 
@@ -142,8 +140,7 @@ class proxy {
   /// and is a dead letter.
   template <auto M, class... Args>
   bool tell(Args&&... args) const {
-    static_cast<void>(cell());
-    return detail::make_tell<M, A>(cell_, std::forward<Args>(args)...);
+    return detail::make_tell<M, A>(cell(), std::forward<Args>(args)...);
   }
 
   /// One of its methods, as a callable.

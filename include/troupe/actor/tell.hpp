@@ -41,7 +41,7 @@ class tell_base : public message {
   virtual ~tell_base() = default;
 
   void refuse(const refusal& r) noexcept final {
-    target_->owner().dead(*target_, method_name(), r.why, r.error, from_.get());
+    target_.owner().dead(target_, method_name(), r.why, r.error, from_.get());
     delete this;
   }
 
@@ -49,28 +49,28 @@ class tell_base : public message {
   bool send() noexcept;
 
  protected:
-  explicit tell_base(intrusive_ptr<cell> target) noexcept
-      : message(message_kind::tell), target_(std::move(target)), from_(worker_of_this_thread()) {}
+  explicit tell_base(cell& target) noexcept
+      : message(message_kind::tell), target_(target), from_(worker_of_this_thread()) {}
 
   /// The method has ended.
   void over(std::exception_ptr thrown) noexcept {
     if (thrown) {
-      target_->owner().dead(*target_, method_name(), std::error_code(), std::move(thrown),
+      target_.owner().dead(target_, method_name(), std::error_code(), std::move(thrown),
                             from_.get());
     }
     delete this;
   }
 
-  cell& target() const noexcept { return *target_; }
+  cell& target() const noexcept { return target_; }
   cell* from() const noexcept { return from_.get(); }
 
  private:
-  intrusive_ptr<cell> target_;
+  cell& target_;  // refers to itself for as long as a message waits
   intrusive_ptr<cell> from_;
 };
 
 inline bool tell_base::send() noexcept {
-  cell& c = *target_;
+  cell& c = target_;
   const overflow policy = c.options().overflow;
   if (!c.has_room() && (policy != overflow::drop_old || !c.drop_oldest())) {
     refuse(c.refuse_for(errc::mailbox_full));
@@ -88,8 +88,8 @@ inline bool tell_base::send() noexcept {
 template <class Invocation>
 class plain_tell final : public tell_base, public pooled {
  public:
-  plain_tell(intrusive_ptr<cell> target, Invocation&& call)
-      : tell_base(std::move(target)), call_(std::move(call)) {
+  plain_tell(cell& target, Invocation&& call)
+      : tell_base(target), call_(std::move(call)) {
     runs_plain = true;
   }
 
@@ -125,8 +125,8 @@ class coroutine_tell final : public tell_base, public turn, public pooled {
  public:
   using result = typename Invocation::result;
 
-  coroutine_tell(intrusive_ptr<cell> target, Invocation&& call)
-      : tell_base(std::move(target)), call_(std::move(call)) {}
+  coroutine_tell(cell& target, Invocation&& call)
+      : tell_base(target), call_(std::move(call)) {}
 
   std::string_view method_name() const noexcept override { return Invocation::name(); }
 

@@ -229,7 +229,7 @@ inline task<bool> broker::close_cell(cell_ptr c) {
   if (!c || (!c->alive() && !c->busy())) co_return false;
   intrusive_ptr<detail::close_mark> mark(new detail::close_mark);
   add_ref(mark.get());  // the mailbox's
-  c->deliver(*mark);
+  c->close(*mark);
   detail::close_mark::wait wait(mark, c);
   co_return co_await std::move(wait);
 }
