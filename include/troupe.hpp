@@ -27,6 +27,12 @@
 #include <troupe/broker/broker.hpp>
 #include <troupe/config.hpp>
 #include <troupe/coro/as_result.hpp>
+#include <troupe/coro/async_mutex.hpp>
+#include <troupe/coro/async_semaphore.hpp>
+#include <troupe/coro/channel.hpp>
+#include <troupe/coro/async_mutex.hpp>
+#include <troupe/coro/async_semaphore.hpp>
+#include <troupe/coro/channel.hpp>
 #include <troupe/coro/executor.hpp>
 #include <troupe/coro/offload.hpp>
 #include <troupe/coro/sleep.hpp>
@@ -38,6 +44,8 @@
 #include <troupe/coro/when_all.hpp>
 #include <troupe/coro/when_any.hpp>
 #include <troupe/coro/within.hpp>
+#include <troupe/exec/sim_executor.hpp>
+#include <troupe/exec/sim_executor.hpp>
 #include <troupe/exec/thread_pool.hpp>
 #include <troupe/time/backoff.hpp>
 #include <troupe/time/clock.hpp>

@@ -81,14 +81,12 @@ class call_awaiter {
   }
 
   bool await_ready() noexcept {
-    if constexpr (!Invocation::is_coroutine) {
-      frame& f = caller_;
-      if (f.budget == 0 || f.fork_calls || f.chain->limited) return false;
-      --f.budget;
-      return entered_ = target_.enter_fast();
-    } else {
-      return false;
-    }
+    frame& f = caller_;
+    if (f.budget == 0) return false;
+    --f.budget;
+    if constexpr (Invocation::is_coroutine) return false;
+    if (f.fork_calls || f.chain->limited) return false;
+    return entered_ = target_.enter_fast();
   }
 
   bool await_suspend(std::coroutine_handle<>) noexcept { return issue(*this); }

@@ -172,8 +172,12 @@ class cell final : public runnable, public hold_point {
   void take_first() noexcept { batch_.pop_front(); }
 
   /// The hooks of the instance around a call. True: `before_call` threw, and `thrown` says so.
-  bool refused_by_hook(std::string_view method, cell* from, std::exception_ptr& thrown) noexcept;
-  void after_hook(std::string_view method, cell* from, const std::exception_ptr& thrown) noexcept;
+  bool refused_by_hook(std::string_view method, cell* from, std::exception_ptr& thrown) noexcept {
+    return hooked_ && run_before_hook(method, from, thrown);
+  }
+  void after_hook(std::string_view method, cell* from, const std::exception_ptr& thrown) noexcept {
+    if (hooked_) run_after_hook(method, from, thrown);
+  }
 
   /// Where this worker's coroutines run.
   home& place() const noexcept { return place_ != nullptr ? *place_ : owner_.where(); }
@@ -236,6 +240,9 @@ class cell final : public runnable, public hold_point {
   void serve() noexcept;
   message* next_message() noexcept;
   void take_inbox() noexcept;
+  bool run_before_hook(std::string_view method, cell* from, std::exception_ptr& thrown) noexcept;
+  void run_after_hook(std::string_view method, cell* from,
+                      const std::exception_ptr& thrown) noexcept;
   bool try_leave() noexcept;
   bool must_close() noexcept;
   bool has_open_turns() noexcept;
@@ -254,6 +261,7 @@ class cell final : public runnable, public hold_point {
   atomic<std::uintptr_t> word_{word_dormant};
   atomic<std::uint32_t> waiting_{0};         // counted messages in inbox and queue
   bool slow_ = false;                        // the fast path is closed; the holder's
+  bool hooked_ = false;                      // the instance has call hooks; the holder's
   bool draining_ = false;                    // closes when its open turns have ended; the holder's
   bool close_when_dry_ = false;              // evicted; guarded by mail_lock_
   void* instance_ = nullptr;                 // the holder's

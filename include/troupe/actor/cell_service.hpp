@@ -369,7 +369,8 @@ inline turn_state cell::make_instance() noexcept {
       return turn_state::open;
     }
     maker_ = type_.current.load(order::acquire);
-    slow_ = maker_->has_call_hooks || place_ != nullptr;
+    hooked_ = maker_->has_call_hooks;
+    slow_ = hooked_ || place_ != nullptr;
     instance_ = maker_->make(context_);
     if (maker_->has_start) starting = maker_->start(instance_);
     if (starting) {
@@ -469,9 +470,8 @@ inline void cell::closed(std::exception_ptr error) noexcept {
 
 // --- hooks ----------------------------------------------------------------------------------------
 
-inline bool cell::refused_by_hook(std::string_view method, cell* from,
+inline bool cell::run_before_hook(std::string_view method, cell* from,
                                   std::exception_ptr& thrown) noexcept {
-  if (!maker_->has_call_hooks) return false;
   try {
     const caller who = make_caller(from);
     maker_->before(instance_, call_info(method, who));
@@ -482,9 +482,8 @@ inline bool cell::refused_by_hook(std::string_view method, cell* from,
   }
 }
 
-inline void cell::after_hook(std::string_view method, cell* from,
-                             const std::exception_ptr& thrown) noexcept {
-  if (!maker_->has_call_hooks) return;
+inline void cell::run_after_hook(std::string_view method, cell* from,
+                                 const std::exception_ptr& thrown) noexcept {
   const caller who = make_caller(from);
   maker_->after(instance_, call_info(method, who, &thrown));
 }

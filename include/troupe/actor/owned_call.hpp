@@ -187,18 +187,18 @@ inline void owned_call::settle_refused(errc why, std::string text) noexcept {
 
 inline void owned_call::bind(frame& caller, time_point until) noexcept {
   caller_ = &caller;
-  chain_link& above = *caller.chain;
-  trace = above.trace;
-  caller_link = &above;
+  chain_link& callers = *caller.chain;
+  trace = callers.trace;
+  caller_link = &callers;
   is_owned = true;
   limit_deadline(until);
-  limit_deadline(above.deadline);
-  from_ = intrusive_ptr<cell>(caller_above(&above));
+  limit_deadline(callers.deadline);
+  from_ = intrusive_ptr<cell>(caller_above(&callers));
 }
 
 inline void owned_call::issue() noexcept {
   frame& caller = *caller_;
-  chain_link& above = *caller.chain;
+  const bool below_a_turn = caller.chain->call != nullptr;
   add_ref(static_cast<owned_call*>(this));  // the mailbox's
   const intrusive_ptr<owned_call> self(this);
   cell& c = *target_;
@@ -212,7 +212,7 @@ inline void owned_call::issue() noexcept {
       word = c.word();
       continue;
     }
-    if (above.call != nullptr && c.options().reentrancy != reentrancy::interleaved && nest()) {
+    if (below_a_turn && c.options().reentrancy != reentrancy::interleaved && nest()) {
       return;
     }
     if (enter_line(word)) return;
@@ -303,8 +303,8 @@ class owned_call_of final : public owned_call {
  public:
   using result = typename Invocation::result;
 
-  owned_call_of(intrusive_ptr<cell> target, Invocation&& call)
-      : owned_call(std::move(target)), call_(std::move(call)) {}
+  owned_call_of(intrusive_ptr<cell> target, Invocation&& made)
+      : owned_call(std::move(target)), call_(std::move(made)) {}
 
   std::string_view method_name() const noexcept override { return Invocation::name(); }
   result take() { return result_.take(); }

@@ -8,6 +8,7 @@
 
 #include <coroutine>
 #include <exception>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -314,8 +315,8 @@ class pending_coroutine final : public pending_call, public turn {
  public:
   using result = typename Invocation::result;
 
-  pending_coroutine(cell& target, frame& caller, Invocation& call) noexcept
-      : pending_call(target, caller), call_(call) {}
+  pending_coroutine(cell& target, frame& caller, Invocation& made) noexcept
+      : pending_call(target, caller), call_(made) {}
 
   result take() { return result_.take(); }
   std::string_view method_name() const noexcept override { return Invocation::name(); }
@@ -356,8 +357,12 @@ turn_state pending_coroutine<Invocation>::run(cell& c, turn* nested) noexcept {
   method.result = &result_;
   method.parent = &f;
   method.depth = f.depth + 1;
+  method.budget = f.budget;  // one budget for all that runs on top of each other
   const turn_state state = begin_turn(method);
-  if (state == turn_state::ended) finish();
+  if (state == turn_state::ended) {
+    f.budget = method.budget;
+    finish();
+  }
   return state;
 }
 

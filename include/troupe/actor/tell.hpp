@@ -125,8 +125,8 @@ class coroutine_tell final : public tell_base, public turn, public pooled {
  public:
   using result = typename Invocation::result;
 
-  coroutine_tell(cell& target, Invocation&& call)
-      : tell_base(target), call_(std::move(call)) {}
+  coroutine_tell(cell& target, Invocation&& made)
+      : tell_base(target), call_(std::move(made)) {}
 
   std::string_view method_name() const noexcept override { return Invocation::name(); }
 

@@ -43,7 +43,7 @@ struct broker_options {
   supervision supervise{};
   duration drain_limit = std::chrono::seconds(10);  ///< For `terminate` and the destructor.
   duration slow_turn = std::chrono::seconds(1);
-  std::function<void(const dead_letter&)> on_dead_letter;  ///< From any thread, one at a time or not.
+  std::function<void(const dead_letter&)> on_dead_letter{};  ///< From any thread, maybe many at once.
 };
 
 /// One worker at one moment.

@@ -14,6 +14,7 @@
 
 #include <troupe/base/intrusive_list.hpp>
 #include <troupe/config.hpp>
+#include <troupe/coro/home.hpp>
 #include <troupe/coro/runnable.hpp>
 #include <troupe/coro/thread_state.hpp>
 #include <troupe/sync/parker.hpp>

@@ -9,7 +9,9 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 
+#include <troupe/config.hpp>
 #include <troupe/coro/blocking_threads.hpp>
 #include <troupe/coro/dedicated_thread.hpp>
 #include <troupe/coro/home.hpp>
@@ -22,10 +24,13 @@
 namespace troupe {
 
 /// Who runs coroutines. A user's own event loop becomes one by implementing `post` and the three
-/// pure functions here, and by calling `fire_timers` when the time given to `wake_at` has come. A
-/// loop that runs only while somebody drives it also implements `drive` and `driven_by_waiting`.
+/// pure functions here, by running what was posted with `run_here`, and by calling `fire_timers`
+/// when the time given to `wake_at` has come. A loop that runs only while somebody drives it also
+/// implements `drive` and `driven_by_waiting`.
 ///
-/// An executor outlives everything that was posted to it and every timer armed on it.
+/// An executor outlives everything that was posted to it and every timer armed on it. The loop
+/// behind a user's executor outlives the executor, whose destructor joins threads that may still be
+/// inside `post`.
 class executor : public home {
  public:
   virtual ~executor() { reap_threads(true); }
@@ -74,6 +79,19 @@ class executor : public home {
   time_point fire_timers() noexcept { return timers_.fire(now()); }
   time_point next_timer() const noexcept { return timers_.next(); }
 
+  /// Runs `r`, and all that it makes ready to go on at once, on this thread. A loop of the user's
+  /// runs what was posted by this, never by `r.run()`.
+  void run_here(runnable& r) noexcept;
+
+  /// From now on `sync_wait` on this thread drives this executor, until `unbind_thread` on the same
+  /// thread: for a loop that runs only while this thread drives it. One per thread at a time.
+  void bind_thread() noexcept {
+    detail::thread_state& state = detail::this_thread_state();
+    TROUPE_ASSERT(state.bound == nullptr, "a thread has one executor that it drives at a time");
+    state.bound = this;
+  }
+  void unbind_thread() noexcept { detail::this_thread_state().bound = nullptr; }
+
  private:
   detail::blocking_threads& blocking() {
     const spin_guard guard(blocking_lock_);
@@ -97,6 +115,22 @@ inline void executor::end_thread(home& h) noexcept {
     ended_ = &thread;
   }
   thread.end();
+}
+
+/// The loop may be inside a step already, where that blocks: what it has left to do stays its own.
+inline void executor::run_here(runnable& r) noexcept {
+  detail::thread_state& state = detail::this_thread_state();
+  home* const outer_loop = std::exchange(state.loop, this);
+  detail::frame* const outer_frame = std::exchange(state.running, nullptr);
+  const bool outer_may_block = std::exchange(state.may_block, false);
+  runnable* const outer_first = std::exchange(state.next_first, nullptr);
+  runnable* const outer_last = std::exchange(state.next_last, nullptr);
+  detail::run_step(state, r);
+  state.loop = outer_loop;
+  state.running = outer_frame;
+  state.may_block = outer_may_block;
+  state.next_first = outer_first;
+  state.next_last = outer_last;
 }
 
 /// Joins the threads that were given back: those that have finished, or all of them.

@@ -54,6 +54,30 @@ class home {
   ~home() = default;
 };
 
+namespace detail {
+
+/// What one step of a loop runs, at most, of what is left by `run_next`, before others are served.
+inline constexpr int left_limit = 64;
+
+/// One step of a loop: runs `r` and what it leaves behind. Two coroutines that complete each other
+/// for ever do not keep the loop: after a while what is left goes to the end of the queue.
+inline void run_step(thread_state& state, runnable& r) noexcept {
+  r.run();
+  for (int i = 0; state.next_first != nullptr; ++i) {
+    runnable& next = *state.next_first;
+    state.next_first = next.next;
+    if (state.next_first == nullptr) state.next_last = nullptr;
+    if (i < left_limit || state.loop == nullptr) {
+      next.run();
+    } else {
+      state.loop->yield(next);
+    }
+  }
+  state.running = nullptr;
+}
+
+}  // namespace detail
+
 /// Lets one thread wait for something that another brings about.
 ///
 /// `notify` is the last touch of the notifier: the waiter may be destroyed once `done` is true.

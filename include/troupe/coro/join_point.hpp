@@ -113,7 +113,7 @@ class join_point : public chain_link {
 
   bool start(branch_base* const* branches, std::size_t count, frame& parent) noexcept;
   void prepare(branch_base& b, frame& parent, home& children) noexcept;
-  void start_here(branch_base& b, thread_state& state) noexcept;
+  void start_here(branch_base& b, frame& parent, thread_state& state) noexcept;
 
   atomic<std::size_t> running_{0};       // children that run, and one while `start` does
   atomic<std::size_t> decisive_{none};   // set once
@@ -128,10 +128,17 @@ inline void join_point::prepare(branch_base& b, frame& parent, home& children) n
   b.child->then = &b;
 }
 
-inline void join_point::start_here(branch_base& b, thread_state& state) noexcept {
-  if (b.child->depth % nesting_limit == 0) return b.child->where->post(*b.child);
-  b.child->budget = run_budget;
-  if (start_inline(*b.child, state)) b.done();
+inline void join_point::start_here(branch_base& b, frame& parent, thread_state& state) noexcept {
+  frame& child = *b.child;
+  if (child.depth % nesting_limit == 0) return child.where->post(child);
+  if (parent.budget == 0) {
+    if (child.where->others_wait()) return child.where->yield(child);
+    parent.budget = run_budget;
+  }
+  child.budget = parent.budget - 1;
+  if (!start_inline(child, state)) return;
+  parent.budget = child.budget;
+  b.done();
 }
 
 /// True if the parent is suspended. Children that need an order are started here one after the
@@ -153,7 +160,7 @@ TROUPE_NOINLINE inline bool join_point::start(branch_base* const* branches, std:
     branch_base& b = *branches[i];
     if (!b.in_order && !one_by_one) continue;
     b.child->fork_calls = b.in_order && i + 1 < count;
-    start_here(b, state);
+    start_here(b, parent, state);
   }
   branch_base* here = nullptr;
   for (std::size_t i = count; i-- > 0 && !one_by_one;) {
@@ -163,7 +170,7 @@ TROUPE_NOINLINE inline bool join_point::start(branch_base* const* branches, std:
     here = &b;
   }
   if (here != nullptr && state.loop == &children) {
-    start_here(*here, state);
+    start_here(*here, parent, state);
   } else if (here != nullptr) {
     children.fork(*here->child);
   }

@@ -72,20 +72,4 @@ inline void run_next(runnable& r) noexcept {
   state.next_last = &r;
 }
 
-/// Runs what was left by `run_next` until there is none.
-inline void run_left(thread_state& state) noexcept {
-  while (runnable* const r = state.next_first) {
-    state.next_first = r->next;
-    if (state.next_first == nullptr) state.next_last = nullptr;
-    r->run();
-  }
-}
-
-/// One step of a loop: runs `r` and all that it leaves behind.
-inline void run_step(thread_state& state, runnable& r) noexcept {
-  r.run();
-  run_left(state);
-  state.running = nullptr;
-}
-
 }  // namespace troupe::detail
