@@ -196,6 +196,8 @@ class cell final : public runnable, public hold_point {
   }
   /// What the instance has beyond itself, made on first use. From its own turns.
   life& life_of();
+  /// The same, if it was used. The holder.
+  life* life_so_far() const noexcept { return life_.get(); }
   void keep_until(time_point t) noexcept {
     kept_until_.store(t.time_since_epoch().count(), order::relaxed);
   }
@@ -269,7 +271,7 @@ class cell final : public runnable, public hold_point {
   atomic<std::int64_t> last_used_{0};        // written by the holder
   cell_owner& owner_;
   const actor_class& type_;
-  const maker* maker_ = nullptr;             // of the instance; the holder's
+  atomic<const maker*> maker_{nullptr};      // of the instance; written by the holder
   context context_{*this};
   atomic<std::uint32_t> references_{0};
   std::unique_ptr<char[]> key_;

@@ -42,8 +42,10 @@ inline cell::~cell() {
 
 inline worker_id cell::id() const { return worker_id(std::string(type_.name), std::string(key())); }
 
+/// Those of the instance, where there is one: a new factory does not change what has begun.
 inline const actor_options& cell::options() const noexcept {
-  return type_.current.load(order::acquire)->options;
+  const maker* const m = maker_.load(order::acquire);
+  return (m != nullptr ? m : type_.current.load(order::acquire))->options;
 }
 
 inline refusal cell::refuse_for(errc why, const std::exception_ptr& cause) const noexcept {
@@ -285,6 +287,7 @@ inline bool cell::evict() noexcept {
       continue;
     }
     const spin_guard guard(mail_lock_);
+    if (!alive()) return false;
     if (close_when_dry_) return true;
     seen = word_.load(order::relaxed);
     if (seen == word_plain && !word_.compare_exchange_strong(seen, word_held, order::relaxed,
@@ -354,6 +357,22 @@ inline bool cell::move_to_own_thread() {
   return true;
 }
 
+/// Runs a hook that awaits something. Where the start has failed, what the instance has begun is
+/// stopped and awaited before it goes.
+inline task<> starting_steps(cell& c, task<> hook, std::exception_ptr failed) {
+  if (hook) {
+    const result<void> outcome = co_await as_result(std::move(hook));
+    failed = outcome.error();
+  }
+  if (!failed) co_return;
+  if (life* const l = c.life_so_far()) {
+    l->request_stop();
+    l->stop_timers();
+    const result<void> joined = co_await as_result(l->join());
+  }
+  std::rethrow_exception(failed);
+}
+
 inline turn_state cell::make_instance() noexcept {
   if (owner_.closed()) {
     refuse_all(refuse_for(errc::broker_gone));
@@ -362,29 +381,34 @@ inline turn_state cell::make_instance() noexcept {
   thread_state& state = this_thread_state();
   frame* const outer = std::exchange(state.running, nullptr);
   task<> starting;
+  std::exception_ptr failed;
   try {
     if (move_to_own_thread()) {
       state.running = outer;
       hand_over();
       return turn_state::open;
     }
-    maker_ = type_.current.load(order::acquire);
-    hooked_ = maker_->has_call_hooks;
+    const maker& m = *type_.current.load(order::acquire);
+    maker_.store(&m, order::release);
+    hooked_ = m.has_call_hooks;
     slow_ = hooked_ || place_ != nullptr;
-    instance_ = maker_->make(context_);
-    if (maker_->has_start) starting = maker_->start(instance_);
-    if (starting) {
-      auto* const start = new life_turn(*this, std::move(starting), "on_start", &cell::started);
+    instance_ = m.make(context_);
+    if (m.has_start) starting = m.start(instance_);
+  } catch (...) {
+    failed = std::current_exception();
+  }
+  if (starting || (failed && life_)) {
+    try {
+      task<> steps = starting_steps(*this, std::move(starting), failed);
+      auto* const start = new life_turn(*this, std::move(steps), "on_start", &cell::started);
       state.running = outer;
       return start->run();
+    } catch (...) {
+      failed = std::current_exception();
     }
-  } catch (...) {
-    state.running = outer;
-    started(std::current_exception());
-    return turn_state::ended;
   }
   state.running = outer;
-  started(nullptr);
+  started(std::move(failed));
   return turn_state::ended;
 }
 
@@ -403,7 +427,13 @@ inline void cell::destroy_instance() noexcept {
   thread_state& state = this_thread_state();
   frame* const outer = std::exchange(state.running, nullptr);
   alive_.store(false, order::release);
-  if (void* const instance = std::exchange(instance_, nullptr)) maker_->destroy(instance);
+  {
+    const spin_guard guard(mail_lock_);
+    close_when_dry_ = false;  // what was asked of this instance does not concern the next
+  }
+  const maker* const m = maker_.load(order::relaxed);
+  if (void* const instance = std::exchange(instance_, nullptr)) m->destroy(instance);
+  maker_.store(nullptr, order::release);
   life_.reset();
   state.running = outer;
   kept_until_.store(0, order::relaxed);
@@ -439,12 +469,13 @@ inline turn_state cell::close_instance(close_mark* then) noexcept {
     slow_ = true;
     return turn_state::ended;
   }
-  if (!life_ && !maker_->has_stop) {
+  const maker& m = *maker_.load(order::relaxed);
+  if (!life_ && !m.has_stop) {
     closed(nullptr);
     return turn_state::ended;
   }
   try {
-    task<> steps = closing_steps(*this, life_.get(), *maker_);
+    task<> steps = closing_steps(*this, life_.get(), m);
     return (new life_turn(*this, std::move(steps), "on_stop", &cell::closed))->run();
   } catch (...) {
     closed(std::current_exception());  // no memory for the steps: nothing is awaited
@@ -474,7 +505,7 @@ inline bool cell::run_before_hook(std::string_view method, cell* from,
                                   std::exception_ptr& thrown) noexcept {
   try {
     const caller who = make_caller(from);
-    maker_->before(instance_, call_info(method, who));
+    maker_.load(order::relaxed)->before(instance_, call_info(method, who));
     return false;
   } catch (...) {
     thrown = nest_failure(errc::refused, *this, std::current_exception());
@@ -485,7 +516,7 @@ inline bool cell::run_before_hook(std::string_view method, cell* from,
 inline void cell::run_after_hook(std::string_view method, cell* from,
                                  const std::exception_ptr& thrown) noexcept {
   const caller who = make_caller(from);
-  maker_->after(instance_, call_info(method, who, &thrown));
+  maker_.load(order::relaxed)->after(instance_, call_info(method, who, &thrown));
 }
 
 // --- life -----------------------------------------------------------------------------------------

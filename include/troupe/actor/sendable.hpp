@@ -77,10 +77,9 @@ struct owned_parameter<std::span<const T, N>> {
 template <class P>
 using owned_t = typename owned_parameter<std::remove_cvref_t<P>>::type;
 
-/// A reference that binds to `Arg` itself, not to something converted from it.
+/// A reference that binds to `Arg` itself, or to its base, not to something converted from it.
 template <class P, class Arg>
 concept binds_directly =
-    std::is_lvalue_reference_v<Arg> &&
     std::is_convertible_v<std::remove_reference_t<Arg>*, std::remove_reference_t<P>*>;
 
 /// How an argument of type `Arg&&` for parameter `P` is held by a borrowing call: an lvalue stays

@@ -31,7 +31,6 @@
 #include <troupe/coro/sync_wait.hpp>
 #include <troupe/coro/task.hpp>
 #include <troupe/coro/task_scope.hpp>
-#include <troupe/coro/when_all.hpp>
 #include <troupe/exec/thread_pool.hpp>
 
 namespace troupe {
@@ -147,8 +146,8 @@ class broker {
     co_await std::move(load);
   }
   static task<bool> close_cell(cell_ptr c);
-  static task<> close_cells(std::shared_ptr<cells> all);
-  static task<> hurry_up(std::shared_ptr<cells> all, duration limit);
+  static task<> close_one(cell_ptr c) { static_cast<void>(co_await close_cell(std::move(c))); }
+  static task<> hurry_up(const cells& all, duration limit);
   static task<> close_all(intrusive_ptr<detail::broker_core> core, duration limit);
   static task<> shut_down(intrusive_ptr<detail::broker_core> core, duration limit);
 
@@ -191,7 +190,6 @@ inline broker::~broker() {
                     detail::this_thread_state().may_block,
                 "a broker is destroyed on a thread that may block, not by what it runs");
   detail::block_on(shut_down(core_, drain_limit_), &core_->where());
-  core_->settle_gone();
   core_->drop_executor();
 }
 
@@ -219,10 +217,8 @@ void broker::provide(F factory) {
 }
 
 inline bool broker::evict(const worker_id& id) {
-  for (const cell_ptr& c : core_->cells()) {
-    if (c->key() == id.key && c->type().name == id.type) return c->evict();
-  }
-  return false;
+  const cell_ptr c = core_->find(id);
+  return c && c->evict();
 }
 
 inline task<bool> broker::close_cell(cell_ptr c) {
@@ -234,30 +230,24 @@ inline task<bool> broker::close_cell(cell_ptr c) {
   co_return co_await std::move(wait);
 }
 
-inline task<> broker::close_cells(std::shared_ptr<cells> all) {
-  std::vector<task<bool>> closing;
-  closing.reserve(all->size());
-  for (const cell_ptr& c : *all) closing.push_back(close_cell(c));
-  std::vector<bool> closed = co_await when_all(std::move(closing));
-}
-
-inline task<> broker::hurry_up(std::shared_ptr<cells> all, duration limit) {
-  std::size_t i = 0;
+inline task<> broker::hurry_up(const cells& all, duration limit) {
   co_await sleep_for(limit);
-  for (; i < all->size(); ++i) {
-    (*all)[i]->refuse_waiting(errc::worker_stopped);
-    (*all)[i]->stop_turns();
+  for (const cell_ptr& c : all) {
+    c->refuse_waiting(errc::worker_stopped);
+    c->stop_turns();
   }
 }
 
 inline task<> broker::close_all(intrusive_ptr<detail::broker_core> core, duration limit) {
-  auto all = std::make_shared<cells>(core->cells());
-  std::erase_if(*all, [](const cell_ptr& c) { return !c->alive() && !c->busy(); });
-  task_scope scope;
-  scope.spawn(hurry_up(all, limit));
-  result<void> closed = co_await as_result(close_cells(all));
-  scope.request_stop();
-  result<void> joined = co_await as_result(scope.join());
+  cells all = core->cells();
+  std::erase_if(all, [](const cell_ptr& c) { return !c->alive() && !c->busy(); });
+  task_scope hurrying;
+  hurrying.spawn(hurry_up(all, limit));
+  task_scope closing;
+  for (const cell_ptr& c : all) closing.spawn(close_one(c));
+  result<void> closed = co_await as_result(closing.join());
+  hurrying.request_stop();
+  result<void> joined = co_await as_result(hurrying.join());
   closed.value();
 }
 
@@ -269,8 +259,11 @@ inline task<> broker::shut_down(intrusive_ptr<detail::broker_core> core, duratio
   result<void> joined = co_await as_result(core->spawned().join());
   result<void> drained = co_await as_result(close_all(core, limit));
   core->close();
-  while (core->worker_count() != 0) {
+  bool gone = core->settle_gone();
+  while (!gone) {
     result<void> again = co_await as_result(close_all(core, limit));
+    co_await yield();
+    gone = core->settle_gone();
   }
 }
 

@@ -66,6 +66,7 @@ class broker_core final : public cell_owner {
   intrusive_ptr<cell> find(const class_request& a, std::string_view key) {
     return registry_.find(class_for(a), key);
   }
+  intrusive_ptr<cell> find(const worker_id& id) const noexcept { return registry_.find(id); }
   std::vector<intrusive_ptr<cell>> cells() const { return registry_.all(); }
   std::size_t worker_count() const noexcept { return workers_.load(order::relaxed); }
   task_scope& spawned() noexcept { return spawned_; }
@@ -75,7 +76,9 @@ class broker_core final : public cell_owner {
 
   /// After everything has ended: no call reaches an instance any more.
   void close() noexcept { closed_.store(true, order::release); }
-  void settle_gone() noexcept;
+  /// Calls that come from now on settle `errc::broker_gone`. False if some worker is still there or
+  /// busy: close it and ask again.
+  bool settle_gone() noexcept;
   void drop_executor() noexcept { own_.reset(); }
 
  private:
@@ -145,13 +148,13 @@ inline void broker_core::report(const dead_letter& letter) noexcept {
   }
 }
 
-inline void broker_core::settle_gone() noexcept {
-  for (const auto& c : cells()) {
-    while (c->word() != word_gone) {
-      c->settle_gone();
-      std::this_thread::yield();
-    }
-  }
+inline bool broker_core::settle_gone() noexcept {
+  bool all = true;
+  registry_.for_each([&all](cell& c) noexcept {
+    c.settle_gone();
+    all = all && c.word() == word_gone;
+  });
+  return all;
 }
 
 }  // namespace troupe::detail

@@ -17,6 +17,7 @@
 #include <troupe/actor/cell.hpp>
 #include <troupe/base/hash.hpp>
 #include <troupe/base/intrusive_ptr.hpp>
+#include <troupe/base/worker_id.hpp>
 #include <troupe/config.hpp>
 #include <troupe/sync/spin_lock.hpp>
 
@@ -32,7 +33,7 @@ class registry {
   registry& operator=(const registry&) = delete;
 
   static std::uint64_t hash_of(const actor_class& a, std::string_view key) noexcept {
-    return hash_bytes(key, hash_bytes(a.name));
+    return hash_bytes(key, hash_bytes(a.name));  // as hash_value(worker_id) does
   }
 
   /// The cell of the id, counted; made if there is none. Throws `std::bad_alloc`.
@@ -41,8 +42,15 @@ class registry {
   /// The cell of the id, counted; empty if there is none.
   intrusive_ptr<cell> find(const actor_class& a, std::string_view key) const noexcept;
 
+  /// The same, by name.
+  intrusive_ptr<cell> find(const worker_id& id) const noexcept;
+
   /// Gives one reference back; deletes the cell if it was the last.
   void retire(cell& c) noexcept;
+
+  /// Calls `f(cell&)` for each cell, under the lock of its shard.
+  template <class F>
+  void for_each(F f) const noexcept;
 
   /// All cells at one moment, counted.
   std::vector<intrusive_ptr<cell>> all() const;
@@ -110,6 +118,29 @@ inline intrusive_ptr<cell> registry::find(const actor_class& a,
   const shard& s = shard_of(hash);
   const spin_guard guard(s.lock);
   return intrusive_ptr<cell>(look_up(s, a, key, hash));
+}
+
+inline intrusive_ptr<cell> registry::find(const worker_id& id) const noexcept {
+  const std::uint64_t hash = hash_value(id);
+  const shard& s = shard_of(hash);
+  const spin_guard guard(s.lock);
+  if (s.buckets.empty()) return {};
+  for (cell* c = s.buckets[hash & (s.buckets.size() - 1)]; c != nullptr; c = c->next_in_bucket) {
+    if (c->hash() == hash && c->type().name == id.type && c->key() == id.key) {
+      return intrusive_ptr<cell>(c);
+    }
+  }
+  return {};
+}
+
+template <class F>
+void registry::for_each(F f) const noexcept {
+  for (const shard& s : shards_) {
+    const spin_guard guard(s.lock);
+    for (cell* c : s.buckets) {
+      for (; c != nullptr; c = c->next_in_bucket) f(*c);
+    }
+  }
 }
 
 inline void registry::retire(cell& c) noexcept {

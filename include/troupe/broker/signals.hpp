@@ -11,6 +11,7 @@
 #include <thread>
 
 #include <troupe/coro/chain.hpp>
+#include <troupe/coro/start_thread.hpp>
 #include <troupe/sync/atomic.hpp>
 #include <troupe/sync/parker.hpp>
 
@@ -20,9 +21,9 @@ namespace troupe::detail {
 /// usual effect.
 class signal_watch {
  public:
-  explicit signal_watch(chain_link& link)
-      : link_(link), thread_([this]() noexcept { watch(); }) {
-    state().pending.store(idle, order::relaxed);
+  explicit signal_watch(chain_link& link) : link_(link) {
+    state().pending.store(idle, order::relaxed);  // not what the watch before this one has left
+    thread_ = start_thread<&signal_watch::watch>(*this);
     old_int_ = std::signal(SIGINT, &signal_watch::on_signal);
     old_term_ = std::signal(SIGTERM, &signal_watch::on_signal);
   }

@@ -10,12 +10,14 @@
 #include <list>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <troupe/base/intrusive_list.hpp>
 #include <troupe/config.hpp>
 #include <troupe/coro/home.hpp>
 #include <troupe/coro/runnable.hpp>
+#include <troupe/coro/start_thread.hpp>
 #include <troupe/coro/thread_state.hpp>
 #include <troupe/sync/parker.hpp>
 #include <troupe/sync/spin_lock.hpp>
@@ -46,7 +48,10 @@ class blocking_threads {
     runnable* work = nullptr;  // given by `run` to an idle member
     bool waiting = false;      // idle, and in idle_
     bool ended = false;        // its function has returned, or is about to
+    blocking_threads* owner = nullptr;
     std::thread thread;
+
+    void run() noexcept { owner->loop(*this, std::exchange(work, nullptr)); }
   };
 
   void start(runnable& r);
@@ -101,7 +106,9 @@ inline void blocking_threads::start(runnable& r) {
     m.waiting = false;
     lock_.unlock();
     try {
-      m.thread = std::thread([this, &m, &r]() noexcept { loop(m, &r); });
+      m.owner = this;
+      m.work = &r;
+      m.thread = start_thread<&member::run>(m);
     } catch (...) {
       const spin_guard guard(lock_);
       m.ended = true;

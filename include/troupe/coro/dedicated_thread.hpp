@@ -10,6 +10,7 @@
 
 #include <troupe/coro/home.hpp>
 #include <troupe/coro/runnable.hpp>
+#include <troupe/coro/start_thread.hpp>
 #include <troupe/coro/thread_state.hpp>
 #include <troupe/sync/atomic.hpp>
 #include <troupe/sync/parker.hpp>
@@ -22,7 +23,7 @@ namespace troupe::detail {
 class dedicated_thread final : public home {
  public:
   explicit dedicated_thread(executor& base)
-      : base_(base), thread_([this]() noexcept { loop(); }) {}
+      : base_(base), thread_(start_thread<&dedicated_thread::loop>(*this)) {}
   ~dedicated_thread() { thread_.join(); }
 
   void post(runnable& r) noexcept override {

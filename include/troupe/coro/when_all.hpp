@@ -106,7 +106,9 @@ task<std::vector<T>> when_all(std::vector<task<T>> tasks) {
 }
 
 /// The same for tasks without a result.
-inline task<> when_all(std::vector<task<>> tasks) {
+template <class T>
+  requires(std::is_void_v<T>)
+task<> when_all(std::vector<task<T>> tasks) {
   detail::branch_table<void> branches(tasks);
   detail::join_point join(detail::link_kind::scope);
   co_await join.all_ended(branches.data(), branches.size());

@@ -23,6 +23,7 @@
 #include <troupe/base/hash.hpp>
 #include <troupe/config.hpp>
 #include <troupe/coro/executor.hpp>
+#include <troupe/coro/start_thread.hpp>
 #include <troupe/coro/thread_state.hpp>
 #include <troupe/exec/sleepers.hpp>
 #include <troupe/exec/thread_setup.hpp>
@@ -92,6 +93,12 @@ class thread_pool final : public executor {
     chase_lev_deque<runnable> deque;
     parker sleep;
     std::thread thread;
+
+    void run() noexcept {
+      detail::name_this_thread(pool.options_.name, "-" + std::to_string(index));
+      if (pool.options_.pin) detail::pin_this_thread(index);
+      pool.work(*this);
+    }
   };
 
   static constexpr std::uint32_t fair_interval = 61;   // steps between looks at the fair queues
@@ -119,6 +126,7 @@ class thread_pool final : public executor {
   void rescue_slots(std::vector<std::pair<runnable*, std::uint64_t>>& seen) noexcept;
   void wake_observer() noexcept;
 
+  const thread_pool_options options_;
   std::vector<std::unique_ptr<worker>> workers_;
   injector<runnable, &runnable::next> injected_;
   detail::sleepers sleepers_;
@@ -136,22 +144,16 @@ class thread_pool final : public executor {
 };
 
 inline thread_pool::thread_pool(thread_pool_options options)
-    : sleepers_(options.threads != 0 ? options.threads : detail::core_count()) {
-  const unsigned count = options.threads != 0 ? options.threads : detail::core_count();
+    : options_(std::move(options)),
+      sleepers_(options_.threads != 0 ? options_.threads : detail::core_count()) {
+  const unsigned count = options_.threads != 0 ? options_.threads : detail::core_count();
   workers_.reserve(count);
   for (unsigned i = 0; i < count; ++i) workers_.push_back(std::make_unique<worker>(*this, i));
   try {
     for (auto& w : workers_) {
-      w->thread = std::thread([this, &self = *w, name = options.name, pin = options.pin] {
-        detail::name_this_thread(name + "-" + std::to_string(self.index));
-        if (pin) detail::pin_this_thread(self.index);
-        work(self);
-      });
+      w->thread = detail::start_thread<&worker::run>(*w);
     }
-    observer_ = std::thread([this, name = options.name] {
-      detail::name_this_thread(name + "-watch");
-      observe();
-    });
+    observer_ = detail::start_thread<&thread_pool::observe>(*this);
   } catch (...) {
     stopping_.store(true, detail::order::seq_cst);
     for (auto& w : workers_) {
@@ -394,6 +396,7 @@ inline void thread_pool::wake_observer() noexcept {
 
 /// Looks every 10 ms while some thread is awake; sleeps while all do.
 inline void thread_pool::observe() noexcept {
+  detail::name_this_thread(options_.name, "-watch");
   std::vector<std::pair<runnable*, std::uint64_t>> seen(workers_.size());
   while (!observer_stop_.load(detail::order::seq_cst)) {
     if (sleepers_.count() == workers_.size()) {

@@ -22,10 +22,11 @@ inline unsigned core_count() noexcept {
   return cores != 0 ? cores : 1;
 }
 
-/// The first 15 characters are what Linux keeps.
-inline void name_this_thread([[maybe_unused]] const std::string& name) {
+/// Linux keeps 15 characters: the suffix is what tells threads apart.
+inline void name_this_thread([[maybe_unused]] const std::string& name,
+                             [[maybe_unused]] const std::string& suffix) {
 #if defined(__linux__)
-  pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
+  pthread_setname_np(pthread_self(), (name.substr(0, 15 - suffix.size()) + suffix).c_str());
 #endif
 }
 
