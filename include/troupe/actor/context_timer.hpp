@@ -15,6 +15,7 @@
 
 #include <troupe/actor/cell.hpp>
 #include <troupe/actor/message.hpp>
+#include <troupe/actor/plain_turn.hpp>
 #include <troupe/actor/turn.hpp>
 #include <troupe/base/unique_function.hpp>
 #include <troupe/coro/executor.hpp>
@@ -102,17 +103,13 @@ inline turn_state context_timer::start(cell& c, turn* nested) noexcept {
   }
   open_as_root(c, nested, method_name());
   c.count_turn();
-  thread_state& state = this_thread_state();
-  frame* const outer = std::exchange(state.running, nullptr);
-  cell* const outer_turn = std::exchange(state.plain_turn, &c);
   try {
+    const plain_turn scope(c, nullptr, method_name());
     task<> steps = function_();
     if (steps) steps_.emplace(steps.release());
   } catch (...) {
     result_.fail(std::current_exception());
   }
-  state.plain_turn = outer_turn;
-  state.running = outer;
   if (steps_) {
     steps_->promise().result = &result_;
     const turn_state left = begin_turn(steps_->promise());

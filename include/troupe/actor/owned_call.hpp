@@ -224,7 +224,7 @@ inline bool owned_call::nest() noexcept {
   const spin_guard graph(wait_graph::instance().lock());
   turn* const t = turn_of_worker_above(caller_link, *target_);
   if (t == nullptr) return false;
-  if (target_->options().reentrancy == reentrancy::none) {
+  if (target_->options().reentrancy == reentrancy::none || t->blocks_its_thread) {
     settle_refused(errc::deadlock, to_string(target_->id()) + " is called back from below");
   } else if (t->nested_turns() + 1 >= max_nested_turns) {
     settle_refused(errc::too_deep);
@@ -332,10 +332,8 @@ turn_state owned_call_of<Invocation>::run(cell& c, cell* from) noexcept {
     return turn_state::ended;
   }
   ran_ = true;
-  thread_state& state = this_thread_state();
-  frame* const outer = std::exchange(state.running, nullptr);
-  cell* const outer_turn = std::exchange(state.plain_turn, &c);
   try {
+    const plain_turn scope(c, this, Invocation::name());
     if constexpr (Invocation::is_coroutine) {
       method_.emplace(call_(c.instance(), from).release());
     } else {
@@ -344,8 +342,6 @@ turn_state owned_call_of<Invocation>::run(cell& c, cell* from) noexcept {
   } catch (...) {
     result_.fail(std::current_exception());
   }
-  state.plain_turn = outer_turn;
-  state.running = outer;
   if constexpr (Invocation::is_coroutine) {
     if (!method_) return turn_state::ended;
     task_promise<result>& method = method_->promise();

@@ -18,6 +18,7 @@
 #include <troupe/actor/hooks.hpp>
 #include <troupe/actor/invocation.hpp>
 #include <troupe/actor/message.hpp>
+#include <troupe/actor/plain_turn.hpp>
 #include <troupe/actor/turn.hpp>
 #include <troupe/actor/wait_graph.hpp>
 #include <troupe/base/error.hpp>
@@ -249,7 +250,7 @@ inline bool pending_call::nest_in(turn& t, bool* flag) noexcept {
   const auto name = [&] {
     return to_string(target_.id()) + "." + std::string(t.method()) + " is called back from below";
   };
-  if (target_.options().reentrancy == reentrancy::none) {
+  if (target_.options().reentrancy == reentrancy::none || t.blocks_its_thread) {
     return settle_failed(errc::deadlock, flag, name());
   }
   if (t.nested_turns() + 1 >= max_nested_turns) return settle_failed(errc::too_deep, flag, name());
@@ -289,9 +290,7 @@ template <class Invocation>
 turn_state pending_plain<Invocation>::run(cell& c, turn*) noexcept {
   cell* const from = caller_above(caller().chain);
   c.count_turn();
-  thread_state& state = this_thread_state();
-  frame* const outer = std::exchange(state.running, nullptr);
-  cell* const outer_turn = std::exchange(state.plain_turn, &c);
+  const plain_turn scope(c, caller().chain, Invocation::name());
   std::exception_ptr thrown;
   if (c.refused_by_hook(Invocation::name(), from, thrown)) {
     result_.fail(std::move(thrown));
@@ -304,8 +303,6 @@ turn_state pending_plain<Invocation>::run(cell& c, turn*) noexcept {
     }
     c.after_hook(Invocation::name(), from, thrown);
   }
-  state.plain_turn = outer_turn;
-  state.running = outer;
   return turn_state::ended;
 }
 

@@ -14,6 +14,7 @@
 #include <troupe/actor/cell.hpp>
 #include <troupe/actor/invocation.hpp>
 #include <troupe/actor/message.hpp>
+#include <troupe/actor/plain_turn.hpp>
 #include <troupe/actor/turn.hpp>
 #include <troupe/base/error.hpp>
 #include <troupe/base/intrusive_ptr.hpp>
@@ -100,17 +101,13 @@ class plain_tell final : public tell_base, public pooled {
     c.count_turn();
     std::exception_ptr thrown;
     if (!c.refused_by_hook(Invocation::name(), from(), thrown)) {
-      thread_state& state = this_thread_state();
-      frame* const outer = std::exchange(state.running, nullptr);
-      cell* const outer_turn = std::exchange(state.plain_turn, &c);
+      const plain_turn scope(c, nullptr, Invocation::name());
       try {
         static_cast<void>(call_(c.instance(), from()));
       } catch (...) {
         thrown = std::current_exception();
       }
       c.after_hook(Invocation::name(), from(), thrown);
-      state.plain_turn = outer_turn;
-      state.running = outer;
     }
     over(std::move(thrown));
     return turn_state::ended;

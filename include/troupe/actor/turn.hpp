@@ -78,7 +78,8 @@ class turn : public chain_link, public home, public runnable, public turn_waits 
   /// Where the chain goes on above an owning call: set while its caller waits. Guarded by the lock
   /// of the wait graph.
   chain_link* caller_link = nullptr;
-  bool is_owned = false;  // it has a caller_link instead of an `above`
+  bool blocks_its_thread = false;  // a plain method: nothing nests in it
+  bool is_owned = false;           // it has a caller_link instead of an `above`
 
   // --- home -------------------------------------------------------------------------------------
   void post(runnable& r) noexcept override {

@@ -115,6 +115,7 @@ inline void blocking_loop::run_until(const bool& done) noexcept {
   home* const outer_loop = std::exchange(state.loop, this);
   frame* const outer_frame = std::exchange(state.running, nullptr);
   cell* const outer_turn = std::exchange(state.plain_turn, nullptr);
+  chain_link* const outer_blocking = std::exchange(state.blocking, nullptr);
   const bool outer_may_block = std::exchange(state.may_block, false);
   while (!done) {
     if (runnable* const r = take()) {
@@ -126,6 +127,7 @@ inline void blocking_loop::run_until(const bool& done) noexcept {
   state.loop = outer_loop;
   state.running = outer_frame;
   state.plain_turn = outer_turn;
+  state.blocking = outer_blocking;
   state.may_block = outer_may_block;
 }
 

@@ -56,8 +56,8 @@ inline void refuse_to_block() {
 
 /// What is above a coroutine that a thread waits for: the coroutine that thread runs for, if any.
 inline chain_link* chain_of_this_thread() noexcept {
-  const frame* const f = this_thread_state().running;
-  return f != nullptr ? f->chain : nullptr;
+  const thread_state& state = this_thread_state();
+  return state.running != nullptr ? state.running->chain : state.blocking;
 }
 
 /// Runs `root` to its end; on this thread's own loop, or on the executor that this thread drives.

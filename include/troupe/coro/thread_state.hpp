@@ -20,6 +20,7 @@ class home;
 namespace troupe::detail {
 
 class cell;
+class chain_link;
 struct frame;
 struct frame_cache;
 
@@ -37,6 +38,8 @@ struct thread_state {
   frame* running = nullptr;
   /// The worker whose plain method runs on this thread now, out of its mailbox.
   cell* plain_turn = nullptr;
+  /// What is above whatever this thread blocks for, if its worker may block it.
+  chain_link* blocking = nullptr;
   /// What the loop on this thread runs next, before it asks its queue: first and last.
   runnable* next_first = nullptr;
   runnable* next_last = nullptr;
