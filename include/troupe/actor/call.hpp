@@ -12,6 +12,7 @@
 #include <new>
 #include <type_traits>
 #include <utility>
+#include <variant>
 
 #include <troupe/actor/cell.hpp>
 #include <troupe/actor/invocation.hpp>
@@ -20,6 +21,7 @@
 #include <troupe/base/intrusive_ptr.hpp>
 #include <troupe/config.hpp>
 #include <troupe/coro/frame.hpp>
+#include <troupe/coro/result_slot.hpp>
 #include <troupe/time/clock.hpp>
 
 namespace troupe {
@@ -80,20 +82,27 @@ class call_awaiter {
     if (issued_) std::destroy_at(&pending_);
   }
 
-  bool await_ready() noexcept {
+  /// Runs the method if it can be run at once. Here, and not in `await_resume`: of two calls in one
+  /// expression GCC 12 asks both whether they are ready before it resumes either, and the first
+  /// would hold its worker meanwhile (docs/compilers.md).
+  bool await_ready() {
     frame& f = caller_;
     if (f.budget == 0) return false;
     --f.budget;
-    if constexpr (Invocation::is_coroutine) return false;
-    if (f.fork_calls || f.chain->limited) return false;
-    return entered_ = target_.enter_fast();
+    if constexpr (Invocation::is_coroutine) {
+      return false;
+    } else {
+      if (f.fork_calls || f.chain->limited || !target_.enter_fast()) return false;
+      run_inline();
+      return true;
+    }
   }
 
   bool await_suspend(std::coroutine_handle<>) noexcept { return issue(*this); }
 
   result await_resume() {
     if constexpr (!Invocation::is_coroutine) {
-      if (entered_) return run_inline();
+      if (!issued_) return result_.take();
     }
     return pending_.take();
   }
@@ -105,17 +114,18 @@ class call_awaiter {
     return self.pending_.issue();
   }
 
-  result run_inline() {
+  void run_inline() {
     cell* const from = Invocation::takes_caller ? caller_above(caller_.chain) : nullptr;
     const inline_turn turn(target_, caller_);
-    return call_(target_.instance(), from);
+    result_.emplace_from([&]() -> result { return call_(target_.instance(), from); });
   }
 
   cell& target_;
   Invocation& call_;
   frame& caller_;
-  bool entered_ = false;  // by the fast path
-  bool issued_ = false;   // pending_ is alive
+  bool issued_ = false;  // pending_ is alive
+  TROUPE_NO_UNIQUE_ADDRESS std::conditional_t<Invocation::is_coroutine, std::monostate,
+                                              result_slot<result>> result_;  // of the fast path
   union {
     pending pending_;
   };

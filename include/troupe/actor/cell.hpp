@@ -162,8 +162,6 @@ class cell final : public runnable, public hold_point {
   /// The holder ends a turn that was not entered by `enter_fast`, without running others' messages
   /// on this stack: who waits is left to the executor.
   void leave() noexcept;
-  /// True if only turns that are open already may go on. The holder.
-  bool draining() const noexcept { return draining_; }
   /// The holder leaves the cell to its executor, which serves the mailbox.
   void hand_over() noexcept { place().post(*this); }
   void yield() noexcept { place().yield(*this); }
@@ -182,6 +180,8 @@ class cell final : public runnable, public hold_point {
   /// Where this worker's coroutines run.
   home& place() const noexcept { return place_ != nullptr ? *place_ : owner_.where(); }
   bool runs_here() const noexcept { return place_ == nullptr; }
+  /// The holder may run a message on its own stack.
+  bool may_run_here() const noexcept { return runs_here() && !draining_; }
 
   // --- the instance -----------------------------------------------------------------------------
   context& surroundings() noexcept { return context_; }
@@ -203,6 +203,9 @@ class cell final : public runnable, public hold_point {
   }
   /// Closes the worker when its mailbox next runs dry. From its own turns, or by the holder.
   void close_when_dry() noexcept;
+
+  /// True if who is to run next may have to wait for an `on_start`. The holder.
+  bool starts_with_a_hook() const noexcept;
 
   /// The holder makes the instance if there is none. Ended: it is there, or the attempt failed and
   /// all who waited were refused. Open: `on_start` is suspended; the cell is served afterwards.

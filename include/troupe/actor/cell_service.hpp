@@ -350,6 +350,10 @@ inline life& cell::life_of() {
   return *life_;
 }
 
+inline bool cell::starts_with_a_hook() const noexcept {
+  return instance_ == nullptr && type_.current.load(order::acquire)->has_start;
+}
+
 /// A worker with a thread of its own is served there only. True if that is another one than this.
 inline bool cell::move_to_own_thread() {
   if (options().placement != placement::own_thread || place_ != nullptr) return false;

@@ -67,9 +67,13 @@ class invocation {
   static decltype(auto) hold(Arg&& arg) {
     if constexpr (std::is_constructible_v<H, Arg&&>) {
       return static_cast<Arg&&>(arg);
-    } else {
+    } else if constexpr (requires { std::span<const typename H::value_type>(arg); }) {
       const std::span<const typename H::value_type> view(arg);
       return H(view.begin(), view.end());
+    } else {
+      static_assert(std::is_constructible_v<H, Arg&&>,
+                    "troupe: within() and tell() own their arguments, and this one can be neither "
+                    "moved nor copied; move it in, or make the call without a limit");
     }
   }
 

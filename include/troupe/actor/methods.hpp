@@ -49,7 +49,8 @@ concept complete_class = requires { sizeof(A); };
         "' that can be listed in TROUPE_METHODS: it is missing, private, or overloaded (give "  \
         "each overload a name of its own)");                                                    \
     if constexpr (requires { &TroupeSelf::name; }) {                                            \
-      return this->template make<&TroupeSelf::name>(std::forward<TroupeArgs>(troupe_args)...);  \
+      return this->template troupe_make<&TroupeSelf::name>(                                    \
+          std::forward<TroupeArgs>(troupe_args)...);                                          \
     }                                                                                           \
   }
 
@@ -61,7 +62,7 @@ concept complete_class = requires { sizeof(A); };
   template <>                                                                                 \
   struct troupe::methods<A> {                                                                 \
     template <class TroupeTarget>                                                             \
-    struct on : ::troupe::detail::methods_base<A, TroupeTarget> {                             \
+    struct troupe_on : ::troupe::detail::methods_base<A, TroupeTarget> {                      \
       using ::troupe::detail::methods_base<A, TroupeTarget>::methods_base;                    \
       TROUPE_DETAIL_EACH(TROUPE_DETAIL_METHOD, A, __VA_ARGS__)                                \
     };                                                                                        \

@@ -114,6 +114,7 @@ class owned_call : public message, public turn, public pooled {
   void cut_loose() noexcept;
   bool enter_line(std::uintptr_t& word) noexcept;
   bool nest() noexcept;
+  void wait_for_start() noexcept;
   void settle_refused(errc why, std::string text = {}) noexcept;
 
   atomic<std::uint32_t> references_{0};
@@ -207,6 +208,7 @@ inline void owned_call::issue() noexcept {
     if (word <= word_idle_slow || word == word_dormant) {
       if (c.acquire(word)) {
         c.put_first(*this);
+        if (c.starts_with_a_hook()) wait_for_start();
         return caller.fork_calls ? c.place().fork(c) : c.hand_over();
       }
       word = c.word();
@@ -225,13 +227,21 @@ inline bool owned_call::nest() noexcept {
   turn* const t = turn_of_worker_above(caller_link, *target_);
   if (t == nullptr) return false;
   if (target_->options().reentrancy == reentrancy::none || t->blocks_its_thread) {
-    settle_refused(errc::deadlock, to_string(target_->id()) + " is called back from below");
+    settle_refused(errc::deadlock, called_back(*t));
   } else if (t->nested_turns() + 1 >= max_nested_turns) {
-    settle_refused(errc::too_deep);
+    settle_refused(errc::too_deep, called_back(*t));
   } else {
     t->post(static_cast<message&>(*this));
   }
   return true;
+}
+
+/// An `on_start` may want something of a turn that waits for this call.
+inline void owned_call::wait_for_start() noexcept {
+  turn* const below = turn_held_up_below(caller_->chain);
+  if (below == nullptr) return;
+  const spin_guard graph(wait_graph::instance().lock());
+  if (caller_link != nullptr) wait_graph::instance().enter_locked(entry_, *below, *target_);
 }
 
 /// The worker is busy. True if the call waits in its line, or was refused.
@@ -246,11 +256,9 @@ inline bool owned_call::enter_line(std::uintptr_t& word) noexcept {
   }
   if (turn* const below = turn_held_up_below(caller_->chain)) {
     std::string cycle;
-    try {
+    {
       const spin_guard graph(wait_graph::instance().lock());
       if (caller_link != nullptr) cycle = wait_graph::instance().enter_locked(entry_, *below, c);
-    } catch (...) {
-      cycle = "out of memory for its name";
     }
     if (!cycle.empty()) {
       settle_refused(errc::deadlock, std::move(cycle));
@@ -272,6 +280,7 @@ inline turn_state owned_call::start(cell& c, turn* nested) noexcept {
     return turn_state::ended;
   }
   open_as_root(c, nested, method_name());
+  called_by = from();
   const turn_state state = run(c, from());
   if (state == turn_state::ended) {
     settle_done(method_error());

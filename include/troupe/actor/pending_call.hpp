@@ -69,6 +69,13 @@ inline std::exception_ptr nest_failure(errc why, const cell& c,
   }
 }
 
+/// Says why a call that would nest in `t` is refused; nothing, where there is no memory for it.
+inline std::string called_back(const turn& t) noexcept try {
+  return to_string(t.worker().id()) + "." + std::string(t.method()) + " is called back from below";
+} catch (...) {
+  return {};
+}
+
 /// The part of a borrowing call that does not depend on the method.
 class pending_call : public message {
  public:
@@ -111,6 +118,7 @@ class pending_call : public message {
   bool run_here(bool* flag) noexcept;
   bool wait_in_line(std::uintptr_t word, bool* flag) noexcept;
   bool nest_in(turn& t, bool* flag) noexcept;
+  void wait_for_start() noexcept;
   bool settle_failed(errc why, bool* flag, std::string text = {}) noexcept;
   void wait_graph_leave() noexcept {
     if (entry_.below != nullptr) wait_graph::instance().leave(entry_);
@@ -166,8 +174,9 @@ TROUPE_NOINLINE inline bool pending_call::issue() noexcept {
       word = c.word();
       continue;
     }
-    if (f.fork_calls || spent || !c.runs_here()) {
+    if (f.fork_calls || spent || !c.may_run_here()) {
       c.put_first(*this);
+      if (c.starts_with_a_hook()) wait_for_start();
       if (spent) {
         c.yield();
       } else if (f.fork_calls) {
@@ -186,6 +195,7 @@ inline bool pending_call::run_here(bool* flag) noexcept {
   cell& c = target_;
   if (c.instance() == nullptr) {
     c.put_first(*this);
+    if (c.starts_with_a_hook()) wait_for_start();
     if (c.make_instance() == turn_state::open) return true;
     if (c.instance() == nullptr) {  // refused, with all who waited
       c.leave();
@@ -193,6 +203,7 @@ inline bool pending_call::run_here(bool* flag) noexcept {
     }
     c.take_first();
   }
+  wait_graph_leave();
   frame& f = caller_;
   const turn_state state = run(c, nullptr);
   if (state == turn_state::open) return true;
@@ -201,6 +212,14 @@ inline bool pending_call::run_here(bool* flag) noexcept {
   f.completed_inline = flag;
   this_thread_state().running = &f;
   return false;
+}
+
+/// An `on_start` may want something of a turn that waits for this call. Nothing of the worker waits
+/// yet, so that this closes no cycle.
+inline void pending_call::wait_for_start() noexcept {
+  if (entry_.below != nullptr) return;
+  turn* const below = turn_held_up_below(caller_.chain);
+  if (below != nullptr) wait_graph::instance().enter(entry_, *below, target_);
 }
 
 /// The worker is busy.
@@ -216,12 +235,7 @@ inline bool pending_call::wait_in_line(std::uintptr_t word, bool* flag) noexcept
     c.drop_oldest();
   }
   if (turn* const below = turn_held_up_below(caller_.chain)) {
-    std::string cycle;
-    try {
-      cycle = wait_graph::instance().enter(entry_, *below, c);
-    } catch (...) {
-      cycle = "out of memory for its name";
-    }
+    std::string cycle = wait_graph::instance().enter(entry_, *below, c);
     if (!cycle.empty()) return settle_failed(errc::deadlock, flag, std::move(cycle));
   }
   for (;;) {
@@ -234,8 +248,7 @@ inline bool pending_call::wait_in_line(std::uintptr_t word, bool* flag) noexcept
         word = c.word();
         continue;
       }
-      wait_graph_leave();
-      if (c.runs_here()) return run_here(flag);
+      if (c.may_run_here()) return run_here(flag);
       c.put_first(*this);
       c.hand_over();
       return true;
@@ -247,13 +260,12 @@ inline bool pending_call::wait_in_line(std::uintptr_t word, bool* flag) noexcept
 /// The target is above the caller. With the lock of the wait graph held, so that no owning call in
 /// between is cut loose meanwhile.
 inline bool pending_call::nest_in(turn& t, bool* flag) noexcept {
-  const auto name = [&] {
-    return to_string(target_.id()) + "." + std::string(t.method()) + " is called back from below";
-  };
   if (target_.options().reentrancy == reentrancy::none || t.blocks_its_thread) {
-    return settle_failed(errc::deadlock, flag, name());
+    return settle_failed(errc::deadlock, flag, called_back(t));
   }
-  if (t.nested_turns() + 1 >= max_nested_turns) return settle_failed(errc::too_deep, flag, name());
+  if (t.nested_turns() + 1 >= max_nested_turns) {
+    return settle_failed(errc::too_deep, flag, called_back(t));
+  }
   if (turn* const below = turn_held_up_below(caller_.chain)) {
     std::string cycle = wait_graph::instance().enter_locked(entry_, *below, t.nest());
     if (!cycle.empty()) return settle_failed(errc::deadlock, flag, std::move(cycle));
@@ -337,6 +349,7 @@ turn_state pending_coroutine<Invocation>::run(cell& c, turn* nested) noexcept {
   frame& f = caller();
   open(c, nested, f.chain, Invocation::name());
   cell* const from = caller_above(f.chain);
+  called_by = from;
   c.count_turn();
   std::exception_ptr thrown;
   if (c.refused_by_hook(Invocation::name(), from, thrown)) {

@@ -27,27 +27,28 @@ struct methods;
 
 namespace detail {
 
-/// Base of the methods of `A` by name, on the worker that `Target` holds.
+/// Base of the methods of `A` by name, on the worker that `Target` holds. What users' methods
+/// inherit from here bears names that theirs will not.
 template <class A, class Target>
 class methods_base {
  public:
-  explicit methods_base(Target target) noexcept : target_(std::move(target)) {}
+  explicit methods_base(Target target) noexcept : troupe_target_(std::move(target)) {}
 
  protected:
   template <auto M, class... Args>
-  auto make(Args&&... args) {
-    return make_call<M, A>(std::move(target_), std::forward<Args>(args)...);
+  auto troupe_make(Args&&... args) {
+    return make_call<M, A>(std::move(troupe_target_), std::forward<Args>(args)...);
   }
 
  private:
-  Target target_;
+  Target troupe_target_;
 };
 
 /// What `proxy->` gives: the methods by name, on one worker.
 template <class A, class Target>
-class arrow : public methods<A>::template on<Target> {
+class arrow : public methods<A>::template troupe_on<Target> {
  public:
-  explicit arrow(Target target) noexcept : methods<A>::template on<Target>(std::move(target)) {}
+  explicit arrow(Target target) noexcept : methods<A>::template troupe_on<Target>(std::move(target)) {}
   arrow* operator->() noexcept { return this; }
 };
 

@@ -130,6 +130,7 @@ class coroutine_tell final : public tell_base, public turn, public pooled {
  private:
   turn_state start(cell& c, turn* nested) noexcept override {
     open_as_root(c, nested, Invocation::name());
+    called_by = from();
     c.count_turn();
     std::exception_ptr thrown;
     if (c.refused_by_hook(Invocation::name(), from(), thrown)) {

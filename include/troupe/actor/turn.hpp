@@ -78,6 +78,7 @@ class turn : public chain_link, public home, public runnable, public turn_waits 
   /// Where the chain goes on above an owning call: set while its caller waits. Guarded by the lock
   /// of the wait graph.
   chain_link* caller_link = nullptr;
+  cell* called_by = nullptr;       // the worker from whose turn it was called; alive as long as this
   bool blocks_its_thread = false;  // a plain method: nothing nests in it
   bool is_owned = false;           // it has a caller_link instead of an `above`
 
@@ -327,7 +328,8 @@ inline void wait_graph::unblock(turn& first) noexcept {
   }
 }
 
-inline std::string wait_graph::enter_locked(wait_entry& w, turn& t, hold_point& point) {
+inline std::string wait_graph::enter_locked(wait_entry& w, turn& t,
+                                            hold_point& point) noexcept {
   w.below = &t;
   w.point = &point;
   t.waits.push_back(w);
@@ -386,7 +388,8 @@ inline turn_waits* wait_graph::find_cycle(turn& t, hold_point& point) noexcept {
   return met;
 }
 
-inline std::string wait_graph::describe(const turn& t, const turn_waits* met) {
+/// Never empty: where there is no memory for the names, it says that.
+inline std::string wait_graph::describe(const turn& t, const turn_waits* met) noexcept try {
   const auto name = [](const turn_waits* w) {
     const turn& x = static_cast<const turn&>(*w);
     return to_string(x.worker().id()) + "." + std::string(x.method());
@@ -396,6 +399,8 @@ inline std::string wait_graph::describe(const turn& t, const turn_waits* met) {
     path = name(x) + " -> " + path;
   }
   return name(&t) + " -> " + path;
+} catch (...) {
+  return "out of memory";
 }
 
 }  // namespace troupe::detail

@@ -59,11 +59,11 @@ class wait_graph {
 
   /// Enters a wait below `t` for `point`. Returns a text that names the cycle, and enters nothing,
   /// if the wait closes one; else an empty text.
-  std::string enter(wait_entry& w, turn& t, hold_point& point) {
+  std::string enter(wait_entry& w, turn& t, hold_point& point) noexcept {
     const spin_guard guard(lock_);
     return enter_locked(w, t, point);
   }
-  std::string enter_locked(wait_entry& w, turn& t, hold_point& point);
+  std::string enter_locked(wait_entry& w, turn& t, hold_point& point) noexcept;
 
   /// Removes the wait, if it is entered.
   void leave(wait_entry& w) noexcept {
@@ -84,7 +84,7 @@ class wait_graph {
   void block(turn& t) noexcept;
   void unblock(turn& t) noexcept;
   turn_waits* find_cycle(turn& t, hold_point& point) noexcept;
-  static std::string describe(const turn& t, const turn_waits* met);
+  static std::string describe(const turn& t, const turn_waits* met) noexcept;
 
   spin_lock lock_;
   std::uint64_t search_ = 0;

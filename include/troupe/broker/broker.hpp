@@ -147,7 +147,8 @@ class broker {
   }
   static task<bool> close_cell(cell_ptr c);
   static task<> close_one(cell_ptr c) { static_cast<void>(co_await close_cell(std::move(c))); }
-  static task<> hurry_up(const cells& all, duration limit);
+  static task<> begin_to_close(const cells& all, task_scope& closing);
+  static task<> hurry_up(const cells& all, duration limit, const detail::atomic<bool>& closed);
   static task<> close_all(intrusive_ptr<detail::broker_core> core, duration limit);
   static task<> shut_down(intrusive_ptr<detail::broker_core> core, duration limit);
 
@@ -230,8 +231,16 @@ inline task<bool> broker::close_cell(cell_ptr c) {
   co_return co_await std::move(wait);
 }
 
-inline task<> broker::hurry_up(const cells& all, duration limit) {
-  co_await sleep_for(limit);
+inline task<> broker::begin_to_close(const cells& all, task_scope& closing) {
+  for (const cell_ptr& c : all) closing.spawn(close_one(c));
+  co_return;
+}
+
+/// At the limit, or as soon as who waits for the end is asked to stop.
+inline task<> broker::hurry_up(const cells& all, duration limit,
+                               const detail::atomic<bool>& closed) {
+  const result<void> slept = co_await as_result(sleep_for(limit));
+  if (closed.load(detail::order::acquire)) co_return;
   for (const cell_ptr& c : all) {
     c->refuse_waiting(errc::worker_stopped);
     c->stop_turns();
@@ -241,14 +250,21 @@ inline task<> broker::hurry_up(const cells& all, duration limit) {
 inline task<> broker::close_all(intrusive_ptr<detail::broker_core> core, duration limit) {
   cells all = core->cells();
   std::erase_if(all, [](const cell_ptr& c) { return !c->alive() && !c->busy(); });
+  detail::atomic<bool> closed{false};
   task_scope hurrying;
-  hurrying.spawn(hurry_up(all, limit));
   task_scope closing;
-  for (const cell_ptr& c : all) closing.spawn(close_one(c));
-  result<void> closed = co_await as_result(closing.join());
+  // Made before anything runs that would have to be awaited: later there may be no memory for it.
+  task<result<void>> begin = as_result(begin_to_close(all, closing));
+  task<result<void>> join = as_result(closing.join());
+  task<result<void>> join_hurrying = as_result(hurrying.join());
+  hurrying.spawn(hurry_up(all, limit, closed));
+  const result<void> begun = co_await std::move(begin);
+  const result<void> ended = co_await std::move(join);
+  closed.store(true, detail::order::release);
   hurrying.request_stop();
-  result<void> joined = co_await as_result(hurrying.join());
-  closed.value();
+  const result<void> hurried = co_await std::move(join_hurrying);
+  begun.value();
+  ended.value();
 }
 
 inline task<> broker::terminate() { return close_all(core_, drain_limit_); }

@@ -218,15 +218,27 @@ inline task<> task_scope::join() {
   if (const std::exception_ptr error = take_error()) std::rethrow_exception(error);
 }
 
+namespace detail {
+
+/// Also what `body` throws before it gives a task comes out of the task.
+template <class T, class F>
+task<T> run_scoped(F& body, task_scope& scope) {
+  co_return co_await body(scope);
+}
+
+}  // namespace detail
+
 /// Calls `body(scope)`, awaits the task it gives, then all children; gives the body's result. Where
 /// the body throws, the children are asked to stop and awaited before the exception goes on.
 template <class F>
 auto with_scope(F body) -> std::invoke_result_t<F&, task_scope&> {
   using T = typename std::invoke_result_t<F&, task_scope&>::value_type;
   task_scope scope;
-  result<T> outcome = co_await as_result(body(scope));
+  // Made before anything runs that would have to be awaited: later there may be no memory for it.
+  task<result<void>> join = as_result(scope.join());
+  result<T> outcome = co_await as_result(detail::run_scoped<T>(body, scope));
   if (!outcome.has_value()) scope.request_stop();
-  result<void> joined = co_await as_result(scope.join());
+  result<void> joined = co_await std::move(join);
   if (outcome.has_value()) joined.value();
   co_return std::move(outcome).value();
 }

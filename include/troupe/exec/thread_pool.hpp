@@ -132,6 +132,7 @@ class thread_pool final : public executor {
   detail::sleepers sleepers_;
   detail::atomic<bool> stopping_{false};  // true: threads end when nothing is ready
   detail::atomic<std::uint64_t> seed_{0x5bd1e995};
+  detail::atomic<unsigned> posting_{0};   // outsiders inside `yield`, which touches the pool last
 
   // The thread that sleeps no longer than until the next timer: its index, or nobody.
   detail::atomic<std::uint32_t> keeper_{detail::sleepers::nobody};
@@ -171,6 +172,7 @@ inline thread_pool::~thread_pool() {
   stopping_.store(true, detail::order::seq_cst);
   for (auto& w : workers_) w->sleep.unpark();
   for (auto& w : workers_) w->thread.join();
+  while (posting_.load(detail::order::acquire) != 0) detail::cpu_relax();
 }
 
 inline executor_stats thread_pool::stats() const {
@@ -214,8 +216,12 @@ inline void thread_pool::fork(runnable& r) noexcept {
 }
 
 inline void thread_pool::yield(runnable& r) noexcept {
+  // What an outsider makes ready may run, and the pool come to its end, before this has returned.
+  const bool outside = this_worker() == nullptr;
+  if (outside) posting_.fetch_add(1, detail::order::relaxed);
   injected_.push(r);
   notify();
+  if (outside) posting_.fetch_sub(1, detail::order::release);  // pairs with the destructor's load
 }
 
 inline bool thread_pool::others_wait() const noexcept {
@@ -288,7 +294,7 @@ inline runnable* thread_pool::take_slot(worker& self) noexcept {
 
 inline runnable* thread_pool::take_injected(worker& self) noexcept {
   runnable* taken[grab_limit];
-  const std::size_t count = injected_.pop_some(taken, grab_limit / workers_.size() + 1);
+  const std::size_t count = injected_.pop_some(taken, (grab_limit - 1) / workers_.size() + 1);
   if (count == 0) return nullptr;
   // The deque hands out its newest first: fill it backwards, to keep the order. It is empty here,
   // so all of it fits.
