@@ -57,9 +57,6 @@ struct square : shape {
 
 }  // namespace
 
-template <>
-inline constexpr bool troupe::enable_sendable<gate> = true;
-
 struct actor_arguments_target {
   int by_ref(const traced& t) { return t.value; }
   int by_value(traced t) { return t.value; }
@@ -113,7 +110,7 @@ struct actor_arguments_target {
   int many(int a, const std::string& b, std::unique_ptr<int> c, std::string_view d) {
     return a + static_cast<int>(b.size()) + *c + static_cast<int>(d.size());
   }
-  task<> wait(gate& g) { co_await g; }
+  task<> wait(gate g) { co_await g; }
 };
 template <>
 inline constexpr bool troupe::enable_sendable<const void*> = true;

@@ -106,7 +106,7 @@ struct actor_caller_asking {
     static_cast<void>(told);
     co_return;
   }
-  task<> wait(gate& g) { co_await g; }
+  task<> wait(gate g) { co_await g; }
 
   task<> into(std::string& who) { who = co_await asked->who(); }
 
@@ -114,8 +114,6 @@ struct actor_caller_asking {
   troupe::proxy<actor_caller_asked> asked;
   bool ok = false;
 };
-template <>
-inline constexpr bool troupe::enable_sendable<gate> = true;
 TROUPE_METHODS(actor_caller_asking, call, call_later, call_ref, through_task, through_all,
                through_any, through_scope, owned, limited, relayed, tell, tell_later, spawn, wait)
 
@@ -177,7 +175,7 @@ task<> tells(troupe::broker& broker, bool busy) {
   if (busy) {
     scope.spawn(troupe::test::as_task(p->wait(g)));
     co_await troupe::test::reached(g);
-    scope.spawn([](gate& opened) -> task<> {
+    scope.spawn([](gate opened) -> task<> {
       for (int i = 0; i < 20; ++i) co_await troupe::yield();
       opened.open();
     }(g));

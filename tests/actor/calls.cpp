@@ -91,12 +91,10 @@ struct actor_calls_target : counter_base {
   }
   task<int> throws_at_once(int what) { co_return throws(what); }
 
-  task<> wait(gate& g) {
+  task<> wait(gate g) {
     co_await g;
   }
 };
-template <>
-inline constexpr bool troupe::enable_sendable<gate> = true;
 
 TROUPE_METHODS(actor_calls_target, add, sum, nothing, move_only, large, text, add_later,
                add_at_once, nothing_later, move_only_later, large_later, throws, throws_later,
@@ -195,7 +193,7 @@ task<> results_of_busy(troupe::broker& broker) {
                               p->move_only_later(std::make_unique<int>(6)),
                               p->move_only(4).within(1h), p->large_later(7).within(1h),
                               p->nothing_later().within(1h));
-  scope.spawn([](gate& opened) -> task<> {
+  scope.spawn([](gate opened) -> task<> {
     for (int i = 0; i < 100; ++i) co_await troupe::yield();
     opened.open();
   }(g));
@@ -257,7 +255,7 @@ task<> exceptions_of_busy(troupe::broker& broker) {
     troupe::task_scope scope;
     scope.spawn(troupe::test::as_task(p->wait(g)));
     co_await troupe::test::reached(g);
-    scope.spawn([](gate& opened) -> task<> {
+    scope.spawn([](gate opened) -> task<> {
       for (int n = 0; n < 50; ++n) co_await troupe::yield();
       opened.open();
     }(g));

@@ -25,9 +25,6 @@ using troupe::test::world;
 
 }  // namespace
 
-template <>
-inline constexpr bool troupe::enable_sendable<gate> = true;
-
 /// How the closing call is made.
 enum class actor_cycles_way { plain, coroutine, owning, all, scope, any, any_owning, limited };
 
@@ -38,7 +35,7 @@ struct actor_cycles_node {
   explicit actor_cycles_node(troupe::context& c) : ctx(c) {}
 
   /// Holds its worker until the gate opens, then calls `next`.
-  task<int> hold_and_call(gate& g, std::string next, way how) {
+  task<int> hold_and_call(gate g, std::string next, way how) {
     co_await g;
     const auto p = ctx.worker<self>(next);
     int n = 0;
@@ -114,7 +111,7 @@ struct outcome {
 std::string key_of(int i) { return "w" + std::to_string(i); }
 
 template <class A>
-task<> one(troupe::broker& broker, int i, int size, gate& g, way how, outcome& out) {
+task<> one(troupe::broker& broker, int i, int size, gate g, way how, outcome& out) {
   const auto p = broker.worker<A>(key_of(i));
   try {
     const int n = co_await p.template call<&A::hold_and_call>(g, key_of((i + 1) % size), how);

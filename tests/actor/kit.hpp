@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <memory>
 #include <mutex>
 #include <stdexcept>
 #include <string>
@@ -23,40 +24,45 @@
 namespace troupe::test {
 
 /// Coroutines that await it wait until it is open. It heeds no stop request: a method that waits
-/// here runs for as long as the test wants. From any thread.
+/// here runs for as long as the test wants. Copies are the same gate. From any thread.
 class gate {
  public:
+  gate() : shared_(std::make_shared<shared>()) {}
+
   void open() {
     std::vector<std::coroutine_handle<>> through;
     {
-      const std::lock_guard guard(mutex_);
-      open_ = true;
-      through.swap(waiting_);
+      const std::lock_guard guard(shared_->mutex);
+      shared_->open = true;
+      through.swap(shared_->waiting);
     }
     for (const std::coroutine_handle<> h : through) h.resume();
   }
 
   /// How many have come here so far.
   std::size_t arrived() const {
-    const std::lock_guard guard(mutex_);
-    return arrived_;
+    const std::lock_guard guard(shared_->mutex);
+    return shared_->arrived;
   }
 
   bool await_ready() const noexcept { return false; }
   bool await_suspend(std::coroutine_handle<> h) {
-    const std::lock_guard guard(mutex_);
-    ++arrived_;
-    if (open_) return false;
-    waiting_.push_back(h);
+    const std::lock_guard guard(shared_->mutex);
+    ++shared_->arrived;
+    if (shared_->open) return false;
+    shared_->waiting.push_back(h);
     return true;
   }
   void await_resume() const noexcept {}
 
  private:
-  mutable std::mutex mutex_;
-  bool open_ = false;
-  std::size_t arrived_ = 0;
-  std::vector<std::coroutine_handle<>> waiting_;
+  struct shared {
+    std::mutex mutex;
+    bool open = false;
+    std::size_t arrived = 0;
+    std::vector<std::coroutine_handle<>> waiting;
+  };
+  std::shared_ptr<shared> shared_;
 };
 
 /// Lets the others run until `condition()`; gives up after more steps than any test needs.
@@ -72,9 +78,8 @@ task<> until(F condition) {
 }
 
 /// Waits until `g` was reached `count` times.
-inline task<> reached(const gate& g, std::size_t count = 1) {
-  const gate* const which = &g;
-  co_await until([which, count] { return which->arrived() >= count; });
+inline task<> reached(gate g, std::size_t count = 1) {
+  co_await until([g, count] { return g.arrived() >= count; });
 }
 
 /// How an awaitable ends, as a code; zero if it gives a value.

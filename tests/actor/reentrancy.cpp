@@ -24,9 +24,6 @@ using troupe::test::world;
 
 }  // namespace
 
-template <>
-inline constexpr bool troupe::enable_sendable<gate> = true;
-
 /// Calls other nodes as its argument says, one letter per step: the rest of the path goes along.
 template <reentrancy R>
 struct actor_reentrancy_node {
@@ -105,37 +102,37 @@ struct actor_reentrancy_node {
   }
 
   /// A callback that waits at a gate, and beside it something of the turn's own.
-  task<std::string> held_up(gate& g) {
+  task<std::string> held_up(gate g) {
     log.clear();
     const auto b = at('b');
     auto both = co_await troupe::when_all(b.template call<&self::back_to_gate>(g), own_steps());
     static_cast<void>(both);
     co_return log;
   }
-  task<> back_to_gate(gate& g) {
+  task<> back_to_gate(gate g) {
     const auto a = at('a');
     co_await a.template call<&self::wait_at>(g);
   }
-  task<> wait_at(gate& g) {
+  task<> wait_at(gate g) {
     log += "in ";
     co_await g;
     log += "out ";
   }
   task<> own_steps() {
-    for (int i = 0; i < 50; ++i) {
+    for (int i = 0; i < 2000; ++i) {
       co_await troupe::yield();
       if (!log.ends_with("own ")) log += "own ";
     }
   }
 
-  task<> wait(gate& g) { co_await g; }
-  task<int> call_back_late(gate& g) {
+  task<> wait(gate g) { co_await g; }
+  task<int> call_back_late(gate g) {
     co_await g;
     const auto a = at('a');
     int n = co_await a.template call<&self::note>(1);
     co_return n;
   }
-  task<int> through_b(gate& g) {
+  task<int> through_b(gate g) {
     const auto b = at('b');
     int n = co_await b.template call<&self::call_back_late>(g);
     co_return n;
@@ -222,7 +219,7 @@ task<std::vector<int>> ahead_of_mailbox(troupe::broker& broker) {
   const auto p = broker.worker<A>("a");
   gate g;
   troupe::task_scope scope;
-  scope.spawn([](troupe::proxy<A> a, gate& at) -> task<> {
+  scope.spawn([](troupe::proxy<A> a, gate at) -> task<> {
     const int n = co_await a.template call<&A::through_b>(at);
     CHECK(n == 1);
   }(p, g));
@@ -243,7 +240,7 @@ task<std::string> held_up(troupe::broker& broker) {
   const auto p = broker.worker<A>("a");
   gate g;
   troupe::task_scope scope;
-  scope.spawn([](gate& at) -> task<> {
+  scope.spawn([](gate at) -> task<> {
     co_await troupe::test::reached(at);
     for (int i = 0; i < 200; ++i) co_await troupe::yield();
     at.open();

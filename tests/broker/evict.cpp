@@ -62,9 +62,6 @@ struct fixture {
 
 }  // namespace
 
-template <>
-inline constexpr bool troupe::enable_sendable<troupe::test::gate*> = true;
-
 TEST_CASE("an idle worker is evicted at once", "[broker][evict]") {
   fixture f;
   auto p = f.broker.worker<guest>("a");

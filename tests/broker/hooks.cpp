@@ -236,9 +236,6 @@ struct narcissus {
 
 }  // namespace
 
-template <>
-inline constexpr bool troupe::enable_sendable<troupe::broker*> = true;
-
 TEST_CASE("on_start and on_stop may call other workers", "[broker][hooks]") {
   troupe::sim_executor sim;
   troupe::broker broker({.on = &sim});

@@ -41,11 +41,6 @@ struct fixture {
 
 }  // namespace
 
-template <>
-inline constexpr bool troupe::enable_sendable<troupe::test::gate*> = true;
-template <>
-inline constexpr bool troupe::enable_sendable<troupe::broker*> = true;
-
 TEST_CASE("a removed worker starts anew with the next call", "[broker][remove]") {
   fixture f;
   auto p = f.broker.worker<ledger>("a");

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include <troupe/actor/dead_letter.hpp>
+#include <troupe/actor/sendable.hpp>
 #include <troupe/base/error.hpp>
 #include <troupe/coro/as_result.hpp>
 #include <troupe/coro/async_semaphore.hpp>
@@ -46,6 +47,21 @@ class gate {
  private:
   async_semaphore passes_{0};
 };
+
+}  // namespace troupe::test
+
+// Tests hand these to methods and see to it themselves that they live long enough.
+namespace troupe {
+class broker;
+}
+template <>
+inline constexpr bool troupe::enable_sendable<troupe::test::gate*> = true;
+template <>
+inline constexpr bool troupe::enable_sendable<troupe::broker*> = true;
+template <>
+inline constexpr bool troupe::enable_sendable<std::string*> = true;
+
+namespace troupe::test {
 
 /// How many instances of something were made and destroyed.
 struct instance_count {

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <coroutine>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -275,9 +276,11 @@ task<> dine_together() {
   co_await troupe::when_all(dine(a, b), dine(b, a));
 }
 
+std::coroutine_handle<> kept_for_ever;  // or leak checkers would find it lost
+
 struct never {
   bool await_ready() const noexcept { return false; }
-  void await_suspend(std::coroutine_handle<>) const noexcept {}
+  void await_suspend(std::coroutine_handle<> h) const noexcept { kept_for_ever = h; }
   void await_resume() const noexcept {}
 };
 task<> wait_for_ever() { co_await never{}; }

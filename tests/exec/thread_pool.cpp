@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -15,6 +16,7 @@
 
 #include <troupe/base/hash.hpp>
 #include <troupe/coro/channel.hpp>
+#include <troupe/coro/offload.hpp>
 #include <troupe/coro/sleep.hpp>
 #include <troupe/coro/sync_wait.hpp>
 #include <troupe/coro/task.hpp>
@@ -119,10 +121,9 @@ task<> busy_and_sleeping() {
                             sleep_and_set(flag));
 }
 
-task<int> give(int value) { co_return value; }
+task<> nothing() { co_return; }
 task<> await_until(const std::atomic<bool>& flag) {
-  int sum = 0;
-  while (!flag.load()) sum += co_await give(1);
+  while (!flag.load()) co_await nothing();
 }
 task<> awaiting_and_sleeping() {
   std::atomic<bool> flag{false};
@@ -218,54 +219,106 @@ TEST_CASE("an outsider's work wakes a pool that sleeps", "[exec][thread_pool]") 
   REQUIRE(stats.steps >= 2000 - 2);  // the last ones may not be counted yet
 }
 
+namespace {
+
+/// Many steps, counted.
+class flood {
+ public:
+  explicit flood(int count) {
+    for (int i = 0; i < count; ++i) steps_.push_back(std::make_unique<counting>(ran_));
+  }
+  int ran() const { return ran_.load(); }
+  void post_to(thread_pool& pool) {
+    for (auto& s : steps_) pool.post(*s);
+  }
+  void fork_to(thread_pool& pool) {
+    for (auto& s : steps_) pool.fork(*s);
+  }
+
+ private:
+  class counting final : public troupe::runnable {
+   public:
+    explicit counting(std::atomic<int>& ran) : runnable(&counting::add), ran_(ran) {}
+
+   private:
+    static void add(runnable& r) noexcept { static_cast<counting&>(r).ran_.fetch_add(1); }
+    std::atomic<int>& ran_;
+  };
+
+  std::atomic<int> ran_{0};
+  std::vector<std::unique_ptr<counting>> steps_;
+};
+
+}  // namespace
+
+TEST_CASE("a flood from outside runs, however many threads there are", "[exec][thread_pool]") {
+  for (const unsigned threads : {1u, 2u, 3u, 17u}) {
+    CAPTURE(threads);
+    flood steps(2000);
+    thread_pool pool({.threads = threads});
+    steps.post_to(pool);
+    while (steps.ran() != 2000) std::this_thread::yield();
+    REQUIRE(steps.ran() == 2000);
+  }
+}
+
 TEST_CASE("what is ready when a pool is destroyed runs before that ends", "[exec][thread_pool]") {
   for (int round = 0; round < 50; ++round) {
-    std::atomic<int> ran{0};
-    auto count = [&ran] { ran.fetch_add(1); };
-    std::vector<std::unique_ptr<step<decltype(count)>>> steps;
-    for (int i = 0; i < 3000; ++i) {
-      steps.push_back(std::make_unique<step<decltype(count)>>(count));
-    }
+    flood steps(3000);
     {
-      thread_pool pool({.threads = 2});
-      for (auto& s : steps) pool.post(*s);
+      thread_pool pool({.threads = 1 + static_cast<unsigned>(round % 3)});
+      steps.post_to(pool);
     }
-    REQUIRE(ran.load() == 3000);
+    REQUIRE(steps.ran() == 3000);
   }
 }
 
 TEST_CASE("steps may post steps while their pool is destroyed", "[exec][thread_pool]") {
   for (int round = 0; round < 50; ++round) {
     std::atomic<int> ran{0};
+    thread_pool* the_pool = nullptr;
+    step last([&ran] { ran.fetch_add(1); });
+    step middle([&the_pool, &last] { the_pool->post(last); });
+    step first([&the_pool, &middle] { the_pool->fork(middle); });
     {
       thread_pool pool({.threads = 2});
-      auto count = [&ran] { ran.fetch_add(1); };
-      step last(count);
-      auto post_last = [&pool, &last] { pool.post(last); };
-      step middle(post_last);
-      auto fork_middle = [&pool, &middle] { pool.fork(middle); };
-      step first(fork_middle);
+      the_pool = &pool;
       pool.post(first);
-      pool.~thread_pool();
-      new (&pool) thread_pool({.threads = 1});
     }
     REQUIRE(ran.load() == 1);
   }
 }
 
 TEST_CASE("more work than a deque holds is not lost", "[exec][thread_pool]") {
+  flood steps(5000);
   thread_pool pool({.threads = 2});
-  constexpr int count = 5000;
-  std::atomic<int> ran{0};
-  auto add = [&ran] { ran.fetch_add(1); };
-  std::vector<std::unique_ptr<step<decltype(add)>>> steps;
-  for (int i = 0; i < count; ++i) steps.push_back(std::make_unique<step<decltype(add)>>(add));
-  step flood([&] {
-    for (auto& s : steps) pool.fork(*s);
-  });
-  pool.post(flood);
-  while (ran.load() != count) std::this_thread::yield();
-  REQUIRE(ran.load() == count);
+  step forking([&] { steps.fork_to(pool); });
+  pool.post(forking);
+  while (steps.ran() != 5000) std::this_thread::yield();
+  REQUIRE(steps.ran() == 5000);
+}
+
+namespace {
+
+task<int> offload_one() {
+  const int value = co_await troupe::offload([] { return 1; });
+  co_return value;
+}
+
+task<std::thread::id> sleep_then_tell() {
+  co_await troupe::sleep_for(std::chrono::microseconds(50));
+  co_return std::this_thread::get_id();
+}
+
+}  // namespace
+
+TEST_CASE("a pool may go while who made its last step ready is still about to return",
+          "[exec][thread_pool][stress]") {
+  for (int round = 0; round < 300; ++round) {
+    thread_pool pool({.threads = 1});
+    REQUIRE(run_on(pool, offload_one()) == 1);
+    REQUIRE(run_on(pool, sleep_then_tell()) != std::this_thread::get_id());
+  }
 }
 
 namespace {

@@ -27,6 +27,7 @@
 #include <troupe/coro/executor.hpp>
 #include <troupe/coro/frame.hpp>
 #include <troupe/coro/runnable.hpp>
+#include <troupe/coro/stop_token.hpp>
 #include <troupe/sync/atomic.hpp>
 #include <troupe/sync/spin_lock.hpp>
 
@@ -146,9 +147,13 @@ class cell final : public runnable, public hold_point {
   /// updated, if the word has changed.
   bool push(message& m, std::uintptr_t& seen) noexcept;
 
-  /// Leaves a message to the cell whatever its state: it runs, waits, or is refused.
+  /// Leaves a message to the cell whatever its state: it runs, waits, or is refused (false).
   /// `at_once`: the message was not made by a coroutine that waits for its turn in line.
-  void deliver(message& m) noexcept;
+  bool deliver(message& m) noexcept;
+
+  /// Puts a message into the inbox so that a stop request of `stop` can take it out again: none
+  /// slips in between. False if it was not put there: `seen` is not held, or a stop was requested.
+  bool push_stoppable(message& m, std::uintptr_t& seen, stop_hook& hook, stop_state* stop) noexcept;
 
   /// True if there is room for one more counted message.
   bool has_room() const noexcept {
@@ -201,6 +206,8 @@ class cell final : public runnable, public hold_point {
   void keep_until(time_point t) noexcept {
     kept_until_.store(t.time_since_epoch().count(), order::relaxed);
   }
+  /// True while the instance is being destroyed: nothing begins any more. From its own turns.
+  bool ending() const noexcept { return ending_; }
   /// Closes the worker when its mailbox next runs dry. From its own turns, or by the holder.
   void close_when_dry() noexcept;
 
@@ -244,7 +251,10 @@ class cell final : public runnable, public hold_point {
 
   void serve() noexcept;
   message* next_message() noexcept;
+  message* next_resumption() noexcept;
   void take_inbox() noexcept;
+  void enqueue(message& m) noexcept;
+  message* dequeue(message* m) noexcept;
   bool run_before_hook(std::string_view method, cell* from, std::exception_ptr& thrown) noexcept;
   void run_after_hook(std::string_view method, cell* from,
                       const std::exception_ptr& thrown) noexcept;
@@ -266,6 +276,7 @@ class cell final : public runnable, public hold_point {
   atomic<std::uintptr_t> word_{word_dormant};
   atomic<std::uint32_t> waiting_{0};         // counted messages in inbox and queue
   bool slow_ = false;                        // the fast path is closed; the holder's
+  bool ending_ = false;                      // the destructor runs; the holder's
   bool hooked_ = false;                      // the instance has call hooks; the holder's
   bool draining_ = false;                    // closes when its open turns have ended; the holder's
   bool close_when_dry_ = false;              // evicted; guarded by mail_lock_

@@ -55,8 +55,13 @@ inline refusal cell::refuse_for(errc why, const std::exception_ptr& cause) const
 
 // --- the mailbox ----------------------------------------------------------------------------------
 
+/// What belongs to the life cycle, or continues what has begun, is not held against the capacity.
+inline bool is_counted(const message& m) noexcept {
+  return m.kind != message_kind::resume && m.kind != message_kind::mark;
+}
+
 inline bool cell::push(message& m, std::uintptr_t& seen) noexcept {
-  m.counted = m.kind != message_kind::resume && m.kind != message_kind::mark;
+  m.counted = is_counted(m);
   m.next = seen > word_last ? reinterpret_cast<runnable*>(seen) : nullptr;
   if (m.counted) waiting_.fetch_add(1, order::relaxed);
   runnable* const node = &m;
@@ -70,19 +75,48 @@ inline bool cell::push(message& m, std::uintptr_t& seen) noexcept {
   return false;
 }
 
-inline void cell::deliver(message& m) noexcept {
+inline bool cell::push_stoppable(message& m, std::uintptr_t& seen, stop_hook& hook,
+                                 stop_state* stop) noexcept {
+  const spin_guard guard(mail_lock_);  // a hook that takes the message out waits for it to be in
+  if (!hook.try_attach(stop)) return false;
+  while (seen > word_last || seen == word_held || seen == word_plain) {
+    if (push(m, seen)) return true;
+  }
+  return false;
+}
+
+inline bool cell::deliver(message& m) noexcept {
   for (std::uintptr_t seen = word();;) {
-    if (seen == word_gone) return m.refuse(refuse_for(errc::broker_gone));
+    if (seen == word_gone) {
+      m.refuse(refuse_for(errc::broker_gone));
+      return false;
+    }
     if (seen <= word_idle_slow || seen == word_dormant) {
       if (acquire(seen)) {
         batch_.push_back(m);
-        return hand_over();
+        hand_over();
+        return true;
       }
       seen = word();
       continue;
     }
-    if (push(m, seen)) return;
+    if (push(m, seen)) return true;
   }
+}
+
+/// Behind the queue, where others may take it out. The lock is held.
+inline void cell::enqueue(message& m) noexcept {
+  m.queued = true;
+  queue_.push_back(m);
+}
+
+/// Out of the queue. The lock is held.
+inline message* cell::dequeue(message* m) noexcept {
+  queue_.remove(*m);
+  m->queued = false;
+  if (m->counted) waiting_.fetch_sub(1, order::relaxed);
+  m->counted = false;
+  return m;
 }
 
 /// Moves the inbox behind the queue. The cell is held, and so is mail_lock_.
@@ -99,7 +133,7 @@ inline void cell::take_inbox() noexcept {
   while (oldest != nullptr) {
     message& m = static_cast<message&>(*oldest);
     oldest = oldest->next;
-    queue_.push_back(m);
+    enqueue(m);
   }
 }
 
@@ -108,6 +142,7 @@ inline void cell::take_inbox() noexcept {
 inline message* cell::next_message() noexcept {
   if (message* const m = batch_.pop_front()) return m;
   const spin_guard guard(mail_lock_);
+  if (draining_) return next_resumption();
   if (queue_.empty()) take_inbox();
   std::uint32_t counted = 0;
   for (int i = 0; i < batch_limit; ++i) {
@@ -115,6 +150,7 @@ inline message* cell::next_message() noexcept {
     if (m == nullptr) break;
     if (m->counted) ++counted;
     m->counted = false;
+    m->queued = false;
     batch_.push_back(*m);
     if (queue_.front() == nullptr || !m->runs_plain || !queue_.front()->runs_plain) break;
   }
@@ -122,13 +158,21 @@ inline message* cell::next_message() noexcept {
   return batch_.pop_front();
 }
 
+/// The next message that continues an open turn; the rest waits for the next instance. The lock is
+/// held.
+inline message* cell::next_resumption() noexcept {
+  take_inbox();
+  for (message* m = queue_.front(); m != nullptr; m = message_queue::newer(*m)) {
+    if (m->kind == message_kind::resume) return dequeue(m);
+  }
+  return nullptr;
+}
+
 inline bool cell::take_out(message& m) noexcept {
   const spin_guard guard(mail_lock_);
   if (word_.load(order::relaxed) > word_last) take_inbox();
-  if (!m.queued || !m.counted) return false;
-  queue_.remove(m);
-  m.counted = false;
-  waiting_.fetch_sub(1, order::relaxed);
+  if (!m.queued) return false;
+  dequeue(&m);
   return true;
 }
 
@@ -141,9 +185,7 @@ inline bool cell::drop_oldest() noexcept {
       if (m->kind == message_kind::tell || m->kind == message_kind::owned) oldest = m;
     }
     if (oldest == nullptr) return false;
-    queue_.remove(*oldest);
-    oldest->counted = false;
-    waiting_.fetch_sub(1, order::relaxed);
+    dequeue(oldest);
   }
   oldest->refuse(refuse_for(errc::mailbox_full));
   return true;
@@ -161,12 +203,7 @@ inline void cell::refuse_waiting(errc why) noexcept {
     if (word_.load(order::relaxed) > word_last) take_inbox();
     for (message* m = queue_.front(); m != nullptr;) {
       message* const newer = message_queue::newer(*m);
-      if (m->counted) {
-        queue_.remove(*m);
-        m->counted = false;
-        waiting_.fetch_sub(1, order::relaxed);
-        refused.push_back(*m);
-      }
+      if (is_counted(*m)) refused.push_back(*dequeue(m));
       m = newer;
     }
   }
@@ -189,8 +226,9 @@ inline void cell::serve() noexcept {
       }
       continue;
     }
-    if (draining_ && m->kind != message_kind::resume) {
-      life_->set_aside.push_back(*m);  // for the next instance
+    if (draining_ && m->kind != message_kind::resume) {  // for the next instance
+      const spin_guard guard(mail_lock_);
+      enqueue(*m);
       continue;
     }
     const bool needs_instance = m->kind != message_kind::mark && m->kind != message_kind::resume;
@@ -232,8 +270,10 @@ inline bool cell::try_leave() noexcept {
   {
     const spin_guard guard(mail_lock_);
     std::uintptr_t held = word_.load(order::relaxed);
-    if (held > word_last || !queue_.empty() || !batch_.empty()) return false;
-    if (close_when_dry_ && instance_ != nullptr) return false;
+    if (held > word_last || !batch_.empty()) return false;
+    if (!draining_ && !queue_.empty()) return false;
+    if (!draining_ && close_when_dry_ && instance_ != nullptr) return false;
+    if (draining_ && open_turns_ == nullptr) return false;
     close_when_dry_ = false;
     std::uintptr_t free_word = slow_ ? word_idle_slow : word_idle;
     if (instance_ == nullptr) {
@@ -250,7 +290,7 @@ inline bool cell::try_leave() noexcept {
 
 inline bool cell::must_close() noexcept {
   const spin_guard guard(mail_lock_);
-  return close_when_dry_ && instance_ != nullptr;
+  return close_when_dry_ && instance_ != nullptr && !draining_;
 }
 
 inline bool cell::has_open_turns() noexcept {
@@ -262,7 +302,6 @@ inline bool cell::has_open_turns() noexcept {
 /// the caller's any more.
 inline bool cell::finish_draining() noexcept {
   draining_ = false;
-  while (message* const m = life_->set_aside.pop_front()) batch_.push_back(*m);
   return close_instance(std::exchange(closing_for_, nullptr)) != turn_state::open;
 }
 
@@ -279,7 +318,7 @@ inline bool cell::evict() noexcept {
     if (is_kept_alive()) return false;
     if (seen <= word_idle_slow) {
       if (acquire(seen)) {
-        close_when_dry();
+        if (!draining_) close_when_dry();
         hand_over();
         return true;
       }
@@ -436,9 +475,12 @@ inline void cell::destroy_instance() noexcept {
     close_when_dry_ = false;  // what was asked of this instance does not concern the next
   }
   const maker* const m = maker_.load(order::relaxed);
+  ending_ = true;  // what a destructor still begins would outlive the instance
+  if (life_) life_->stop_timers();
   if (void* const instance = std::exchange(instance_, nullptr)) m->destroy(instance);
   maker_.store(nullptr, order::release);
   life_.reset();
+  ending_ = false;
   state.running = outer;
   kept_until_.store(0, order::relaxed);
   if (place_ != nullptr) owner_.where().end_thread(*std::exchange(place_, nullptr));
@@ -452,8 +494,19 @@ inline task<> closing_steps(cell& c, life* l, const maker& m) {
     result<void> joined = co_await as_result(l->join());
   }
   if (m.has_stop) {
-    task<> stopping = m.stop(c.instance());
-    if (stopping) co_await std::move(stopping);
+    std::exception_ptr failed;
+    try {
+      task<> stopping = m.stop(c.instance());
+      if (stopping) co_await std::move(stopping);
+    } catch (...) {
+      failed = std::current_exception();
+    }
+    if (life* const begun = c.life_so_far()) {  // by on_stop itself
+      begun->request_stop();
+      begun->stop_timers();
+      result<void> joined = co_await as_result(begun->join());
+    }
+    if (failed) std::rethrow_exception(failed);
   }
 }
 
@@ -468,7 +521,6 @@ inline turn_state cell::close_instance(close_mark* then) noexcept {
     close_when_dry_ = false;
   }
   if (has_open_turns()) {  // an interleaved worker: they go on, nothing new starts
-    static_cast<void>(life_of());
     draining_ = true;
     slow_ = true;
     return turn_state::ended;
@@ -488,9 +540,15 @@ inline turn_state cell::close_instance(close_mark* then) noexcept {
 }
 
 inline void cell::close(close_mark& mark) noexcept {
-  std::uintptr_t seen = word();
-  if (seen > word_idle_slow || !runs_here() || !acquire(seen)) return deliver(mark);
-  if (close_instance(&mark) != turn_state::open) leave();
+  const std::uintptr_t seen = word();
+  if (seen > word_idle_slow || !acquire(seen)) {
+    static_cast<void>(deliver(mark));
+  } else if (!may_run_here()) {
+    put_first(mark);
+    hand_over();
+  } else if (close_instance(&mark) != turn_state::open) {
+    leave();
+  }
 }
 
 inline void cell::closed(std::exception_ptr error) noexcept {
@@ -559,7 +617,9 @@ inline std::string_view caller::key() const noexcept {
 
 inline std::string_view context::key() const noexcept { return cell_->key(); }
 inline const worker_id& context::id() const { return cell_->life_of().id(); }
-inline void context::spawn(task<> t) { cell_->life_of().spawn(std::move(t)); }
+inline void context::spawn(task<> t) {
+  if (!cell_->ending()) cell_->life_of().spawn(std::move(t));
+}
 inline stop_token context::stop_token() const {
   return troupe::stop_token(
       intrusive_ptr<detail::stop_state>(cell_->life_of().chain().stop()));
@@ -571,7 +631,7 @@ inline void context::keep_alive(duration d) {
 inline void context::deactivate_when_idle() { cell_->close_when_dry(); }
 
 inline void context::start_timer(duration first, duration again, steps f) {
-  (new detail::context_timer(*cell_, first, again, std::move(f)))->begin();
+  if (!cell_->ending()) (new detail::context_timer(*cell_, first, again, std::move(f)))->begin();
 }
 
 }  // namespace troupe

@@ -71,7 +71,7 @@ class context_timer final : public message,
   static void on_time(timer& t) noexcept {
     auto& self = static_cast<context_timer&>(t);
     self.references_.fetch_add(1, order::relaxed);
-    self.cell_.deliver(self);
+    static_cast<void>(self.cell_.deliver(self));
   }
 
   void arm(duration d) {
@@ -104,7 +104,7 @@ inline turn_state context_timer::start(cell& c, turn* nested) noexcept {
   open_as_root(c, nested, method_name());
   c.count_turn();
   try {
-    const plain_turn scope(c, nullptr, method_name());
+    const plain_turn scope(c, nullptr, nullptr, method_name());
     task<> steps = function_();
     if (steps) steps_.emplace(steps.release());
   } catch (...) {

@@ -33,6 +33,7 @@ class life_turn final : public turn, public pooled {
 
   life_turn(cell& c, task<> steps, std::string_view name, after then)
       : root_(c.owner().where()), steps_(steps.release()), then_(then) {
+    exclusive = true;
     open(c, nullptr, &root_, name);
     steps_.promise().result = &result_;
   }
@@ -177,8 +178,6 @@ class life final : public task_scope {
 
   void add_timer(context_timer& t) noexcept;
   void stop_timers() noexcept;
-
-  message_queue set_aside;  // while the cell drains: for the next instance; the holder's
 
  private:
   static void task_failed(task_scope& scope, std::exception_ptr e) noexcept;

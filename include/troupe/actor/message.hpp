@@ -91,7 +91,6 @@ class message_queue {
       front_ = &m;
     }
     back_ = &m;
-    m.queued = true;
   }
 
   void push_front(message& m) noexcept {
@@ -99,7 +98,6 @@ class message_queue {
     m.next = front_;
     (front_ != nullptr ? front_->older : back_) = &m;
     front_ = &m;
-    m.queued = true;
   }
 
   void remove(message& m) noexcept {
@@ -110,7 +108,6 @@ class message_queue {
       front_ = after;
     }
     (after != nullptr ? after->older : back_) = m.older;
-    m.queued = false;
   }
 
   message* pop_front() noexcept {

@@ -109,6 +109,7 @@ class owned_call : public message, public turn, public pooled {
   // or `queued` → `withdrawn` by whoever settles the call first; never back.
   enum class phase : std::uint32_t { queued, started, withdrawn };
 
+  bool settle_first(outcome o, outcome& before) noexcept;
   bool settle(outcome o) noexcept;
   bool withdraw() noexcept;
   void cut_loose() noexcept;
@@ -116,6 +117,7 @@ class owned_call : public message, public turn, public pooled {
   bool nest() noexcept;
   void wait_for_start() noexcept;
   void settle_refused(errc why, std::string text = {}) noexcept;
+  std::string enter_wait(hold_point& point) noexcept;
 
   atomic<std::uint32_t> references_{0};
   // issuing: the caller is inside await_suspend; waiting: it is suspended, and whoever settles the
@@ -130,14 +132,22 @@ class owned_call : public message, public turn, public pooled {
   stopper stopper_;
 };
 
+/// True if this settles the call; `before` is then what it was, and tells whether the caller has
+/// suspended yet.
+inline bool owned_call::settle_first(outcome o, outcome& before) noexcept {
+  before = outcome_.load(order::acquire);
+  do {
+    if (before > outcome::waiting) return false;
+  } while (!outcome_.compare_exchange_weak(before, o, order::acq_rel, order::acquire));
+  return true;
+}
+
 /// True if this settles the call; then the caller is made ready, unless it has not suspended yet.
 inline bool owned_call::settle(outcome o) noexcept {
   frame* const waiting = caller_;
-  outcome state = outcome_.load(order::acquire);
-  do {
-    if (state > outcome::waiting) return false;
-  } while (!outcome_.compare_exchange_weak(state, o, order::acq_rel, order::acquire));
-  if (state == outcome::waiting) waiting->where->post(*waiting);
+  outcome before = outcome::issuing;
+  if (!settle_first(o, before)) return false;
+  if (before == outcome::waiting) waiting->where->post(*waiting);
   return true;
 }
 
@@ -164,9 +174,15 @@ inline void owned_call::expire() noexcept {
     if (was_waiting) release(static_cast<owned_call*>(this));
     return;
   }
-  if (!settle(outcome::timed_out)) return;
-  add_ref(this);
-  target_->owner().where().post(stopper_);
+  if (phase_.load(order::acquire) != phase::started) return;  // refused: that settles it
+  // Where the caller is at home: that executor fires this timer, so it is there. Its worker's
+  // broker may be gone as soon as the method ends.
+  frame& waiting = *caller_;
+  outcome before = outcome::issuing;
+  if (!settle_first(outcome::timed_out, before)) return;
+  add_ref(static_cast<owned_call*>(this));
+  waiting.where->base().post(stopper_);
+  if (before == outcome::waiting) waiting.where->post(waiting);
 }
 
 inline void owned_call::cancel() noexcept {
@@ -226,22 +242,30 @@ inline bool owned_call::nest() noexcept {
   const spin_guard graph(wait_graph::instance().lock());
   turn* const t = turn_of_worker_above(caller_link, *target_);
   if (t == nullptr) return false;
-  if (target_->options().reentrancy == reentrancy::none || t->blocks_its_thread) {
+  if (target_->options().reentrancy == reentrancy::none || t->blocks_its_thread()) {
     settle_refused(errc::deadlock, called_back(*t));
   } else if (t->nested_turns() + 1 >= max_nested_turns) {
     settle_refused(errc::too_deep, called_back(*t));
+  } else if (std::string cycle = enter_wait(t->nest()); !cycle.empty()) {
+    settle_refused(errc::deadlock, std::move(cycle));
   } else {
     t->post(static_cast<message&>(*this));
   }
   return true;
 }
 
+/// Enters the wait for `point` below the caller's turn, if there is one that still waits: the text
+/// that names a cycle, or an empty one. The lock of the wait graph is held.
+inline std::string owned_call::enter_wait(hold_point& point) noexcept {
+  turn* const below = turn_held_up_below(caller_->chain);
+  if (below == nullptr || caller_link == nullptr) return {};
+  return wait_graph::instance().enter_locked(entry_, *below, point);
+}
+
 /// An `on_start` may want something of a turn that waits for this call.
 inline void owned_call::wait_for_start() noexcept {
-  turn* const below = turn_held_up_below(caller_->chain);
-  if (below == nullptr) return;
   const spin_guard graph(wait_graph::instance().lock());
-  if (caller_link != nullptr) wait_graph::instance().enter_locked(entry_, *below, *target_);
+  static_cast<void>(enter_wait(*target_));
 }
 
 /// The worker is busy. True if the call waits in its line, or was refused.
@@ -254,11 +278,11 @@ inline bool owned_call::enter_line(std::uintptr_t& word) noexcept {
     }
     c.drop_oldest();
   }
-  if (turn* const below = turn_held_up_below(caller_->chain)) {
+  if (caller_->chain->call != nullptr) {
     std::string cycle;
     {
       const spin_guard graph(wait_graph::instance().lock());
-      if (caller_link != nullptr) cycle = wait_graph::instance().enter_locked(entry_, *below, c);
+      cycle = enter_wait(c);
     }
     if (!cycle.empty()) {
       settle_refused(errc::deadlock, std::move(cycle));
@@ -342,7 +366,7 @@ turn_state owned_call_of<Invocation>::run(cell& c, cell* from) noexcept {
   }
   ran_ = true;
   try {
-    const plain_turn scope(c, this, Invocation::name());
+    const plain_turn scope(c, nested_in(), this, Invocation::name());
     if constexpr (Invocation::is_coroutine) {
       method_.emplace(call_(c.instance(), from).release());
     } else {

@@ -25,6 +25,7 @@
 #include <troupe/config.hpp>
 #include <troupe/coro/frame.hpp>
 #include <troupe/coro/result_slot.hpp>
+#include <troupe/coro/stop_token.hpp>
 #include <troupe/coro/task.hpp>
 
 namespace troupe::detail {
@@ -91,7 +92,7 @@ class pending_call : public message {
 
  protected:
   pending_call(cell& target, frame& caller) noexcept
-      : message(message_kind::call), target_(target), caller_(caller) {}
+      : message(message_kind::call), target_(target), caller_(caller), withdraw_(*this) {}
   ~pending_call() = default;
 
   virtual void fail(std::exception_ptr e) noexcept = 0;
@@ -114,10 +115,28 @@ class pending_call : public message {
   frame& caller() const noexcept { return caller_; }
 
  private:
+  /// Takes a call that waits out of its line when its caller is asked to stop.
+  class withdrawal final : public stop_hook {
+   public:
+    explicit withdrawal(pending_call& c) noexcept : stop_hook(&withdrawal::on_stop), call_(c) {}
+    ~withdrawal() { detach(); }
+
+   private:
+    static void on_stop(stop_hook& h) noexcept {
+      pending_call& call = static_cast<withdrawal&>(h).call_;
+      if (!call.target_.take_out(call)) return;
+      call.wait_graph_leave();
+      call.fail(make_failure(errc::cancelled, call.target_));
+      call.caller_.where->post(call.caller_);
+    }
+    pending_call& call_;
+  };
+
   bool past_its_limits() noexcept;
   bool run_here(bool* flag) noexcept;
   bool wait_in_line(std::uintptr_t word, bool* flag) noexcept;
   bool nest_in(turn& t, bool* flag) noexcept;
+  stop_state* stop_of_caller() noexcept;
   void wait_for_start() noexcept;
   bool settle_failed(errc why, bool* flag, std::string text = {}) noexcept;
   void wait_graph_leave() noexcept {
@@ -129,12 +148,13 @@ class pending_call : public message {
   cell& target_;
   frame& caller_;
   wait_entry entry_;
+  withdrawal withdraw_;  // last: its destructor waits for a withdrawal under way
 };
 
 /// True, and failed, if its chain was asked to stop or is too late: then the method is not run.
 inline bool pending_call::past_its_limits() noexcept {
   const chain_link& l = *caller_.chain;
-  if (!l.limited) return false;
+  if (!l.limited && l.call == nullptr) return false;
   if (l.stop_requested()) {
     fail(make_failure(errc::cancelled, target_));
     return true;
@@ -238,6 +258,7 @@ inline bool pending_call::wait_in_line(std::uintptr_t word, bool* flag) noexcept
     std::string cycle = wait_graph::instance().enter(entry_, *below, c);
     if (!cycle.empty()) return settle_failed(errc::deadlock, flag, std::move(cycle));
   }
+  stop_state* const stop = stop_of_caller();
   for (;;) {
     if (word == word_gone) {
       wait_graph_leave();
@@ -253,14 +274,31 @@ inline bool pending_call::wait_in_line(std::uintptr_t word, bool* flag) noexcept
       c.hand_over();
       return true;
     }
-    if (c.push(*this, word)) return true;
+    if (stop == nullptr ? c.push(*this, word) : c.push_stoppable(*this, word, withdraw_, stop)) {
+      return true;
+    }
+    if (stop != nullptr && !withdraw_.attached()) {
+      wait_graph_leave();
+      return settle_failed(errc::cancelled, flag);
+    }
+    withdraw_.detach();
+  }
+}
+
+/// Who may ask the caller to stop; `nullptr`: nobody, or no memory to tell.
+inline stop_state* pending_call::stop_of_caller() noexcept {
+  if (!caller_.chain->limited) return nullptr;
+  try {
+    return caller_.chain->stop();
+  } catch (...) {
+    return nullptr;
   }
 }
 
 /// The target is above the caller. With the lock of the wait graph held, so that no owning call in
 /// between is cut loose meanwhile.
 inline bool pending_call::nest_in(turn& t, bool* flag) noexcept {
-  if (target_.options().reentrancy == reentrancy::none || t.blocks_its_thread) {
+  if (target_.options().reentrancy == reentrancy::none || t.blocks_its_thread()) {
     return settle_failed(errc::deadlock, flag, called_back(t));
   }
   if (t.nested_turns() + 1 >= max_nested_turns) {
@@ -299,10 +337,10 @@ class pending_plain final : public pending_call {
 };
 
 template <class Invocation>
-turn_state pending_plain<Invocation>::run(cell& c, turn*) noexcept {
+turn_state pending_plain<Invocation>::run(cell& c, turn* nested) noexcept {
   cell* const from = caller_above(caller().chain);
   c.count_turn();
-  const plain_turn scope(c, caller().chain, Invocation::name());
+  const plain_turn scope(c, nested, caller().chain, Invocation::name());
   std::exception_ptr thrown;
   if (c.refused_by_hook(Invocation::name(), from, thrown)) {
     result_.fail(std::move(thrown));
@@ -310,7 +348,9 @@ turn_state pending_plain<Invocation>::run(cell& c, turn*) noexcept {
     try {
       result_.emplace_from([&]() -> result { return call_(c.instance(), from); });
     } catch (...) {
-      thrown = as_seen_by_caller(std::current_exception(), c);
+      // A plain method awaits nothing; only where it may block can it have been stopped mid-way.
+      thrown = std::current_exception();
+      if (!c.runs_here()) thrown = as_seen_by_caller(std::move(thrown), c);
       result_.fail(thrown);
     }
     c.after_hook(Invocation::name(), from, thrown);

@@ -21,13 +21,13 @@ namespace troupe::detail {
 /// blocked thread is found as well.
 class plain_turn {
  public:
-  plain_turn(cell& c, chain_link* above, std::string_view method) noexcept
+  plain_turn(cell& c, turn* nested_in, chain_link* above, std::string_view method) noexcept
       : state_(this_thread_state()),
         outer_frame_(std::exchange(state_.running, nullptr)),
         outer_worker_(std::exchange(state_.plain_turn, &c)),
         outer_blocking_(std::exchange(state_.blocking, nullptr)) {
     if (c.runs_here()) return;
-    blocking_.emplace(c, above, method);
+    blocking_.emplace(c, nested_in, above, method);
     state_.blocking = &*blocking_;
   }
   plain_turn(const plain_turn&) = delete;
@@ -42,9 +42,9 @@ class plain_turn {
   /// Holds the worker while its thread waits; nothing can nest in it.
   class blocking_turn final : public turn {
    public:
-    blocking_turn(cell& c, chain_link* above, std::string_view method) noexcept {
-      open(c, nullptr, above, method);
-      blocks_its_thread = true;
+    blocking_turn(cell& c, turn* nested_in, chain_link* above,
+                  std::string_view method) noexcept {
+      open(c, nested_in, above, method);
     }
 
    private:

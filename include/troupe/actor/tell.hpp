@@ -81,8 +81,7 @@ inline bool tell_base::send() noexcept {
     refuse(c.refuse_for(errc::broker_gone));
     return false;
   }
-  c.deliver(*this);
-  return true;
+  return c.deliver(*this);
 }
 
 /// A tell of a plain method.
@@ -101,7 +100,7 @@ class plain_tell final : public tell_base, public pooled {
     c.count_turn();
     std::exception_ptr thrown;
     if (!c.refused_by_hook(Invocation::name(), from(), thrown)) {
-      const plain_turn scope(c, nullptr, Invocation::name());
+      const plain_turn scope(c, nullptr, nullptr, Invocation::name());
       try {
         static_cast<void>(call_(c.instance(), from()));
       } catch (...) {

@@ -66,11 +66,19 @@ class turn : public chain_link, public home, public runnable, public turn_waits 
   std::string_view method() const noexcept { return method_; }
   unsigned nested_turns() const noexcept { return nested_turns_; }
 
+  /// True while its code blocks the thread it runs on.
+  bool blocks_its_thread() const noexcept { return thread_blocked.load(order::acquire); }
+
   /// What a call that nests in this turn waits for: the turn that nests in it now.
   hold_point& nest() noexcept { return nest_; }
 
   /// A nested turn has ended: this one goes on.
   void nested_ended() noexcept { worker_->place().resume(*this); }
+
+  /// True if the worker is free for others whenever this turn is suspended.
+  bool interleaved() const noexcept {
+    return !exclusive && worker_->options().reentrancy == reentrancy::interleaved;
+  }
 
   /// The nearest turn above that cannot go on without this one; `nullptr`: there is none.
   turn* awaited_by() const noexcept;
@@ -79,7 +87,7 @@ class turn : public chain_link, public home, public runnable, public turn_waits 
   /// of the wait graph.
   chain_link* caller_link = nullptr;
   cell* called_by = nullptr;       // the worker from whose turn it was called; alive as long as this
-  bool blocks_its_thread = false;  // a plain method: nothing nests in it
+  bool exclusive = false;          // of the life cycle: nothing interleaves with it
   bool is_owned = false;           // it has a caller_link instead of an `above`
 
   // --- home -------------------------------------------------------------------------------------
@@ -136,15 +144,15 @@ class turn : public chain_link, public home, public runnable, public turn_waits 
 
   static void run_scheduled(runnable& r) noexcept { static_cast<turn&>(r).run_ready(); }
 
-  bool interleaved() const noexcept {
-    return worker_->options().reentrancy == reentrancy::interleaved;
-  }
   bool make_ready(runnable& r) noexcept;
   void schedule(bool at_tail) noexcept;
+  void continue_in_line() noexcept { static_cast<void>(worker_->deliver(resume_)); }
   void run_ready() noexcept;
   bool take_ready() noexcept;
   bool start_nested(message& m) noexcept;
   void end() noexcept;
+
+  static constexpr int serve_limit = 64;  // what runs before others get the thread
 
   // 0, parked: none of its code runs and none is ready; 1, active: somebody serves it, or will, and
   // nothing new is ready; else active, and the address of the runnable made ready last, each linked
@@ -184,11 +192,8 @@ inline turn_state turn::begin_turn(frame& method) noexcept {
   worker_->list_turn(*this);
   state.running = outer;
   const turn_state left = interleaved() ? turn_state::suspended : turn_state::open;
-  if (pending_.empty()) {
-    run_ready();
-  } else {
-    schedule(true);
-  }
+  // What is ready already runs from the bottom of the stack, which stays bounded that way.
+  if (!pending_.empty() || take_ready()) schedule(true);
   return left;
 }
 
@@ -203,7 +208,7 @@ inline bool turn::make_ready(runnable& r) noexcept {
 }
 
 inline void turn::schedule(bool at_tail) noexcept {
-  if (interleaved()) return worker_->deliver(resume_);
+  if (interleaved()) return continue_in_line();
   if (at_tail) return worker_->place().resume(*this);
   worker_->place().post(*this);
 }
@@ -211,9 +216,10 @@ inline void turn::schedule(bool at_tail) noexcept {
 /// Serves the turn: runs what is ready, in order, until nothing is, or the turn is over, or a turn
 /// that nests in it has taken over.
 inline void turn::run_ready() noexcept {
-  for (;;) {
-    if (std::exchange(yields_, false)) {
-      if (interleaved()) return worker_->deliver(resume_);
+  thread_state& state = this_thread_state();
+  for (int i = 0;; ++i) {
+    if (std::exchange(yields_, false) || i == serve_limit) {
+      if (interleaved()) return continue_in_line();
       return worker_->place().yield(*this);
     }
     runnable* const r = pending_.pop_front();
@@ -226,6 +232,7 @@ inline void turn::run_ready() noexcept {
       continue;
     }
     r->run();
+    state.running = nullptr;  // that coroutine may be gone
     if (finished_) return end();
   }
 }
@@ -306,7 +313,7 @@ inline void wait_graph::block(turn& first) noexcept {
     t->blocked = true;
     if (t->nested_in() != nullptr) {
       t->nested_in()->nest().blocked_holder = t;
-    } else if (t->worker().options().reentrancy != reentrancy::interleaved) {
+    } else if (!t->interleaved()) {
       t->worker().blocked_holder = t;
     }
     turn* const above = t->awaited_by();

@@ -281,6 +281,7 @@ inline task<> broker::shut_down(intrusive_ptr<detail::broker_core> core, duratio
     co_await yield();
     gone = core->settle_gone();
   }
+  result<void> late = co_await as_result(core->spawned().join());  // spawned by what drained
 }
 
 inline std::vector<worker_info> broker::workers() const {

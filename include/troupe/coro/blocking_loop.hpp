@@ -58,6 +58,8 @@ class blocking_loop final : public executor {
   void run_until(const bool& done) noexcept;
 
  private:
+  static constexpr unsigned timer_interval = 61;  // steps between looks at the timers
+
   runnable* take() noexcept;
   void wait() noexcept;
 
@@ -117,13 +119,18 @@ inline void blocking_loop::run_until(const bool& done) noexcept {
   cell* const outer_turn = std::exchange(state.plain_turn, nullptr);
   chain_link* const outer_blocking = std::exchange(state.blocking, nullptr);
   const bool outer_may_block = std::exchange(state.may_block, false);
-  while (!done) {
+  runnable* const outer_first = std::exchange(state.next_first, nullptr);
+  runnable* const outer_last = std::exchange(state.next_last, nullptr);
+  for (unsigned step = 1; !done; ++step) {
+    if (step % timer_interval == 0) fire_timers();
     if (runnable* const r = take()) {
       run_step(state, *r);
     } else {
       wait();
     }
   }
+  state.next_first = outer_first;
+  state.next_last = outer_last;
   state.loop = outer_loop;
   state.running = outer_frame;
   state.plain_turn = outer_turn;

@@ -55,6 +55,11 @@ class blocking_threads {
   };
 
   void start(runnable& r);
+  void give(member& m, runnable& r) noexcept {  // to the last of idle_; the lock is held
+    idle_.pop_back();
+    m.waiting = false;
+    m.work = &r;
+  }
   void loop(member& self, runnable* work) noexcept;
   runnable* next_work(member& self) noexcept;
   void join_ended();
@@ -72,9 +77,7 @@ inline void blocking_threads::run(runnable& r) {
   lock_.lock();
   if (!idle_.empty()) {
     member* const m = idle_.back();
-    idle_.pop_back();
-    m->waiting = false;
-    m->work = &r;
+    give(*m, r);
     lock_.unlock();
     m->idle.unpark();
     return;
@@ -118,8 +121,14 @@ inline void blocking_threads::start(runnable& r) {
     lock_.lock();
     --count_;
     const bool somebody = count_ != 0;
-    if (somebody) waiting_.push_back(r);  // one of the others takes it when it is done
+    member* const idle = idle_.empty() ? nullptr : idle_.back();
+    if (idle != nullptr) {
+      give(*idle, r);
+    } else if (somebody) {
+      waiting_.push_back(r);  // one of the others takes it when it is done
+    }
     lock_.unlock();
+    if (idle != nullptr) idle->idle.unpark();
     if (!somebody) throw;
   }
 }
@@ -174,10 +183,12 @@ inline void blocking_threads::join_ended() {
   lock_.lock();
   for (auto m = members_.begin(); m != members_.end();) {
     const auto current = m++;
-    if (current->ended && current->thread.joinable()) ended.splice(ended.end(), members_, current);
+    if (current->ended) ended.splice(ended.end(), members_, current);
   }
   lock_.unlock();
-  for (member& m : ended) m.thread.join();
+  for (member& m : ended) {
+    if (m.thread.joinable()) m.thread.join();
+  }
 }
 
 inline void blocking_threads::stop() noexcept {

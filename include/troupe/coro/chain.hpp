@@ -98,6 +98,7 @@ class chain_link {
   time_point deadline = time_point::max();  // the earliest of this link and those above
   trace_context trace;
   link_kind kind;
+  atomic<bool> thread_blocked{false};       // a call: its thread waits, nothing can nest in it
   bool limited = false;                     // calls below look for a stop or a deadline first
 
  private:

@@ -63,17 +63,18 @@ inline constexpr int left_limit = 64;
 /// for ever do not keep the loop: after a while what is left goes to the end of the queue.
 inline void run_step(thread_state& state, runnable& r) noexcept {
   r.run();
+  state.running = nullptr;  // that coroutine may be gone
   for (int i = 0; state.next_first != nullptr; ++i) {
     runnable& next = *state.next_first;
     state.next_first = next.next;
     if (state.next_first == nullptr) state.next_last = nullptr;
     if (i < left_limit || state.loop == nullptr) {
       next.run();
+      state.running = nullptr;
     } else {
       state.loop->yield(next);
     }
   }
-  state.running = nullptr;
 }
 
 }  // namespace detail

@@ -41,6 +41,12 @@ class stop_hook {
   void attach(stop_state* state) noexcept;
   void detach() noexcept;
 
+  bool attached() const noexcept { return state_ != nullptr; }
+
+  /// Attaches; false, without calling the function, if stop was requested before. `nullptr` is
+  /// never asked.
+  bool try_attach(stop_state* state) noexcept;
+
  private:
   friend class stop_state;
 
@@ -134,6 +140,15 @@ inline void stop_hook::attach(stop_state* state) noexcept {
   add_ref(state);
   state_ = state;
   if (!state->add(*this)) call_(*this);
+}
+
+inline bool stop_hook::try_attach(stop_state* state) noexcept {
+  TROUPE_ASSERT(state_ == nullptr, "a stop hook is attached once at a time");
+  if (state == nullptr) return true;
+  if (!state->add(*this)) return false;
+  add_ref(state);
+  state_ = state;
+  return true;
 }
 
 inline void stop_hook::detach() noexcept {

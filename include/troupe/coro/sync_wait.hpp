@@ -60,6 +60,25 @@ inline chain_link* chain_of_this_thread() noexcept {
   return state.running != nullptr ? state.running->chain : state.blocking;
 }
 
+/// Marks the turn that this thread runs for, if any, as one in which nothing can nest.
+class blocked_chain {
+ public:
+  explicit blocked_chain(chain_link* chain) noexcept : chain_(chain) { mark(true); }
+  blocked_chain(const blocked_chain&) = delete;
+  blocked_chain& operator=(const blocked_chain&) = delete;
+  ~blocked_chain() { mark(false); }
+
+  chain_link* chain() const noexcept { return chain_; }
+
+ private:
+  void mark(bool blocked) noexcept {
+    if (chain_ == nullptr || chain_->call == nullptr || !this_thread_state().may_block) return;
+    chain_->call->thread_blocked.store(blocked, order::release);
+  }
+
+  chain_link* const chain_;
+};
+
 /// Runs `root` to its end; on this thread's own loop, or on the executor that this thread drives.
 inline void run_root(frame& root, executor* pool) {
   refuse_to_block();
@@ -80,7 +99,8 @@ inline void run_root(frame& root, executor* pool) {
   bool done = false;
   root_done set_done(done);
   root_link link(loop);
-  if (chain_link* const above = chain_of_this_thread()) link.join(above);
+  const blocked_chain blocked(chain_of_this_thread());
+  if (blocked.chain() != nullptr) link.join(blocked.chain());
   root.where = &loop;
   root.chain = &link;
   root.then = &set_done;

@@ -30,6 +30,7 @@ class timer : public timer_node {
  private:
   friend class timers;
   function fire_;
+  bool due_ = false;  // expired, and not fired yet; guarded by the lock of the timers
 };
 
 /// The armed timers of one executor.
@@ -82,10 +83,11 @@ inline bool timers::arm(timer& t, time_point now, time_point deadline) {
 inline bool timers::disarm(timer& t) noexcept {
   lock_.lock();
   bool was_armed = false;
-  if (wheel_ && wheel_->erase(t)) {
-    was_armed = true;
-  } else if (t.linked()) {
+  if (t.due_) {
+    t.due_ = false;
     expired_.remove(t);
+    was_armed = true;
+  } else if (wheel_ && wheel_->erase(t)) {
     was_armed = true;
   } else if (firer_ != &detail::this_thread_state()) {
     while (firing_ == &t) {
@@ -102,9 +104,13 @@ inline time_point timers::fire(time_point now) noexcept {
   lock_.lock();
   if (wheel_ && firer_ == nullptr) {
     firer_ = &detail::this_thread_state();
-    wheel_->advance(now, [this](timer_node& node) noexcept { expired_.push_back(node); });
+    wheel_->advance(now, [this](timer_node& node) noexcept {
+      static_cast<timer&>(node).due_ = true;
+      expired_.push_back(node);
+    });
     while (!expired_.empty()) {
       firing_ = static_cast<timer*>(expired_.pop_front());
+      firing_->due_ = false;
       lock_.unlock();
       firing_->fire_(*firing_);  // only this thread writes firing_ while it is the firer
       lock_.lock();

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// How much memory this test program has from `operator new`.
+
+namespace troupe::test {
+
+/// False where a sanitizer has its own heap: then nothing is counted.
+bool counts_bytes() noexcept;
+/// Bytes in blocks that are in use, as the heap rounds them.
+long bytes_in_use() noexcept;
+/// What the heap gives for one byte.
+long smallest_block() noexcept;
+
+}  // namespace troupe::test

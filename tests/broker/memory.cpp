@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT
+// What an idle worker costs beyond its actor and its key.
+
+#include <troupe/broker/broker.hpp>
+
+#include <cstddef>
+#include <new>
+#include <string>
+#include <utility>
+
+#include <troupe/config.hpp>
+#include <troupe/coro/sync_wait.hpp>
+#include <troupe/exec/sim_executor.hpp>
+
+#include "../support/catch.hpp"
+#include "heap.hpp"
+
+namespace {
+
+struct empty {
+  int touch() { return 1; }
+};
+
+}  // namespace
+
+TEST_CASE("an idle worker costs at most 256 bytes beyond actor and key", "[broker][memory]") {
+  constexpr int workers = 10'000;
+  troupe::sim_executor sim;
+  troupe::broker broker({.on = &sim});
+  REQUIRE(troupe::sync_wait(broker.worker<empty>("first").call<&empty::touch>()) == 1);
+  const long before = troupe::test::bytes_in_use();
+  for (int i = 0; i < workers; ++i) {
+    REQUIRE(troupe::sync_wait(broker.worker<empty>(std::to_string(i)).call<&empty::touch>()) == 1);
+  }
+  const long each = (troupe::test::bytes_in_use() - before) / workers;
+  // An empty actor and a key of five bytes each take the smallest block there is.
+  const long actor_and_key = troupe::test::smallest_block() * 2;
+  INFO(each << " bytes each, " << actor_and_key << " of them for actor and key; a cell is "
+            << sizeof(troupe::detail::cell));
+  if (troupe::test::counts_bytes()) {
+    REQUIRE(each > 0);
+    REQUIRE(each - actor_and_key <= 256);
+  }
+  REQUIRE(broker.worker_count() == workers + 1);
+}
+
+TEST_CASE("workers that are gone give their memory back", "[broker][memory]") {
+  troupe::sim_executor sim;
+  troupe::broker broker({.on = &sim});
+  long after_first = 0;
+  for (int round = 0; round < 5; ++round) {
+    for (int i = 0; i < 1000; ++i) {
+      REQUIRE(troupe::sync_wait(broker.worker<empty>(std::to_string(i)).call<&empty::touch>()) == 1);
+    }
+    troupe::sync_wait(broker.terminate());
+    if (round == 0) after_first = troupe::test::bytes_in_use();
+  }
+  const long grown = troupe::test::bytes_in_use() - after_first;
+  INFO(grown << " bytes more after five rounds than after one");
+  REQUIRE(grown < 4096);
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: MIT
+// A stop request before, during and after a call: the code says whether the method ran.
+
+#include <troupe/broker/broker.hpp>
+
+#include <chrono>
+#include <string>
+#include <utility>
+
+#include <troupe/coro/sync_wait.hpp>
+#include <troupe/coro/task.hpp>
+#include <troupe/coro/this_task.hpp>
+#include <troupe/exec/sim_executor.hpp>
+
+#include "../support/catch.hpp"
+#include "support.hpp"
+
+namespace {
+
+using namespace std::chrono_literals;
+using troupe::errc;
+using troupe::task;
+using namespace troupe::test;
+
+struct sleeper {
+  int touch() { return ++touched; }
+  task<int> sleep(troupe::duration d) {
+    ++touched;
+    co_await troupe::sleep_for(d);
+    co_return touched;
+  }
+  task<int> ignore(gate* opened) {
+    ++touched;
+    co_await opened->pass_all_the_same();
+    co_return touched;
+  }
+  int touched = 0;
+};
+
+struct fixture {
+  troupe::sim_executor sim;
+  troupe::broker broker{{.on = &sim}};
+  troupe::proxy<sleeper> p = broker.worker<sleeper>();
+};
+
+struct outcome {
+  std::error_code code = errc::no_such_method;  // not told yet
+  bool told = false;
+};
+
+enum class kind { plain, coroutine, timed_plain, timed_coroutine };
+
+task<> call_and_note(troupe::proxy<sleeper> p, kind k, outcome& o) {
+  switch (k) {
+    case kind::plain: o.code = co_await code_of(p.call<&sleeper::touch>()); break;
+    case kind::coroutine: o.code = co_await code_of(p.call<&sleeper::sleep>(1h)); break;
+    case kind::timed_plain: o.code = co_await code_of(p.call<&sleeper::touch>().within(24h)); break;
+    case kind::timed_coroutine:
+      o.code = co_await code_of(p.call<&sleeper::sleep>(1h).within(24h));
+      break;
+  }
+  o.told = true;
+}
+
+task<> wait_then_call(troupe::proxy<sleeper> p, gate& go, kind k, outcome& o) {
+  co_await go.pass_all_the_same();
+  co_await call_and_note(p, k, o);
+}
+
+task<> stop_before(troupe::proxy<sleeper> p, kind k) {
+  gate go;
+  outcome o;
+  troupe::task_scope scope;
+  scope.spawn(wait_then_call(p, go, k, o));
+  co_await troupe::yield();
+  scope.request_stop();
+  go.open();
+  co_await scope.join();
+  CHECK(o.code == errc::cancelled);
+  CHECK(troupe::is_safe_to_retry(o.code));
+}
+
+task<> hold(troupe::proxy<sleeper> p, gate* opened) {
+  const int n = co_await p.call<&sleeper::ignore>(opened);
+  static_cast<void>(n);
+}
+
+task<> stop_while_waiting(troupe::broker& broker, troupe::proxy<sleeper> p, kind k) {
+  gate opened;
+  outcome o;
+  troupe::task_scope holding;
+  holding.spawn(hold(p, &opened));
+  co_await until([&] { return broker.worker_count() == 1; });
+  troupe::task_scope scope;
+  scope.spawn(call_and_note(p, k, o));
+  co_await until([&] { return broker.workers().at(0).waiting == 1; });
+  scope.request_stop();
+  opened.open();
+  co_await scope.join();
+  co_await holding.join();
+  CHECK(o.code == errc::cancelled);
+  const int touched = co_await p.call<&sleeper::touch>();
+  CHECK(touched == 2);  // the holder and this one: what was cancelled did not run
+}
+
+task<> stop_while_running(troupe::proxy<sleeper> p, kind k) {
+  outcome o;
+  troupe::task_scope scope;
+  scope.spawn(call_and_note(p, k, o));
+  for (int i = 0; i < 20; ++i) co_await troupe::yield();
+  scope.request_stop();
+  co_await scope.join();
+  CHECK(o.code == errc::interrupted);
+  CHECK_FALSE(troupe::is_safe_to_retry(o.code));
+  CHECK(o.code == std::errc::operation_canceled);
+}
+
+task<> stop_afterwards(troupe::proxy<sleeper> p) {
+  outcome o;
+  troupe::task_scope scope;
+  scope.spawn(call_and_note(p, kind::plain, o));
+  co_await scope.join();
+  CHECK_FALSE(o.code);
+  scope.request_stop();
+  const int touched = co_await p.call<&sleeper::touch>();
+  CHECK(touched == 2);
+}
+
+}  // namespace
+
+TEST_CASE("a stop before a call keeps it from starting", "[broker][stop_requests]") {
+  for (const kind k : {kind::plain, kind::coroutine, kind::timed_plain, kind::timed_coroutine}) {
+    fixture f;
+    f.sim.run(stop_before(f.p, k));
+    REQUIRE(f.broker.worker_count() == 0);
+  }
+}
+
+TEST_CASE("a stop while a call waits keeps it from starting", "[broker][stop_requests]") {
+  for (const kind k : {kind::plain, kind::coroutine, kind::timed_plain, kind::timed_coroutine}) {
+    fixture f;
+    f.sim.run(stop_while_waiting(f.broker, f.p, k));
+  }
+}
+
+TEST_CASE("a stop while a method runs asks it, and it is interrupted", "[broker][stop_requests]") {
+  for (const kind k : {kind::coroutine, kind::timed_coroutine}) {
+    fixture f;
+    const auto start = f.sim.now();
+    f.sim.run(stop_while_running(f.p, k));
+    REQUIRE(f.sim.now() == start);
+  }
+}
+
+TEST_CASE("a stop after a call changes nothing", "[broker][stop_requests]") {
+  fixture f;
+  f.sim.run(stop_afterwards(f.p));
+}

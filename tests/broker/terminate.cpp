@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: MIT
+// terminate and the end of a broker: everything drains, within its limit, and nothing is left open.
+
+#include <troupe/broker/broker.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <string>
+#include <utility>
+
+#include <troupe/actor/context.hpp>
+#include <troupe/coro/sync_wait.hpp>
+#include <troupe/coro/task.hpp>
+#include <troupe/coro/within.hpp>
+#include <troupe/exec/sim_executor.hpp>
+
+#include "../support/catch.hpp"
+#include "support.hpp"
+
+namespace {
+
+using namespace std::chrono_literals;
+using troupe::errc;
+using troupe::task;
+using namespace troupe::test;
+
+instance_count instances;
+
+struct clerk {
+  int add(int n) { return total += n; }
+  task<int> add_later(int n) {
+    co_await troupe::yield();
+    co_return total += n;
+  }
+  task<> hold(gate* opened) { co_await opened->pass(); }
+  task<> hold_on(gate* opened) { co_await opened->pass_all_the_same(); }
+  task<> sleep(troupe::duration d) { co_await troupe::sleep_for(d); }
+  int total = 0;
+  counted me{instances};
+};
+
+struct stubborn_starter {
+  task<> on_start() { co_await troupe::sleep_for(1h); }
+  int touch() { return 1; }
+  counted me{instances};
+};
+
+struct settled {
+  std::atomic<int> values{0};
+  std::atomic<int> stopped{0};
+  std::atomic<int> gone{0};
+  std::atomic<int> other{0};
+  int all() const { return values + stopped + gone + other; }
+  void count(std::error_code code) {
+    if (!code) {
+      ++values;
+    } else if (code == errc::worker_stopped) {
+      ++stopped;
+    } else if (code == errc::broker_gone) {
+      ++gone;
+    } else {
+      ++other;
+    }
+  }
+};
+
+task<> call_once(troupe::proxy<clerk> p, int i, settled& s) {
+  std::error_code code;
+  if (i % 3 == 0) {
+    code = co_await code_of(p.call<&clerk::add>(1));
+  } else if (i % 3 == 1) {
+    code = co_await code_of(p.call<&clerk::add_later>(1));
+  } else {
+    code = co_await code_of(p.call<&clerk::add>(1).within(1h));
+  }
+  s.count(code);
+}
+
+}  // namespace
+
+TEST_CASE("terminate closes all workers, and the broker stays usable", "[broker][terminate]") {
+  troupe::sim_executor sim;
+  troupe::broker broker({.on = &sim});
+  for (int round = 0; round < 3; ++round) {
+    for (const char* const key : {"a", "b", "c"}) {
+      REQUIRE(troupe::sync_wait(broker.worker<clerk>(key).call<&clerk::add>(1)) == 1);
+    }
+    REQUIRE(broker.worker_count() == 3);
+    troupe::sync_wait(broker.terminate());
+    REQUIRE(broker.worker_count() == 0);
+    REQUIRE(instances.living() == 0);
+  }
+}
+
+TEST_CASE("terminating an empty broker is nothing", "[broker][terminate]") {
+  troupe::sim_executor sim;
+  const troupe::time_point start = sim.now();
+  troupe::broker broker({.on = &sim});
+  troupe::sync_wait(broker.terminate());
+  auto p = broker.worker<clerk>();
+  troupe::sync_wait(broker.terminate());
+  REQUIRE(sim.now() == start);
+}
+
+namespace {
+
+task<> terminate_with_calls(troupe::broker& broker, int calls, settled& s) {
+  troupe::task_scope scope;
+  for (int i = 0; i < calls; ++i) {
+    scope.spawn(call_once(broker.worker<clerk>(std::to_string(i % 7)), i, s));
+  }
+  co_await troupe::yield();
+  co_await broker.terminate();
+  co_await scope.join();
+  const int anew = co_await broker.worker<clerk>("0").call<&clerk::add>(0);
+  CHECK(anew >= 0);
+}
+
+}  // namespace
+
+TEST_CASE("terminate with thousands of calls in flight settles each of them once",
+          "[broker][terminate]") {
+  settled s;
+  {
+    troupe::broker broker({.threads = 3});
+    broker.run(terminate_with_calls(broker, 6000, s));
+  }
+  REQUIRE(s.all() == 6000);
+  REQUIRE(s.values == 6000);  // what was queued ran; what came later met a new instance
+  REQUIRE(instances.living() == 0);
+}
+
+namespace {
+
+task<> call_and_note(troupe::proxy<clerk> p, std::error_code& code) {
+  code = co_await code_of(p.call<&clerk::add>(1));
+}
+task<> call_in_time_and_note(troupe::proxy<clerk> p, std::error_code& code) {
+  code = co_await code_of(p.call<&clerk::add>(1).within(24h));
+}
+task<> sleep_and_note(troupe::proxy<clerk> p, std::error_code& code) {
+  code = co_await code_of(p.call<&clerk::sleep>(10h));
+}
+
+task<> terminate_past_the_limit(troupe::broker& broker, dead_letters& dead) {
+  auto p = broker.worker<clerk>("slow");
+  std::error_code running;
+  std::error_code waiting;
+  std::error_code waiting_in_time;
+  troupe::task_scope scope;
+  scope.spawn(sleep_and_note(p, running));
+  co_await until([&] { return broker.worker_count() == 1; });
+  scope.spawn(call_and_note(p, waiting));
+  scope.spawn(call_in_time_and_note(p, waiting_in_time));
+  co_await until([&] { return broker.workers().at(0).waiting == 2; });
+  CHECK(p.tell<&clerk::add>(1));
+  co_await broker.terminate();
+  co_await scope.join();
+  CHECK(running == errc::interrupted);  // it was asked to stop, and heeded that
+  CHECK(waiting == errc::worker_stopped);
+  CHECK(waiting_in_time == errc::worker_stopped);
+  CHECK(dead.count() == 1);
+  CHECK(dead.at(0).reason == "worker stopped");
+}
+
+}  // namespace
+
+TEST_CASE("after the drain limit what has not started is refused, and turns are asked to stop",
+          "[broker][terminate]") {
+  dead_letters dead;
+  troupe::sim_executor sim;
+  troupe::broker broker({.on = &sim, .drain_limit = 5s, .on_dead_letter = dead.collector()});
+  const troupe::time_point start = sim.now();
+  sim.run(terminate_past_the_limit(broker, dead));
+  REQUIRE(sim.now() - start == 5s);
+  REQUIRE(broker.worker_count() == 0);
+  REQUIRE(instances.living() == 0);
+}
+
+TEST_CASE("the end of a broker keeps to the drain limit too", "[broker][terminate]") {
+  std::error_code running;
+  troupe::sim_executor sim;
+  const troupe::time_point start = sim.now();
+  {
+    troupe::broker broker({.on = &sim, .drain_limit = 5s});
+    auto p = broker.worker<clerk>("slow");
+    broker.spawn(sleep_and_note(p, running));
+    sim.advance(0s);
+    REQUIRE(p.tell<&clerk::add>(1));
+  }
+  // What was spawned is asked to stop at once, and the stop is passed on to the turn.
+  REQUIRE(running == errc::interrupted);
+  REQUIRE(sim.now() == start);
+  REQUIRE(instances.living() == 0);
+}
+
+TEST_CASE("a call that waits for an on_start is refused after the drain limit",
+          "[broker][terminate]") {
+  troupe::sim_executor sim;
+  const troupe::time_point start = sim.now();
+  std::error_code code;
+  {
+    troupe::broker broker({.on = &sim, .drain_limit = 5s});
+    REQUIRE(broker.worker<stubborn_starter>().tell<&stubborn_starter::touch>());
+    sim.advance(0s);
+    code = troupe::sync_wait([](troupe::broker& b) -> task<std::error_code> {
+      troupe::task_scope scope;
+      std::error_code waiting;
+      scope.spawn([](troupe::broker& br, std::error_code& c) -> task<> {
+        c = co_await code_of(br.worker<stubborn_starter>().call<&stubborn_starter::touch>());
+      }(b, waiting));
+      co_await troupe::yield();
+      co_await b.terminate();
+      co_await scope.join();
+      co_return waiting;
+    }(broker));
+  }
+  REQUIRE((code == errc::worker_stopped || code == errc::start_failed));
+  REQUIRE(sim.now() - start == 5s);
+  REQUIRE(instances.living() == 0);
+}
+
+namespace {
+
+task<> hold_with_gate(troupe::proxy<clerk> p, gate* g, std::error_code& code) {
+  code = co_await code_of(p.call<&clerk::hold_on>(g));
+}
+
+task<> stop_waiting_for_the_end(troupe::broker& broker, gate& opened) {
+  auto p = broker.worker<clerk>("deaf");
+  std::error_code running;
+  std::error_code waiting;
+  troupe::task_scope scope;
+  scope.spawn(hold_with_gate(p, &opened, running));
+  co_await until([&] { return broker.worker_count() == 1; });
+  scope.spawn(call_and_note(p, waiting));
+  co_await until([&] { return broker.workers().at(0).waiting == 1; });
+  troupe::task_scope closing;
+  closing.spawn(broker.terminate());
+  for (int i = 0; i < 20; ++i) co_await troupe::yield();
+  closing.request_stop();
+  co_await until([&] { return waiting == errc::worker_stopped; });
+  opened.open();
+  co_await closing.join();
+  co_await scope.join();
+  CHECK_FALSE(running);
+}
+
+}  // namespace
+
+TEST_CASE("a terminate that is asked to stop waits no longer for what has not started",
+          "[broker][terminate]") {
+  gate opened;
+  troupe::sim_executor sim;
+  troupe::broker broker({.on = &sim, .drain_limit = 1h});
+  const troupe::time_point start = sim.now();
+  sim.run(stop_waiting_for_the_end(broker, opened));
+  REQUIRE(sim.now() == start);
+}
+
+TEST_CASE("workers that drain may create workers, and those go too", "[broker][terminate]") {
+  struct parent {
+    explicit parent(troupe::context& c) : ctx(c) {}
+    task<> on_stop() {
+      const int n = co_await ctx.worker<clerk>("child of " + std::string(ctx.key()))
+                        .call<&clerk::add>(1);
+      static_cast<void>(n);
+      ctx.worker<clerk>("told by " + std::string(ctx.key())).tell<&clerk::add>(1);
+    }
+    ~parent() { ctx.worker<clerk>("told at the last").tell<&clerk::add>(1); }
+    int touch() { return 1; }
+    troupe::context& ctx;
+    counted me{instances};
+  };
+  for (std::uint64_t seed = 1; seed <= 30; ++seed) {
+    INFO("seed " << seed);
+    {
+      troupe::sim_executor sim({.seed = seed, .threads = 1 + static_cast<unsigned>(seed % 3)});
+      troupe::broker broker({.on = &sim});
+      for (const char* const key : {"a", "b"}) {
+        REQUIRE(troupe::sync_wait(broker.worker<parent>(key).call<&parent::touch>()) == 1);
+      }
+    }
+    REQUIRE(instances.living() == 0);
+  }
+  for (int i = 0; i < 30; ++i) {
+    {
+      troupe::broker broker({.threads = 2});
+      for (const char* const key : {"a", "b"}) {
+        REQUIRE(troupe::sync_wait(broker.worker<parent>(key).call<&parent::touch>()) == 1);
+      }
+    }
+    REQUIRE(instances.living() == 0);
+  }
+}
+
+TEST_CASE("a turn that terminates its broker gets deadlock, and the broker is emptied",
+          "[broker][terminate]") {
+  struct arsonist {
+    task<> burn(troupe::broker* b) { co_await b->terminate(); }
+  };
+  troupe::sim_executor sim;
+  troupe::broker broker({.on = &sim});
+  REQUIRE(troupe::sync_wait(broker.worker<clerk>().call<&clerk::add>(1)) == 1);
+  const auto code = sim.run(code_of(broker.worker<arsonist>().call<&arsonist::burn>(&broker)));
+  REQUIRE(code == errc::deadlock);
+  sim.advance(0s);
+  REQUIRE(broker.worker_count() == 0);
+}
+
+TEST_CASE("terminates at the same time all end", "[broker][terminate]") {
+  troupe::sim_executor sim;
+  troupe::broker broker({.on = &sim});
+  REQUIRE(troupe::sync_wait(broker.worker<clerk>().call<&clerk::add>(1)) == 1);
+  sim.run([](troupe::broker& b) -> task<> {
+    troupe::task_scope scope;
+    for (int i = 0; i < 10; ++i) scope.spawn(b.terminate());
+    co_await scope.join();
+  }(broker));
+  REQUIRE(broker.worker_count() == 0);
+}
