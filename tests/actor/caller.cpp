@@ -28,6 +28,12 @@ struct actor_caller_asked {
     co_await troupe::yield();
     co_return (from ? std::string(from.key()) : std::string("nobody")) + tail;
   }
+  task<std::string> who_asked() {
+    const troupe::caller from = co_await troupe::this_task::caller();
+    co_await troupe::yield();
+    const troupe::caller again = co_await troupe::this_task::caller();
+    co_return from == again ? who(from) : std::string("two callers");
+  }
   void note(troupe::caller from) { noted.push_back(who(std::move(from))); }
   task<> note_later(troupe::caller from) {
     co_await troupe::yield();
@@ -37,7 +43,7 @@ struct actor_caller_asked {
 
   std::vector<std::string> noted;
 };
-TROUPE_METHODS(actor_caller_asked, who, who_ref, who_later, note, note_later, all)
+TROUPE_METHODS(actor_caller_asked, who, who_asked, who_ref, who_later, note, note_later, all)
 
 struct actor_caller_asking {
   explicit actor_caller_asking(troupe::context& c)
@@ -52,6 +58,11 @@ struct actor_caller_asking {
   task<std::string> call_ref() {
     std::string who = co_await asked->who_ref(3);
     co_return who;
+  }
+  task<std::string> call_asked() {
+    std::string who = co_await asked->who_asked();
+    std::string owned = co_await asked->who_asked().within(1h);
+    co_return who + owned;
   }
   task<std::string> through_task() {
     std::string who = co_await call();
@@ -84,7 +95,8 @@ struct actor_caller_asking {
   }
   /// Calls another worker of its class, which then calls: the nearest counts.
   task<std::string> relayed(std::string via) {
-    std::string who = co_await ctx.worker<actor_caller_asking>(via).call<&actor_caller_asking::call>();
+    const auto other = ctx.worker<actor_caller_asking>(via);
+    std::string who = co_await other.call<&actor_caller_asking::call>();
     co_return who;
   }
   void tell() {
@@ -114,8 +126,9 @@ struct actor_caller_asking {
   troupe::proxy<actor_caller_asked> asked;
   bool ok = false;
 };
-TROUPE_METHODS(actor_caller_asking, call, call_later, call_ref, through_task, through_all,
-               through_any, through_scope, owned, limited, relayed, tell, tell_later, spawn, wait)
+TROUPE_METHODS(actor_caller_asking, call, call_asked, call_later, call_ref, through_task,
+               through_all, through_any, through_scope, owned, limited, relayed, tell, tell_later,
+               spawn, wait)
 
 namespace {
 
@@ -132,6 +145,8 @@ task<> from_outside(troupe::broker& broker) {
   CHECK(later == "nobody!");
   const std::string owned = co_await p->who().within(1h);
   CHECK(owned == "nobody");
+  const std::string asked_for = co_await p->who_asked();
+  CHECK(asked_for == "nobody");
   const bool told = p.tell<&asked::note>();
   CHECK(told);
   const auto noted = co_await p->all();
@@ -144,6 +159,8 @@ task<> from_worker(troupe::broker& broker) {
   CHECK(call == "k");
   const std::string later = co_await p->call_later();
   CHECK(later == "k!");
+  const std::string asked_for = co_await p->call_asked();
+  CHECK(asked_for == "kk");
   const std::string ref = co_await p->call_ref();
   CHECK(troupe::test::contains(ref, "actor_caller_asking"));
   CHECK(troupe::test::contains(ref, "k"));

@@ -127,8 +127,8 @@ task<> deadlines(world& w) {
     CHECK(limited == now + 5s);
     const troupe::time_point owning = co_await p.call<&node::deadline>(hops).within(3s);
     CHECK(owning == now + 3s);
-    const troupe::time_point both =
-        co_await troupe::within(troupe::test::as_task(p.call<&node::deadline>(hops).within(1h)), 2s);
+    auto long_limit = troupe::test::as_task(p.call<&node::deadline>(hops).within(1h));
+    const troupe::time_point both = co_await troupe::within(std::move(long_limit), 2s);
     CHECK(both == now + 2s);
   }
 }

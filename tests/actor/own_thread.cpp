@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <memory>
 #include <mutex>
 #include <set>
 #include <string>
@@ -49,7 +50,15 @@ class blocker {
 
 }  // namespace
 
+struct actor_own_thread_target;
+
 struct actor_own_thread_shared {
+  explicit actor_own_thread_shared(troupe::context& c) : ctx(c) {}
+  /// Calls the worker back that waits for this.
+  task<int> back(std::string key);
+  task<int> back_later(std::string key);
+
+  troupe::context& ctx;
   int value() { return 3; }
   task<int> value_later() {
     co_await troupe::yield();
@@ -105,6 +114,28 @@ struct actor_own_thread_target {
     co_return n;
   }
   void told() { seen(); }
+
+  // What would never end: this thread waits for an answer that waits for this worker.
+  int waits_for_itself() {
+    const auto p = ctx.worker<actor_own_thread_shared>();
+    return troupe::sync_wait(p.call<&actor_own_thread_shared::back>(std::string(ctx.key())));
+  }
+  task<int> waits_for_itself_later() {
+    co_await troupe::yield();
+    const int n = waits_for_itself();
+    co_return n;
+  }
+  int waits_for_owning() {
+    const auto p = ctx.worker<actor_own_thread_shared>();
+    return troupe::sync_wait(
+        p.call<&actor_own_thread_shared::back_later>(std::string(ctx.key())).within(1h));
+  }
+  /// Without blocking it is a call back like any other.
+  task<int> calls_itself() {
+    const auto p = ctx.worker<actor_own_thread_shared>();
+    int n = co_await p.call<&actor_own_thread_shared::back>(std::string(ctx.key()));
+    co_return n;
+  }
   int wrong_count() { return wrong; }
 
   std::thread::id seen() {
@@ -120,6 +151,18 @@ struct actor_own_thread_target {
   static inline std::atomic<int> not_there{0};
   static constexpr troupe::actor_options options{.placement = troupe::placement::own_thread};
 };
+
+task<int> actor_own_thread_shared::back(std::string key) {
+  const auto p = ctx.worker<actor_own_thread_target>(key);
+  int wrong = co_await p.call<&actor_own_thread_target::wrong_count>();
+  co_return wrong;
+}
+task<int> actor_own_thread_shared::back_later(std::string key) {
+  co_await troupe::yield();
+  const auto p = ctx.worker<actor_own_thread_target>(key);
+  int wrong = co_await p.call<&actor_own_thread_target::wrong_count>();
+  co_return wrong;
+}
 
 namespace {
 
@@ -187,7 +230,28 @@ task<> waits(troupe::broker& broker) {
   CHECK(owning == 34);
 }
 
+task<> waits_for_itself(troupe::broker& broker) {
+  const proxy p = broker.worker<target>("a");
+  const int called = co_await p.call<&target::calls_itself>();
+  CHECK(called == 0);
+  const std::error_code plain = co_await code_of(p.call<&target::waits_for_itself>());
+  CHECK(plain == errc::deadlock);
+  const std::error_code later = co_await code_of(p.call<&target::waits_for_itself_later>());
+  CHECK(later == errc::deadlock);
+  const std::error_code owning = co_await code_of(p.call<&target::waits_for_owning>());
+  CHECK(owning == errc::deadlock);
+  const std::error_code of_owning =
+      co_await code_of(p.call<&target::waits_for_itself>().within(1h));
+  CHECK(of_owning == errc::deadlock);
+}
+
 }  // namespace
+
+TEST_CASE("a worker that blocks for an answer that needs it is refused",
+          "[actor][own_thread][promise4]") {
+  troupe::broker broker(troupe::broker_options{.threads = 2});
+  for (int i = 0; i < 20; ++i) broker.run(waits_for_itself(broker));
+}
 
 TEST_CASE("a worker with a thread of its own runs there alone, also its hooks",
           "[actor][own_thread]") {

@@ -58,10 +58,10 @@ struct actor_reentrancy_threads_node {
     const auto b = at("b");
     scope.spawn(child(b));
     scope.spawn(child(b));
-    for (int i = 0; i < 2000; ++i) state = state * 3 + 1;
+    for (int i = 0; i < 2000; ++i) state = state * 3U + 1U;
     state = 0;
     co_await troupe::yield();
-    for (int i = 0; i < 2000; ++i) state = state * 3 + 1;
+    for (int i = 0; i < 2000; ++i) state = state * 3U + 1U;
     state = 0;
     co_await scope.join();
     ++state;
@@ -82,10 +82,10 @@ struct actor_reentrancy_threads_node {
     ++state;
     co_await ctx.self<self>().template call<&self::bump>();
   }
-  long get() { return state; }
+  long get() { return static_cast<long>(state); }
 
   troupe::context& ctx;
-  long state = 0;
+  unsigned long state = 0;
   long children = 0;
   static constexpr troupe::actor_options options{.reentrancy = R};
 };

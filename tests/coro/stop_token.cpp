@@ -61,7 +61,8 @@ TEST_CASE("copies of a source share one state", "[coro][stop]") {
   REQUIRE(source.stop_requested());
 }
 
-TEST_CASE("without a source a stop is no longer possible, unless it was requested", "[coro][stop]") {
+TEST_CASE("without a source a stop is no longer possible, unless it was requested",
+          "[coro][stop]") {
   auto source = std::make_unique<stop_source>();
   stop_source moved = std::move(*source);
   const stop_token token = moved.get_token();

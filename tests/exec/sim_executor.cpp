@@ -25,6 +25,7 @@
 #include <troupe/coro/sync_wait.hpp>
 #include <troupe/coro/task.hpp>
 #include <troupe/coro/task_scope.hpp>
+#include <troupe/coro/this_task.hpp>
 #include <troupe/coro/when_all.hpp>
 #include <troupe/coro/within.hpp>
 
@@ -356,6 +357,18 @@ task<std::string> offload_and_block(sim_executor& sim) {
   co_return log;
 }
 
+task<troupe::trace_context> trace_here() {
+  const troupe::trace_context trace = co_await troupe::this_task::trace();
+  co_return trace;
+}
+
+task<bool> offloaded_keeps_trace() {
+  const troupe::trace_context mine = co_await troupe::this_task::trace();
+  const troupe::trace_context below =
+      co_await troupe::offload([] { return sync_wait(trace_here()); });
+  co_return mine == below;
+}
+
 task<std::error_code> block_inside() {
   std::error_code code;
   try {
@@ -376,6 +389,7 @@ TEST_CASE("what is offloaded is a step that may block", "[exec][sim]") {
     REQUIRE(sim.run(offload_and_block(sim)) == "loop away loop 7");
     REQUIRE(sim.now() - start == 1h);
     REQUIRE(sim.run(block_inside()) == errc::would_block);
+    REQUIRE(sim.run(offloaded_keeps_trace()));
   }
 }
 

@@ -264,6 +264,7 @@ class cell final : public runnable, public hold_point {
   bool finish_draining() noexcept;
   void leave_with_mail() noexcept;
   void refuse_all(const refusal& r) noexcept;
+  turn_state end_failed_start() noexcept;
   void started(std::exception_ptr error) noexcept;
   void closed(std::exception_ptr error) noexcept;
   void destroy_instance() noexcept;

@@ -214,6 +214,7 @@ inline void cell::refuse_waiting(errc why) noexcept {
 
 /// Runs messages until there are none, or a turn stays open, or others want the thread.
 inline void cell::serve() noexcept {
+  if (life_ && life_->start_error && end_failed_start() == turn_state::open) return;
   for (int i = 0; i < serve_limit; ++i) {
     message* const m = next_message();
     if (m == nullptr) {
@@ -403,15 +404,17 @@ inline bool cell::move_to_own_thread() {
 /// Runs a hook that awaits something. Where the start has failed, what the instance has begun is
 /// stopped and awaited before it goes.
 inline task<> starting_steps(cell& c, task<> hook, std::exception_ptr failed) {
-  if (hook) {
-    const result<void> outcome = co_await as_result(std::move(hook));
-    failed = outcome.error();
+  try {
+    if (hook) co_await std::move(hook);
+  } catch (...) {
+    failed = std::current_exception();
   }
   if (!failed) co_return;
   if (life* const l = c.life_so_far()) {
     l->request_stop();
     l->stop_timers();
-    const result<void> joined = co_await as_result(l->join());
+    auto all_ended = l->all_ended();
+    co_await std::move(all_ended);
   }
   std::rethrow_exception(failed);
 }
@@ -447,12 +450,30 @@ inline turn_state cell::make_instance() noexcept {
       state.running = outer;
       return start->run();
     } catch (...) {
-      failed = std::current_exception();
+      if (!failed) failed = std::current_exception();
     }
   }
   state.running = outer;
+  if (failed && life_) {  // no memory to await what it has begun: tried again when it is served
+    life_->start_error = std::move(failed);
+    yield();
+    return turn_state::open;
+  }
   started(std::move(failed));
   return turn_state::ended;
+}
+
+/// What `make_instance` had no memory for.
+inline turn_state cell::end_failed_start() noexcept {
+  try {
+    task<> steps = starting_steps(*this, task<>(), life_->start_error);
+    auto* const end = new life_turn(*this, std::move(steps), "on_start", &cell::started);
+    life_->start_error = nullptr;
+    return end->run();
+  } catch (...) {
+    yield();
+    return turn_state::open;
+  }
 }
 
 /// The end of making an instance. Where it failed, all who wait are told, and nothing is left.
@@ -491,7 +512,8 @@ inline task<> closing_steps(cell& c, life* l, const maker& m) {
   if (l != nullptr) {
     l->request_stop();
     l->stop_timers();
-    result<void> joined = co_await as_result(l->join());
+    auto all_ended = l->all_ended();
+    co_await std::move(all_ended);
   }
   if (m.has_stop) {
     std::exception_ptr failed;
@@ -504,7 +526,8 @@ inline task<> closing_steps(cell& c, life* l, const maker& m) {
     if (life* const begun = c.life_so_far()) {  // by on_stop itself
       begun->request_stop();
       begun->stop_timers();
-      result<void> joined = co_await as_result(begun->join());
+      auto all_ended = begun->all_ended();
+      co_await std::move(all_ended);
     }
     if (failed) std::rethrow_exception(failed);
   }
@@ -534,8 +557,16 @@ inline turn_state cell::close_instance(close_mark* then) noexcept {
     task<> steps = closing_steps(*this, life_.get(), m);
     return (new life_turn(*this, std::move(steps), "on_stop", &cell::closed))->run();
   } catch (...) {
-    closed(std::current_exception());  // no memory for the steps: nothing is awaited
-    return turn_state::ended;
+    // No memory for the steps: tried again when it is served.
+    closing_for_ = nullptr;
+    if (then != nullptr) {
+      batch_.push_front(*then);
+    } else {
+      const spin_guard guard(mail_lock_);
+      close_when_dry_ = true;
+    }
+    yield();
+    return turn_state::open;
   }
 }
 

@@ -179,6 +179,12 @@ class life final : public task_scope {
   void add_timer(context_timer& t) noexcept;
   void stop_timers() noexcept;
 
+  /// Awaited, no task is left. Allocates nothing; a task that fails is a dead letter.
+  auto all_ended() noexcept { return wait(*this); }
+
+  /// The start has failed, and what the instance has begun is still to be ended. The holder's.
+  std::exception_ptr start_error;
+
  private:
   static void task_failed(task_scope& scope, std::exception_ptr e) noexcept;
 

@@ -41,7 +41,7 @@ concept complete_class = requires { sizeof(A); };
 #define TROUPE_DETAIL_METHOD(A, name)                                                           \
   template <class TroupeSelf = A, class... TroupeArgs>                                          \
   auto name(TroupeArgs&&... troupe_args) {                                                      \
-    static_assert(::troupe::detail::complete_class<TroupeSelf>,                                       \
+    static_assert(::troupe::detail::complete_class<TroupeSelf>,                                 \
                   "troupe: the class must be complete where its method is called");             \
     static_assert(                                                                              \
         requires { &TroupeSelf::name; },                                                        \

@@ -42,9 +42,8 @@ class plain_turn {
   /// Holds the worker while its thread waits; nothing can nest in it.
   class blocking_turn final : public turn {
    public:
-    blocking_turn(cell& c, turn* nested_in, chain_link* above,
-                  std::string_view method) noexcept {
-      open(c, nested_in, above, method);
+    blocking_turn(cell& c, turn* in, chain_link* link_above, std::string_view name) noexcept {
+      open(c, in, link_above, name);
     }
 
    private:

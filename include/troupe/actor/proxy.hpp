@@ -48,7 +48,8 @@ class methods_base {
 template <class A, class Target>
 class arrow : public methods<A>::template troupe_on<Target> {
  public:
-  explicit arrow(Target target) noexcept : methods<A>::template troupe_on<Target>(std::move(target)) {}
+  explicit arrow(Target target) noexcept
+      : methods<A>::template troupe_on<Target>(std::move(target)) {}
   arrow* operator->() noexcept { return this; }
 };
 

@@ -12,6 +12,7 @@
 #include <troupe/base/worker_id.hpp>
 #include <troupe/config.hpp>
 
+// house: allow words: the alias is a layer above, and no model checker cares for these counts
 #include <atomic>
 #include <cstdint>
 #include <string>
@@ -102,6 +103,7 @@ private:
     const worker_id worker;
     const std::string detail;
     const std::string what;
+    // house: allow words: see the include
     mutable std::atomic<std::uint32_t> owners{1};
   };
 

@@ -159,6 +159,7 @@ class broker {
 
   intrusive_ptr<detail::broker_core> core_;
   duration drain_limit_;
+  task<> end_;  // made with the broker: the destructor must not lack memory
 };
 
 namespace detail {
@@ -184,13 +185,14 @@ inline broker::broker(broker_options options) : drain_limit_(options.drain_limit
   }
   core_ = intrusive_ptr<detail::broker_core>(
       new detail::broker_core(std::move(own), *options.on, std::move(options.on_dead_letter)));
+  end_ = shut_down(core_, drain_limit_);
 }
 
 inline broker::~broker() {
   TROUPE_ASSERT(detail::this_thread_state().loop == nullptr ||
                     detail::this_thread_state().may_block,
                 "a broker is destroyed on a thread that may block, not by what it runs");
-  detail::block_on(shut_down(core_, drain_limit_), &core_->where());
+  detail::block_on(std::move(end_), &core_->where());
   core_->drop_executor();
 }
 
@@ -272,16 +274,19 @@ inline task<> broker::terminate() { return close_all(core_, drain_limit_); }
 /// What the destructor waits for. Workers may still be created by what drains; then no more.
 inline task<> broker::shut_down(intrusive_ptr<detail::broker_core> core, duration limit) {
   core->spawned().request_stop();
-  result<void> joined = co_await as_result(core->spawned().join());
-  result<void> drained = co_await as_result(close_all(core, limit));
-  core->close();
-  bool gone = core->settle_gone();
-  while (!gone) {
-    result<void> again = co_await as_result(close_all(core, limit));
+  auto joined = core->spawned().all_ended();
+  co_await std::move(joined);
+  for (bool gone = false; !gone; gone = core->settle_gone()) {
+    try {
+      co_await close_all(core, limit);
+    } catch (...) {
+      // No memory: what could not be closed is closed the next time.
+    }
+    core->close();
     co_await yield();
-    gone = core->settle_gone();
   }
-  result<void> late = co_await as_result(core->spawned().join());  // spawned by what drained
+  auto late = core->spawned().all_ended();  // spawned by what drained
+  co_await std::move(late);
 }
 
 inline std::vector<worker_info> broker::workers() const {

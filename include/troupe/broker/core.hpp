@@ -59,7 +59,23 @@ class broker_core final : public cell_owner {
     return registry_.find_or_make(*this, class_for(a), key);
   }
 
+  /// The tasks of `broker::spawn`. An error is a dead letter, and stops nobody.
+  class spawned_tasks final : public task_scope {
+   public:
+    explicit spawned_tasks(broker_core& c) noexcept
+        : task_scope(c.executor_, &spawned_tasks::failed), core_(c) {}
+    auto all_ended() noexcept { return wait(*this); }
+
+   private:
+    static void failed(task_scope& s, std::exception_ptr e) noexcept {
+      static_cast<spawned_tasks&>(s).core_.report(
+          dead_letter(worker_id(), "spawn", std::error_code(), std::move(e), caller()));
+    }
+    broker_core& core_;
+  };
+
   // --- for the broker ---------------------------------------------------------------------------
+  spawned_tasks& spawned() noexcept { return spawned_; }
   actor_class& class_for(const class_request& a);
   /// From now on instances of the class are made by `m`.
   void provide(const class_request& a, std::unique_ptr<maker> m);
@@ -69,7 +85,6 @@ class broker_core final : public cell_owner {
   intrusive_ptr<cell> find(const worker_id& id) const noexcept { return registry_.find(id); }
   std::vector<intrusive_ptr<cell>> cells() const { return registry_.all(); }
   std::size_t worker_count() const noexcept { return workers_.load(order::relaxed); }
-  task_scope& spawned() noexcept { return spawned_; }
   void refresh_tick() noexcept {
     tick.store(executor_.now().time_since_epoch().count(), order::relaxed);
   }
@@ -82,20 +97,6 @@ class broker_core final : public cell_owner {
   void drop_executor() noexcept { own_.reset(); }
 
  private:
-  /// The tasks of `broker::spawn`. An error is a dead letter, and stops nobody.
-  class spawned_tasks final : public task_scope {
-   public:
-    explicit spawned_tasks(broker_core& c) noexcept
-        : task_scope(c.executor_, &spawned_tasks::failed), core_(c) {}
-
-   private:
-    static void failed(task_scope& s, std::exception_ptr e) noexcept {
-      static_cast<spawned_tasks&>(s).core_.report(
-          dead_letter(worker_id(), "spawn", std::error_code(), std::move(e), caller()));
-    }
-    broker_core& core_;
-  };
-
   ~broker_core() = default;
   void report(const dead_letter& letter) noexcept;
 

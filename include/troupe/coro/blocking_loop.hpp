@@ -121,8 +121,9 @@ inline void blocking_loop::run_until(const bool& done) noexcept {
   const bool outer_may_block = std::exchange(state.may_block, false);
   runnable* const outer_first = std::exchange(state.next_first, nullptr);
   runnable* const outer_last = std::exchange(state.next_last, nullptr);
-  for (unsigned step = 1; !done; ++step) {
-    if (step % timer_interval == 0) fire_timers();
+  unsigned step = 0;
+  while (!done) {
+    if (++step % timer_interval == 0) fire_timers();
     if (runnable* const r = take()) {
       run_step(state, *r);
     } else {

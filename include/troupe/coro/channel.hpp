@@ -53,6 +53,9 @@ class channel {
   /// Awaited, sends `value` as soon as there is room: true. False if the channel is closed, or is
   /// closed meanwhile; `value` is lost then. A stop request ends the wait, which then throws
   /// `errc::cancelled`; where there is room, the value is sent all the same.
+  ///
+  /// GCC 12 destroys an aggregate twice that is made within an awaited expression
+  /// (docs/compilers.md): give it a name before, and send `std::move(it)`.
   [[nodiscard("nothing is sent until this is awaited")]] auto send(T value) noexcept;
 
   /// Sends `value` if there is room and the channel is open. Otherwise it is left as it is.

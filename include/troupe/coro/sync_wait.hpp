@@ -88,6 +88,8 @@ inline void run_root(frame& root, executor* pool) {
     waiter w;
     root_notify notify(w);
     root_link link(*driven);
+    const blocked_chain blocked(chain_of_this_thread());
+    if (blocked.chain() != nullptr) link.join(blocked.chain());
     root.where = driven;
     root.chain = &link;
     root.then = &notify;

@@ -58,9 +58,10 @@ class task_scope {
 
   detail::chain_link& link() noexcept { return link_; }
 
+  class wait;  // awaited, no child is left
+
  private:
   class child;
-  class wait;
 
   void start(child& c) noexcept;
   void start_waiting(detail::frame& joining) noexcept;

@@ -239,6 +239,8 @@ class sim_executor::in_loop {
       : state_(sim.thread_),
         loop_(std::exchange(state_.loop, &sim)),
         running_(std::exchange(state_.running, nullptr)),
+        plain_turn_(std::exchange(state_.plain_turn, nullptr)),
+        blocking_(std::exchange(state_.blocking, nullptr)),
         may_block_(std::exchange(state_.may_block, false)),
         first_(std::exchange(state_.next_first, nullptr)),
         last_(std::exchange(state_.next_last, nullptr)) {
@@ -250,6 +252,8 @@ class sim_executor::in_loop {
   ~in_loop() {
     state_.loop = loop_;
     state_.running = running_;
+    state_.plain_turn = plain_turn_;
+    state_.blocking = blocking_;
     state_.may_block = may_block_;
     state_.next_first = first_;
     state_.next_last = last_;
@@ -259,6 +263,8 @@ class sim_executor::in_loop {
   detail::thread_state& state_;
   home* const loop_;
   detail::frame* const running_;
+  detail::cell* const plain_turn_;
+  detail::chain_link* const blocking_;
   const bool may_block_;
   runnable* const first_;
   runnable* const last_;

@@ -84,7 +84,8 @@ class thread_pool final : public executor {
     std::uint32_t tick = 0;    // steps, to look at the fair queues now and then
     std::uint32_t streak = 0;  // times in a row that the slot was served first
     bool searching = false;    // counted in sleepers_
-    detail::atomic<std::uint64_t> steps{0};   // these three: written by its own thread, read by anybody
+    // These three: written by its own thread, read by anybody.
+    detail::atomic<std::uint64_t> steps{0};
     detail::atomic<std::uint64_t> steals{0};
     detail::atomic<std::uint64_t> parks{0};
     // nullptr: empty; else what was made ready last. Filled by its thread; emptied by it, or by the
@@ -136,9 +137,11 @@ class thread_pool final : public executor {
 
   // The thread that sleeps no longer than until the next timer: its index, or nobody.
   detail::atomic<std::uint32_t> keeper_{detail::sleepers::nobody};
-  detail::atomic<std::int64_t> keeper_until_{0};  // when the keeper wakes by itself; written by the keeper
+  // When the keeper wakes by itself; written by the keeper.
+  detail::atomic<std::int64_t> keeper_until_{0};
 
-  detail::atomic<bool> observer_sleeps_{false};  // true: wake it before doing anything that takes long
+  // True: wake it before doing anything that takes long.
+  detail::atomic<bool> observer_sleeps_{false};
   detail::atomic<bool> observer_stop_{false};
   parker observer_parker_;
   std::thread observer_;
