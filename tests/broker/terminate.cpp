@@ -3,6 +3,7 @@
 
 #include <troupe/broker/broker.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <string>
@@ -43,6 +44,13 @@ struct stubborn_starter {
   task<> on_start() { co_await troupe::sleep_for(1h); }
   int touch() { return 1; }
   counted me{instances};
+};
+
+struct deaf_starter {
+  explicit deaf_starter(gate& g) : opened(g) {}
+  task<> on_start() { co_await opened.pass_all_the_same(); }
+  int touch() { return 1; }
+  gate& opened;
 };
 
 struct settled {
@@ -218,6 +226,42 @@ TEST_CASE("a call that waits for an on_start is refused after the drain limit",
   REQUIRE((code == errc::worker_stopped || code == errc::start_failed));
   REQUIRE(sim.now() - start == 5s);
   REQUIRE(instances.living() == 0);
+}
+
+namespace {
+
+task<> touch_and_note(troupe::proxy<deaf_starter> p, std::error_code& code) {
+  code = co_await code_of(p.call<&deaf_starter::touch>());
+}
+
+task<> terminate_a_deaf_start(troupe::broker& broker, gate& opened) {
+  auto p = broker.worker<deaf_starter>();
+  std::error_code codes[5];
+  troupe::task_scope scope;
+  for (std::error_code& code : codes) scope.spawn(touch_and_note(p, code));
+  for (int i = 0; i < 50; ++i) co_await troupe::yield();
+  troupe::task_scope closing;
+  closing.spawn(broker.terminate());
+  for (int i = 0; i < 50; ++i) co_await troupe::yield();
+  closing.request_stop();  // the limit is reached
+  co_await until([&] {
+    return std::ranges::all_of(codes, [](auto c) { return c == errc::worker_stopped; });
+  });
+  opened.open();
+  co_await closing.join();
+  co_await scope.join();
+}
+
+}  // namespace
+
+TEST_CASE("all calls that wait for an on_start which heeds no stop are refused at the limit",
+          "[broker][terminate]") {
+  gate opened;
+  troupe::sim_executor sim;
+  troupe::broker broker({.on = &sim, .drain_limit = 1h});
+  broker.provide<deaf_starter>([&](troupe::context&) { return deaf_starter(opened); });
+  sim.run(terminate_a_deaf_start(broker, opened));
+  REQUIRE(broker.worker_count() == 0);
 }
 
 namespace {

@@ -145,12 +145,12 @@ struct interleaving {
 struct circular {
   explicit circular(troupe::context& c) : ctx(c) {}
   task<int> call_back() {
-    auto me = ctx.self<circular>();
-    co_return co_await me.call<&circular::plain>(1);
+    auto self = ctx.self<circular>();
+    co_return co_await self.call<&circular::plain>(1);
   }
   task<int> call_back_in_time() {
-    auto me = ctx.self<circular>();
-    co_return co_await me.call<&circular::plain>(1).within(1h);
+    auto self = ctx.self<circular>();
+    co_return co_await self.call<&circular::plain>(1).within(1h);
   }
   int plain(int n) { return n; }
   static constexpr troupe::actor_options options{.reentrancy = troupe::reentrancy::none};
