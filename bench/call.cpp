@@ -69,12 +69,12 @@ int main() {
   const double mutex = bench::mutex_call();
   std::printf("%-58s %10.1f ns\n", "mutex lock + call + unlock", mutex);
 
-  const double plain = bench::ns_per_op(
-      5'000'000, [&](std::size_t n) { broker.run(plain_calls(p, n)); });
+  const double plain =
+      bench::ns_per_op(5'000'000, [&](std::size_t n) { broker.run(plain_calls(p, n)); });
   bench::row("call, idle worker, plain method", plain, mutex, "mutex", 1.5);
 
-  const double coroutine = bench::ns_per_op(
-      2'000'000, [&](std::size_t n) { broker.run(coroutine_calls(p, n)); });
+  const double coroutine =
+      bench::ns_per_op(2'000'000, [&](std::size_t n) { broker.run(coroutine_calls(p, n)); });
   bench::row("call, idle worker, coroutine method", coroutine, plain, "plain call", 5);
 
   const double outside = bench::ns_per_op(500'000, [&](std::size_t n) {

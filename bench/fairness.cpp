@@ -93,8 +93,8 @@ int main() {
   broker.run(load(broker, calls, sleeps));
   std::printf("call under load, us: p50 %.1f  p99 %.1f (at most 1000)  p99.9 %.1f  max %.1f\n",
               at(calls, 0.5), at(calls, 0.99), at(calls, 0.999), at(calls, 1));
-  std::printf("sleep_for(5ms) late by, us: p50 %.0f  max %.0f (at most 20000)\n",
-              at(sleeps, 0.5), at(sleeps, 1));
+  std::printf("sleep_for(5ms) late by, us: p50 %.0f  max %.0f (at most 20000)\n", at(sleeps, 0.5),
+              at(sleeps, 1));
   std::this_thread::sleep_for(100ms);
   const double before = cpu_ms();
   std::this_thread::sleep_for(2s);

@@ -32,7 +32,8 @@ troupe::task<> churn(troupe::broker& broker, std::size_t n) {
   }
 }
 
-troupe::task<> look_up(troupe::broker& broker, std::size_t n, const std::vector<std::string>& keys) {
+troupe::task<> look_up(troupe::broker& broker, std::size_t n,
+                       const std::vector<std::string>& keys) {
   for (std::size_t i = 0; i < n; ++i) {
     static_cast<void>(broker.worker<tiny>(keys[i * 7919 % keys.size()]));
   }
@@ -57,11 +58,10 @@ int main() {
 
   std::vector<std::string> keys;
   for (std::size_t i = 0; i < count; ++i) keys.push_back(std::to_string(1000 + i));
-  bench::row_scaled("worker<A>(key), hit, 100 000 keys",
-                    bench::ns_per_op(500'000, [&](std::size_t n) {
-                      broker.run(look_up(broker, n, keys));
-                    }),
-                    0, mutex);
+  bench::row_scaled(
+      "worker<A>(key), hit, 100 000 keys",
+      bench::ns_per_op(500'000, [&](std::size_t n) { broker.run(look_up(broker, n, keys)); }), 0,
+      mutex);
   broker.run(broker.terminate());
 
   bench::row_scaled("create, call once, remove",

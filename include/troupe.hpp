@@ -31,9 +31,6 @@
 #include <troupe/coro/async_mutex.hpp>
 #include <troupe/coro/async_semaphore.hpp>
 #include <troupe/coro/channel.hpp>
-#include <troupe/coro/async_mutex.hpp>
-#include <troupe/coro/async_semaphore.hpp>
-#include <troupe/coro/channel.hpp>
 #include <troupe/coro/executor.hpp>
 #include <troupe/coro/offload.hpp>
 #include <troupe/coro/sleep.hpp>
@@ -45,7 +42,6 @@
 #include <troupe/coro/when_all.hpp>
 #include <troupe/coro/when_any.hpp>
 #include <troupe/coro/within.hpp>
-#include <troupe/exec/sim_executor.hpp>
 #include <troupe/exec/sim_executor.hpp>
 #include <troupe/exec/thread_pool.hpp>
 #include <troupe/time/backoff.hpp>

@@ -106,10 +106,8 @@ TEST_CASE("after_call is told what the method threw, and the caller gets it unch
   fixture f;
   REQUIRE_THROWS_AS(troupe::sync_wait(f.p.call<&guarded::plain>(-1)), std::domain_error);
   REQUIRE_THROWS_AS(troupe::sync_wait(f.p.call<&guarded::later>(-1)), std::domain_error);
-  REQUIRE_THROWS_AS(troupe::sync_wait(f.p.call<&guarded::plain>(-1).within(1h)),
-                    std::domain_error);
-  REQUIRE_THROWS_AS(troupe::sync_wait(f.p.call<&guarded::later>(-1).within(1h)),
-                    std::domain_error);
+  REQUIRE_THROWS_AS(troupe::sync_wait(f.p.call<&guarded::plain>(-1).within(1h)), std::domain_error);
+  REQUIRE_THROWS_AS(troupe::sync_wait(f.p.call<&guarded::later>(-1).within(1h)), std::domain_error);
   REQUIRE(journal ==
           "(plain plain negative) (later later negative later) "
           "(plain plain negative) (later later negative later) ");

@@ -122,8 +122,8 @@ TEST_CASE("two classes may hold each other's proxies", "[broker][context]") {
   fixture f;
   auto p = f.broker.worker<ping>("table");
   REQUIRE(f.sim.run([](troupe::proxy<ping> q) -> task<int> {
-            co_return co_await q->serve(20);
-          }(p)) == 20);
+    co_return co_await q->serve(20);
+  }(p)) == 20);
   REQUIRE(troupe::sync_wait(p->hits()) == 11);
   REQUIRE(troupe::sync_wait(f.broker.worker<pong>("table")->hits()) == 10);
   REQUIRE(troupe::sync_wait(f.broker.remove<ping>("table")));
@@ -214,8 +214,7 @@ struct clingy {
 
 }  // namespace
 
-TEST_CASE("what a worker has spawned may call it at the end without a hang",
-          "[broker][context]") {
+TEST_CASE("what a worker has spawned may call it at the end without a hang", "[broker][context]") {
   std::string told;
   {
     fixture f;

@@ -104,9 +104,8 @@ task<> evict_a_busy_one(troupe::broker& broker) {
   int first = 0;
   int second = 0;
   troupe::task_scope scope;
-  scope.spawn([](troupe::proxy<guest> g, gate* o) -> task<> {
-    co_await g.call<&guest::hold>(o);
-  }(p, &opened));
+  scope.spawn([](troupe::proxy<guest> g, gate* o) -> task<> { co_await g.call<&guest::hold>(o); }(
+                                                      p, &opened));
   co_await until([&] { return broker.worker_count() == 1; });
   scope.spawn([](troupe::proxy<guest> g, int& got) -> task<> {
     got = co_await g.call<&guest::add>(1);

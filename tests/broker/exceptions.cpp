@@ -117,10 +117,10 @@ task<int> tell_later(troupe::proxy<handler> p, touchy& t) {
 }
 
 using way = task<int> (*)(troupe::proxy<handler>, touchy&);
-constexpr way ways[] = {&pass_value,   &pass_rvalue,        &pass_reference,
-                        &pass_later,   &pass_later_by_reference, &pass_in_time,
-                        &pass_plain_in_time, &take,         &take_later,
-                        &take_in_time, &tell,               &tell_later};
+constexpr way ways[] = {
+    &pass_value,   &pass_rvalue,        &pass_reference, &pass_later, &pass_later_by_reference,
+    &pass_in_time, &pass_plain_in_time, &take,           &take_later, &take_in_time,
+    &tell,         &tell_later};
 
 }  // namespace
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Replaces the global `operator new` of this program by one that counts bytes. In a file of its own:
-// where a compiler sees both sides, it warns about one without the other.
+// Replaces the global `operator new` of this program by one that counts bytes. In a file of its
+// own: where a compiler sees both sides, it warns about one without the other.
 
 #include "heap.hpp"
 

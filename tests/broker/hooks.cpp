@@ -119,8 +119,7 @@ TEST_CASE("a hook may give an empty task", "[broker][hooks]") {
   REQUIRE(troupe::sync_wait(broker.remove<lazy_hooks>()));
 }
 
-TEST_CASE("hooks run for an eviction, a termination and the end of the broker",
-          "[broker][hooks]") {
+TEST_CASE("hooks run for an eviction, a termination and the end of the broker", "[broker][hooks]") {
   journal.clear();
   {
     troupe::sim_executor sim;
@@ -133,8 +132,7 @@ TEST_CASE("hooks run for an eviction, a termination and the end of the broker",
     troupe::sync_wait(broker.terminate());
     troupe::sync_wait(p.call<&coroutine_hooks::note>(std::string("3")));
   }
-  REQUIRE(journal ==
-          "made start 1 stop gone made start 2 stop gone made start 3 stop gone ");
+  REQUIRE(journal == "made start 1 stop gone made start 2 stop gone made start 3 stop gone ");
 }
 
 TEST_CASE("a tell that creates the worker runs after on_start", "[broker][hooks]") {
@@ -147,7 +145,8 @@ TEST_CASE("a tell that creates the worker runs after on_start", "[broker][hooks]
   REQUIRE(journal == "made start told stop gone ");
 }
 
-// --- hooks that call others ------------------------------------------------------------------------
+// --- hooks that call others
+// ------------------------------------------------------------------------
 
 namespace {
 
@@ -276,9 +275,10 @@ TEST_CASE("the same through when_all, a time limit, and a line of others", "[bro
   troupe::broker broker({.on = &sim});
   auto a = broker.worker<early>("a");
   auto b = broker.worker<late>("b");
-  auto results = sim.run(troupe::when_all(code_of(a.call<&early::ask_late>()),
-                                          code_of(b.call<&late::get>())));
-  REQUIRE((std::get<0>(results) == errc::start_failed || std::get<0>(results) == std::error_code()));
+  auto results =
+      sim.run(troupe::when_all(code_of(a.call<&early::ask_late>()), code_of(b.call<&late::get>())));
+  REQUIRE(
+      (std::get<0>(results) == errc::start_failed || std::get<0>(results) == std::error_code()));
   auto timed = a.call<&early::ask_late>().within(std::chrono::hours(1));
   const auto thrown = sim.run(error_of(std::move(timed)));
   REQUIRE((!thrown || code_in(thrown) == errc::start_failed));
@@ -291,8 +291,8 @@ TEST_CASE("on_stop that calls the worker that waits for the removal is a deadloc
   troupe::broker broker({.on = &sim, .on_dead_letter = dead.collector()});
   REQUIRE(troupe::sync_wait(broker.worker<widow>("b").call<&widow::touch>()) == 1);
   REQUIRE(sim.run([](troupe::proxy<killer> k, troupe::broker* b) -> task<int> {
-            co_return co_await k.call<&killer::kill>(b);
-          }(broker.worker<killer>("a"), &broker)) == 1);
+    co_return co_await k.call<&killer::kill>(b);
+  }(broker.worker<killer>("a"), &broker)) == 1);
   REQUIRE(dead.count() == 1);
   REQUIRE(dead.at(0).method == "on_stop");
   REQUIRE(dead.at(0).error.find("deadlock") != std::string::npos);
@@ -303,6 +303,6 @@ TEST_CASE("on_start may call its own worker: the turn nests", "[broker][hooks]")
   troupe::broker broker({.on = &sim});
   auto p = broker.worker<narcissus>();
   REQUIRE(sim.run([](troupe::proxy<narcissus> n) -> task<int> {
-            co_return co_await n.call<&narcissus::get>();
-          }(p)) == 41);
+    co_return co_await n.call<&narcissus::get>();
+  }(p)) == 41);
 }

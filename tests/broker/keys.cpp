@@ -106,7 +106,9 @@ TEST_CASE("a worker is made by its first call, not by its proxy", "[broker][keys
     REQUIRE(counters.made == before);
     REQUIRE_FALSE(f.broker.exists<counter>("lazy"));
     REQUIRE(f.broker.worker_count() == 0);
-    { [[maybe_unused]] auto never_awaited = p.call<&counter::add>(1); }
+    {
+      [[maybe_unused]] auto never_awaited = p.call<&counter::add>(1);
+    }
     REQUIRE(counters.made == before);
     troupe::sync_wait(p.call<&counter::add>(1));
     troupe::sync_wait(again.call<&counter::add>(1));
@@ -173,9 +175,7 @@ namespace {
 task<> look_at_a_busy_worker(troupe::broker& broker, gate& opened) {
   auto p = broker.worker<held>("busy");
   troupe::task_scope scope;
-  scope.spawn([](troupe::proxy<held> h) -> task<> {
-    co_await h.call<&held::hold>();
-  }(p));
+  scope.spawn([](troupe::proxy<held> h) -> task<> { co_await h.call<&held::hold>(); }(p));
   co_await until([&] { return broker.worker_count() == 1; });
   for (int i = 0; i < 3; ++i) p.tell<&held::touch>();
   const std::vector<troupe::worker_info> all = broker.workers();

@@ -50,7 +50,8 @@ TEST_CASE("workers that are gone give their memory back", "[broker][memory]") {
   long after_first = 0;
   for (int round = 0; round < 5; ++round) {
     for (int i = 0; i < 1000; ++i) {
-      REQUIRE(troupe::sync_wait(broker.worker<empty>(std::to_string(i)).call<&empty::touch>()) == 1);
+      REQUIRE(troupe::sync_wait(broker.worker<empty>(std::to_string(i)).call<&empty::touch>()) ==
+              1);
     }
     troupe::sync_wait(broker.terminate());
     if (round == 0) after_first = troupe::test::bytes_in_use();

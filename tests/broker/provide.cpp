@@ -52,11 +52,13 @@ struct square final : shape {
     co_await troupe::yield();
     journal += "stop ";
   }
-  void before_call(const troupe::call_info& i) { journal += "before " + std::string(i.method) + ' '; }
+  void before_call(const troupe::call_info& i) {
+    journal += "before " + std::string(i.method) + ' ';
+  }
   int area() override { return side * side; }
   task<int> area_later() override {
     co_await troupe::yield();
-    co_return side * side;
+    co_return side* side;
   }
   static constexpr troupe::actor_options options{.mailbox_capacity = 1,
                                                  .overflow = troupe::overflow::refuse};
@@ -86,7 +88,8 @@ struct base_reader : plain_base {
 TEST_CASE("a factory may return the class by value", "[broker][provide]") {
   troupe::sim_executor sim;
   troupe::broker broker({.on = &sim});
-  broker.provide<greeter>([](troupe::context& ctx) { return greeter("Hi " + std::string(ctx.key())); });
+  broker.provide<greeter>(
+      [](troupe::context& ctx) { return greeter("Hi " + std::string(ctx.key())); });
   auto p = broker.worker<greeter>("k");
   REQUIRE(troupe::sync_wait(p.call<&greeter::greet>("you")) == "Hi k you");
 }

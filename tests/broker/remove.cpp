@@ -222,9 +222,9 @@ TEST_CASE("two workers that remove each other: one is told, nobody hangs", "[bro
     duellist::ready = 0;
     auto a = broker.worker<duellist>("a");
     auto b = broker.worker<duellist>("b");
-    auto both = sim.run(troupe::when_all(
-        code_of(a.call<&duellist::kill>(&broker, std::string("b"))),
-        code_of(b.call<&duellist::kill>(&broker, std::string("a")))));
+    auto both =
+        sim.run(troupe::when_all(code_of(a.call<&duellist::kill>(&broker, std::string("b"))),
+                                 code_of(b.call<&duellist::kill>(&broker, std::string("a")))));
     const bool first = std::get<0>(both) == errc::deadlock;
     const bool second = std::get<1>(both) == errc::deadlock;
     REQUIRE(first != second);

@@ -115,11 +115,10 @@ TEST_CASE("two brokers in one process share nothing", "[broker][run]") {
   REQUIRE(troupe::sync_wait(p.call<&counter::add>(1)) == 1);
   REQUIRE(troupe::sync_wait(q.call<&counter::add>(5)) == 5);
   REQUIRE(one.run([](auto a, auto b) -> task<int> {
-            auto both =
-                co_await troupe::when_all(a.template call<&counter::add>(1),
+    auto both = co_await troupe::when_all(a.template call<&counter::add>(1),
                                           b.template call<&counter::add_later>(1));
-            co_return std::get<0>(both) * 100 + std::get<1>(both);
-          }(p, q)) == 206);
+    co_return std::get<0>(both) * 100 + std::get<1>(both);
+  }(p, q)) == 206);
   REQUIRE(one.worker_count() == 1);
   two.reset();
   REQUIRE(troupe::sync_wait(p.call<&counter::add>(1)) == 3);
@@ -140,7 +139,8 @@ TEST_CASE("two brokers on one pool, one ending while the other works", "[broker]
   REQUIRE(troupe::sync_wait(p.call<&counter::add>(0)) == 1000);
 }
 
-// --- proxies that outlive their broker -------------------------------------------------------------
+// --- proxies that outlive their broker
+// -------------------------------------------------------------
 
 namespace {
 
@@ -227,8 +227,7 @@ task<> call_at_the_end(troupe::broker& broker, std::atomic<int>& got) {
 
 }  // namespace
 
-TEST_CASE("what was spawned is asked to stop and awaited when the broker goes",
-          "[broker][spawn]") {
+TEST_CASE("what was spawned is asked to stop and awaited when the broker goes", "[broker][spawn]") {
   std::atomic<int> started{0};
   std::atomic<int> ended{0};
   std::atomic<int> got{0};
@@ -236,9 +235,8 @@ TEST_CASE("what was spawned is asked to stop and awaited when the broker goes",
     troupe::broker broker({.threads = 2});
     for (int i = 0; i < 100; ++i) broker.spawn(wait_to_be_stopped(started, ended));
     broker.spawn(call_at_the_end(broker, got));
-    broker.run([](std::atomic<int>& s) -> task<> {
-      co_await until([&] { return s == 100; });
-    }(started));
+    broker.run(
+        [](std::atomic<int>& s) -> task<> { co_await until([&] { return s == 100; }); }(started));
     REQUIRE(ended == 0);
   }
   REQUIRE(ended == 100);

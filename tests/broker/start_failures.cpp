@@ -119,8 +119,7 @@ TEST_CASE("a throwing constructor fails the call, and the next call tries again"
   check_retry<fragile_constructor>("born badly");
 }
 
-TEST_CASE("a throwing on_start fails the call, and the next call tries again",
-          "[broker][start]") {
+TEST_CASE("a throwing on_start fails the call, and the next call tries again", "[broker][start]") {
   check_retry<fragile_start>("started badly");
 }
 
@@ -128,8 +127,7 @@ TEST_CASE("an on_start that throws after a while does the same", "[broker][start
   check_retry<fragile_slow_start>("started badly after a while");
 }
 
-TEST_CASE("a throwing factory fails the call, and the next call tries again",
-          "[broker][start]") {
+TEST_CASE("a throwing factory fails the call, and the next call tries again", "[broker][start]") {
   troupe::sim_executor sim;
   troupe::broker broker({.on = &sim});
   broker.provide<made_by_factory>([](troupe::context&) {
@@ -208,7 +206,8 @@ TEST_CASE("a failed start drops the last reference to its worker safely", "[brok
     troupe::broker broker({.threads = 2});
     failures_left = 1;
     broker.run([](troupe::broker& b) -> task<> {
-      const auto code = co_await code_of(b.worker<fragile_start>("x").call<&fragile_start::touch>());
+      const auto code =
+          co_await code_of(b.worker<fragile_start>("x").call<&fragile_start::touch>());
       CHECK(code == errc::start_failed);
     }(broker));
   }
@@ -240,7 +239,8 @@ TEST_CASE("a throwing on_stop is a dead letter, and the worker goes all the same
   REQUIRE(instances.living() == 0);
 }
 
-// --- a start that fails after it has begun something -----------------------------------------------
+// --- a start that fails after it has begun something
+// -----------------------------------------------
 
 namespace {
 

@@ -52,9 +52,15 @@ enum class kind { plain, coroutine, timed_plain, timed_coroutine };
 
 task<> call_and_note(troupe::proxy<sleeper> p, kind k, outcome& o) {
   switch (k) {
-    case kind::plain: o.code = co_await code_of(p.call<&sleeper::touch>()); break;
-    case kind::coroutine: o.code = co_await code_of(p.call<&sleeper::sleep>(1h)); break;
-    case kind::timed_plain: o.code = co_await code_of(p.call<&sleeper::touch>().within(24h)); break;
+    case kind::plain:
+      o.code = co_await code_of(p.call<&sleeper::touch>());
+      break;
+    case kind::coroutine:
+      o.code = co_await code_of(p.call<&sleeper::sleep>(1h));
+      break;
+    case kind::timed_plain:
+      o.code = co_await code_of(p.call<&sleeper::touch>().within(24h));
+      break;
     case kind::timed_coroutine:
       o.code = co_await code_of(p.call<&sleeper::sleep>(1h).within(24h));
       break;

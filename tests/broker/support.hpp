@@ -28,7 +28,7 @@ namespace troupe::test {
 
 /// Closed until somebody opens it, then open for good. Waiting heeds a stop request.
 class gate {
- public:
+public:
   void open() noexcept { passes_.release(); }
   task<> pass() {
     co_await passes_.acquire();
@@ -44,7 +44,7 @@ class gate {
     passes_.release();
   }
 
- private:
+private:
   async_semaphore passes_{0};
 };
 
@@ -72,13 +72,13 @@ struct instance_count {
 
 /// A member that counts its owner.
 class counted {
- public:
+public:
   explicit counted(instance_count& c) noexcept : count_(c) { ++count_.made; }
   counted(const counted&) = delete;
   counted& operator=(const counted&) = delete;
   ~counted() { ++count_.destroyed; }
 
- private:
+private:
   instance_count& count_;
 };
 
@@ -158,7 +158,7 @@ void spin_until(F reached) {
 
 /// Collects dead letters, from any thread.
 class dead_letters {
- public:
+public:
   struct letter {
     std::string to, method, reason, error;
   };
@@ -181,7 +181,7 @@ class dead_letters {
     return letters_.at(i);
   }
 
- private:
+private:
   mutable std::mutex mutex_;
   std::vector<letter> letters_;
 };

@@ -244,9 +244,8 @@ task<> terminate_a_deaf_start(troupe::broker& broker, gate& opened) {
   closing.spawn(broker.terminate());
   for (int i = 0; i < 50; ++i) co_await troupe::yield();
   closing.request_stop();  // the limit is reached
-  co_await until([&] {
-    return std::ranges::all_of(codes, [](auto c) { return c == errc::worker_stopped; });
-  });
+  co_await until(
+      [&] { return std::ranges::all_of(codes, [](auto c) { return c == errc::worker_stopped; }); });
   opened.open();
   co_await closing.join();
   co_await scope.join();
@@ -306,8 +305,8 @@ TEST_CASE("workers that drain may create workers, and those go too", "[broker][t
   struct parent {
     explicit parent(troupe::context& c) : ctx(c) {}
     task<> on_stop() {
-      const int n = co_await ctx.worker<clerk>("child of " + std::string(ctx.key()))
-                        .call<&clerk::add>(1);
+      const int n =
+          co_await ctx.worker<clerk>("child of " + std::string(ctx.key())).call<&clerk::add>(1);
       static_cast<void>(n);
       ctx.worker<clerk>("told by " + std::string(ctx.key())).tell<&clerk::add>(1);
     }

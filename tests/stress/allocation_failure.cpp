@@ -291,9 +291,7 @@ task<> timed_call(world& w) {
   const std::string twice = co_await w.p.call<&worker::text>(std::string(100, 's')).within(1h);
   CHECK(twice.size() == 200);
 }
-task<> late_timed_call(world& w) {
-  co_await w.p.call<&worker::hold>().within(1ms);
-}
+task<> late_timed_call(world& w) { co_await w.p.call<&worker::hold>().within(1ms); }
 task<> tells(world& w) {
   w.p.tell<&worker::plain>(1);
   w.p.tell<&worker::text>(std::string(100, 's'));
@@ -323,8 +321,8 @@ task<> evicts(world& w) {
 }
 task<> terminates(world& w) { co_await w.broker.terminate(); }
 task<> calls_at_once(world& w) {
-  auto results = co_await troupe::when_all(w.p.call<&worker::plain>(1),
-                                           w.q.call<&worker::later>(2), w.broker.load<worker>("x"));
+  auto results = co_await troupe::when_all(w.p.call<&worker::plain>(1), w.q.call<&worker::later>(2),
+                                           w.broker.load<worker>("x"));
   CHECK(std::get<1>(results) == 2);
 }
 task<> many_at_once(world& w) {

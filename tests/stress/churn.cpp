@@ -42,10 +42,10 @@ struct counts {
   std::atomic<long> issued{0};
   std::atomic<long> values{0};
   std::atomic<long> errors{0};
-  std::atomic<long> told{0};      // tells that were queued
-  std::atomic<long> ran{0};       // ... and ran
-  std::atomic<long> lost{0};      // ... or are dead letters
-  std::atomic<long> refused{0};   // tells that were not queued
+  std::atomic<long> told{0};     // tells that were queued
+  std::atomic<long> ran{0};      // ... and ran
+  std::atomic<long> lost{0};     // ... or are dead letters
+  std::atomic<long> refused{0};  // tells that were not queued
   std::atomic<long> violations{0};
 };
 counts* now = nullptr;
@@ -155,18 +155,32 @@ task<> mix(troupe::broker& broker, std::uint64_t seed) {
     switch (troupe::splitmix64(random) % 16) {
       case 0:
       case 1:
-      case 2: co_await settle(p.template call<&worker::plain>(i), i); break;
-      case 3:
-      case 4: co_await settle(p.template call<&worker::later>(i), i); break;
-      case 5: co_await settle(p.template call<&worker::ask_next>(i), i); break;
-      case 6: co_await settle(p.template call<&worker::later>(i).within(1h), i); break;
-      case 7:
-        co_await settle(p.template call<&worker::later>(i).within(std::chrono::microseconds(i % 60)),
-                        i);
+      case 2:
+        co_await settle(p.template call<&worker::plain>(i), i);
         break;
-      case 8: count_tell(p.template tell<&worker::note>()); break;
-      case 9: count_tell(p.template tell<&worker::note_later>()); break;
-      case 10: static_cast<void>(broker.evict(p.id())); break;
+      case 3:
+      case 4:
+        co_await settle(p.template call<&worker::later>(i), i);
+        break;
+      case 5:
+        co_await settle(p.template call<&worker::ask_next>(i), i);
+        break;
+      case 6:
+        co_await settle(p.template call<&worker::later>(i).within(1h), i);
+        break;
+      case 7:
+        co_await settle(
+            p.template call<&worker::later>(i).within(std::chrono::microseconds(i % 60)), i);
+        break;
+      case 8:
+        count_tell(p.template tell<&worker::note>());
+        break;
+      case 9:
+        count_tell(p.template tell<&worker::note_later>());
+        break;
+      case 10:
+        static_cast<void>(broker.evict(p.id()));
+        break;
       case 11: {
         const bool was_there = co_await broker.remove<worker>(key);
         static_cast<void>(was_there);
@@ -183,7 +197,9 @@ task<> mix(troupe::broker& broker, std::uint64_t seed) {
         co_await std::move(both);
         break;
       }
-      case 14: count_tell(p.template tell<&worker::go>()); break;
+      case 14:
+        count_tell(p.template tell<&worker::go>());
+        break;
       default:
         if (troupe::splitmix64(random) % 16 == 0) {
           co_await broker.terminate();

@@ -83,10 +83,18 @@ task<> call_until_gone(std::vector<troupe::proxy<busy>> proxies, std::uint64_t r
   while (there) {
     auto& p = proxies[troupe::splitmix64(random) % proxies.size()];
     switch (troupe::splitmix64(random) % 4) {
-      case 0: there = co_await settle(p.call<&busy::plain>(1)); break;
-      case 1: there = co_await settle(p.call<&busy::later>(1)); break;
-      case 2: there = co_await settle(p.call<&busy::later>(1).within(1h)); break;
-      default: p.tell<&busy::ripple>(3); break;
+      case 0:
+        there = co_await settle(p.call<&busy::plain>(1));
+        break;
+      case 1:
+        there = co_await settle(p.call<&busy::later>(1));
+        break;
+      case 2:
+        there = co_await settle(p.call<&busy::later>(1).within(1h));
+        break;
+      default:
+        p.tell<&busy::ripple>(3);
+        break;
     }
   }
 }
@@ -95,10 +103,17 @@ task<> inside(troupe::broker& broker, std::uint64_t random) {
   for (int i = 0; i < 200; ++i) {
     const std::string key = std::to_string(troupe::splitmix64(random) % keys);
     switch (troupe::splitmix64(random) % 4) {
-      case 0: static_cast<void>(co_await troupe::as_result(broker.load<busy>(key))); break;
-      case 1: static_cast<void>(co_await troupe::as_result(broker.remove<busy>(key))); break;
-      case 2: broker.evict(broker.worker<busy>(key).id()); break;
-      default: static_cast<void>(co_await settle(broker.worker<busy>(key).call<&busy::later>(1)));
+      case 0:
+        static_cast<void>(co_await troupe::as_result(broker.load<busy>(key)));
+        break;
+      case 1:
+        static_cast<void>(co_await troupe::as_result(broker.remove<busy>(key)));
+        break;
+      case 2:
+        broker.evict(broker.worker<busy>(key).id());
+        break;
+      default:
+        static_cast<void>(co_await settle(broker.worker<busy>(key).call<&busy::later>(1)));
     }
   }
 }

@@ -21,7 +21,7 @@ namespace detail {
 
 /// Makes and destroys instances that are seen as some class `A` by their callers. Immutable.
 class maker {
- public:
+public:
   virtual ~maker() = default;
 
   /// A new instance, as a pointer to `A`. Throws what the constructor or factory throws.
@@ -46,7 +46,7 @@ struct actor_class {
   explicit actor_class(std::string_view n, const void* t) : name(n), tag(t) {}
 
   const std::string_view name;
-  const void* const tag;               // tells classes apart; see `tag_of`
+  const void* const tag;                  // tells classes apart; see `tag_of`
   atomic<const maker*> current{nullptr};  // how the next instance is made; never nullptr in use
 };
 

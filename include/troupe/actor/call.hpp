@@ -29,27 +29,27 @@ namespace detail {
 
 /// The cell a call goes to, borrowed from a proxy that outlives the call.
 class borrowed_cell {
- public:
+public:
   explicit borrowed_cell(cell* c) noexcept : cell_(c) {}
   cell* get() const noexcept { return cell_; }
 
- private:
+private:
   cell* cell_;
 };
 
 /// The cell a call goes to, counted by the call: the proxy was a temporary.
 class counted_cell {
- public:
+public:
   explicit counted_cell(intrusive_ptr<cell> c) noexcept : cell_(std::move(c)) {}
   cell* get() const noexcept { return cell_.get(); }
 
- private:
+private:
   intrusive_ptr<cell> cell_;
 };
 
 /// What ends a plain method that was entered by the fast path, also when it throws.
 class inline_turn {
- public:
+public:
   inline_turn(cell& c, frame& f) noexcept : cell_(c), frame_(f) {
     f.inline_call = &c;
     c.count_turn();
@@ -61,7 +61,7 @@ class inline_turn {
     cell_.leave_fast();
   }
 
- private:
+private:
   cell& cell_;
   frame& frame_;
 };
@@ -69,7 +69,7 @@ class inline_turn {
 /// Awaits a borrowing call. The part that waits is made only where the call does not run at once.
 template <class Invocation>
 class call_awaiter {
- public:
+public:
   using result = typename Invocation::result;
   using pending = std::conditional_t<Invocation::is_coroutine, pending_coroutine<Invocation>,
                                      pending_plain<Invocation>>;
@@ -107,7 +107,7 @@ class call_awaiter {
     return pending_.take();
   }
 
- private:
+private:
   TROUPE_NOINLINE static bool issue(call_awaiter& self) noexcept {
     std::construct_at(&self.pending_, self.target_, self.caller_, self.call_);
     self.issued_ = true;
@@ -125,7 +125,8 @@ class call_awaiter {
   frame& caller_;
   bool issued_ = false;  // pending_ is alive
   TROUPE_NO_UNIQUE_ADDRESS std::conditional_t<Invocation::is_coroutine, std::monostate,
-                                              result_slot<result>> result_;  // of the fast path
+                                              result_slot<result>>
+      result_;  // of the fast path
   union {
     pending pending_;
   };
@@ -138,7 +139,7 @@ class call_awaiter {
 /// started, with `errc::timed_out` if it may still run.
 template <class Invocation>
 class [[nodiscard("a call does nothing until it is awaited")]] timed_call {
- public:
+public:
   using block = detail::owned_call_of<Invocation>;
   static constexpr bool issued_in_order = true;
 
@@ -152,7 +153,7 @@ class [[nodiscard("a call does nothing until it is awaited")]] timed_call {
     return detail::owned_awaiter<block>(std::move(block_), limit_, caller);
   }
 
- private:
+private:
   intrusive_ptr<block> block_;
   duration limit_;
 };
@@ -164,7 +165,7 @@ class [[nodiscard("a call does nothing until it is awaited")]] timed_call {
 /// will never start. It also borrows the proxy it was made by, unless that was a temporary.
 template <class Target, class Invocation, class Owned>
 class [[nodiscard("a call does nothing until it is awaited")]] call {
- public:
+public:
   static constexpr bool issued_in_order = true;
 
   /// For the library.
@@ -183,13 +184,12 @@ class [[nodiscard("a call does nothing until it is awaited")]] call {
       duration limit) && {
     using block = detail::owned_call_of<Owned>;
     intrusive_ptr<detail::cell> target(target_.get());
-    return timed_call<Owned>(
-        intrusive_ptr<block>(new block(std::move(target),
-                                       std::move(invocation_).template into<Owned>())),
-        limit);
+    return timed_call<Owned>(intrusive_ptr<block>(new block(
+                                 std::move(target), std::move(invocation_).template into<Owned>())),
+                             limit);
   }
 
- private:
+private:
   Target target_;
   Invocation invocation_;
 };
@@ -202,7 +202,8 @@ auto make_call(Target target, Args&&... args) {
   if constexpr (check_call<M, A, Args...>()) {
     using borrowing = invocation_for<M, A, false, Args...>;
     using owning = invocation_for<M, A, true, Args...>;
-    return call<Target, borrowing, owning>(std::move(target), std::in_place, std::forward<Args>(args)...);
+    return call<Target, borrowing, owning>(std::move(target), std::in_place,
+                                           std::forward<Args>(args)...);
   }
 }
 

@@ -9,8 +9,8 @@
 #include <string_view>
 #include <utility>
 
-#include <troupe/actor/cell.hpp>
 #include <troupe/actor/actor_class.hpp>
+#include <troupe/actor/cell.hpp>
 #include <troupe/base/intrusive_ptr.hpp>
 #include <troupe/base/worker_id.hpp>
 
@@ -20,7 +20,7 @@ namespace troupe {
 ///
 /// Thread safety: a value.
 class caller {
- public:
+public:
   caller() noexcept = default;
   /// For the library: who that is, nobody else can say.
   explicit caller(intrusive_ptr<detail::cell> from) noexcept : from_(std::move(from)) {}
@@ -39,7 +39,7 @@ class caller {
     return a.from_.get() == b.from_.get();
   }
 
- private:
+private:
   intrusive_ptr<detail::cell> from_;
 };
 

@@ -43,7 +43,7 @@ struct class_request;
 
 /// What the cells of one broker share; broker/broker.hpp implements it.
 class cell_owner {
- public:
+public:
   virtual executor& where() noexcept = 0;
   virtual void add_ref_owner() noexcept = 0;
   virtual void release_owner() noexcept = 0;
@@ -67,7 +67,7 @@ class cell_owner {
   /// A coarse clock for `last_used`; nanoseconds, advanced now and then.
   atomic<std::int64_t> tick{0};
 
- protected:
+protected:
   ~cell_owner() = default;
 };
 
@@ -86,7 +86,7 @@ inline constexpr std::uintptr_t word_last = 5;
 /// Thread safety: everything public from any thread, unless it says "the holder", which is whoever
 /// moved the word from idle or dormant to held, until it moves it back.
 class cell final : public runnable, public hold_point {
- public:
+public:
   cell(cell_owner& owner, const actor_class& a, std::string_view key, std::uint64_t hash);
   ~cell();
 
@@ -103,8 +103,7 @@ class cell final : public runnable, public hold_point {
   friend void release(cell* c) noexcept {
     std::uint32_t count = c->references_.load(order::relaxed);
     while (count > 1) {
-      if (c->references_.compare_exchange_weak(count, count - 1, order::release,
-                                               order::relaxed)) {
+      if (c->references_.compare_exchange_weak(count, count - 1, order::release, order::relaxed)) {
         return;
       }
     }
@@ -243,10 +242,11 @@ class cell final : public runnable, public hold_point {
   /// What a caller gets that is refused for `why`.
   refusal refuse_for(errc why, const std::exception_ptr& cause = nullptr) const noexcept;
 
-  // --- links of the registry, guarded by its shard's lock ------------------------------------------
+  // --- links of the registry, guarded by its shard's lock
+  // ------------------------------------------
   cell* next_in_bucket = nullptr;
 
- private:
+private:
   static void serve_ready(runnable& r) noexcept { static_cast<cell&>(r).serve(); }
 
   void serve() noexcept;
@@ -275,32 +275,32 @@ class cell final : public runnable, public hold_point {
   static constexpr int batch_limit = 16;  // messages taken from the queue at once
 
   atomic<std::uintptr_t> word_{word_dormant};
-  atomic<std::uint32_t> waiting_{0};         // counted messages in inbox and queue
-  bool slow_ = false;                        // the fast path is closed; the holder's
-  bool ending_ = false;                      // the destructor runs; the holder's
-  bool hooked_ = false;                      // the instance has call hooks; the holder's
-  bool draining_ = false;                    // closes when its open turns have ended; the holder's
-  bool close_when_dry_ = false;              // evicted; guarded by mail_lock_
-  void* instance_ = nullptr;                 // the holder's
-  atomic<std::uint64_t> turns_{0};           // written by the holder
-  atomic<std::int64_t> last_used_{0};        // written by the holder
+  atomic<std::uint32_t> waiting_{0};   // counted messages in inbox and queue
+  bool slow_ = false;                  // the fast path is closed; the holder's
+  bool ending_ = false;                // the destructor runs; the holder's
+  bool hooked_ = false;                // the instance has call hooks; the holder's
+  bool draining_ = false;              // closes when its open turns have ended; the holder's
+  bool close_when_dry_ = false;        // evicted; guarded by mail_lock_
+  void* instance_ = nullptr;           // the holder's
+  atomic<std::uint64_t> turns_{0};     // written by the holder
+  atomic<std::int64_t> last_used_{0};  // written by the holder
   cell_owner& owner_;
   const actor_class& type_;
-  atomic<const maker*> maker_{nullptr};      // of the instance; written by the holder
+  atomic<const maker*> maker_{nullptr};  // of the instance; written by the holder
   context context_{*this};
   atomic<std::uint32_t> references_{0};
   std::unique_ptr<char[]> key_;
   std::uint32_t key_size_;
-  spin_lock mail_lock_;                      // guards queue_, and who empties the inbox
-  atomic<bool> alive_{false};                // an instance exists; written by the holder
+  spin_lock mail_lock_;        // guards queue_, and who empties the inbox
+  atomic<bool> alive_{false};  // an instance exists; written by the holder
   std::uint64_t hash_;
-  turn* open_turns_ = nullptr;               // suspended; guarded by mail_lock_
-  message_queue queue_;                      // waiting, oldest first
-  message_queue batch_;                      // taken from queue_, about to run; the holder's
-  home* place_ = nullptr;                    // a thread of its own; the holder's
-  std::unique_ptr<life> life_;               // of the instance; the holder's
-  close_mark* closing_for_ = nullptr;        // told when the instance is gone; the holder's
-  atomic<std::int64_t> kept_until_{0};       // no eviction before; of the executor's clock
+  turn* open_turns_ = nullptr;          // suspended; guarded by mail_lock_
+  message_queue queue_;                 // waiting, oldest first
+  message_queue batch_;                 // taken from queue_, about to run; the holder's
+  home* place_ = nullptr;               // a thread of its own; the holder's
+  std::unique_ptr<life> life_;          // of the instance; the holder's
+  close_mark* closing_for_ = nullptr;   // told when the instance is gone; the holder's
+  atomic<std::int64_t> kept_until_{0};  // no eviction before; of the executor's clock
 };
 
 }  // namespace troupe::detail

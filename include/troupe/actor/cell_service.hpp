@@ -25,11 +25,15 @@
 
 namespace troupe::detail {
 
-// --- identity -------------------------------------------------------------------------------------
+// --- identity
+// -------------------------------------------------------------------------------------
 
 inline cell::cell(cell_owner& o, const actor_class& a, std::string_view k, std::uint64_t h)
-    : runnable(&cell::serve_ready), owner_(o), type_(a),
-      key_(k.empty() ? nullptr : new char[k.size()]), key_size_(static_cast<std::uint32_t>(k.size())),
+    : runnable(&cell::serve_ready),
+      owner_(o),
+      type_(a),
+      key_(k.empty() ? nullptr : new char[k.size()]),
+      key_size_(static_cast<std::uint32_t>(k.size())),
       hash_(h) {
   if (!k.empty()) std::memcpy(key_.get(), k.data(), k.size());
   owner_.add_ref_owner();
@@ -49,11 +53,12 @@ inline const actor_options& cell::options() const noexcept {
 }
 
 inline refusal cell::refuse_for(errc why, const std::exception_ptr& cause) const noexcept {
-  return refusal(make_error_code(why), cause ? nest_failure(why, *this, cause)
-                                             : make_failure(why, *this));
+  return refusal(make_error_code(why),
+                 cause ? nest_failure(why, *this, cause) : make_failure(why, *this));
 }
 
-// --- the mailbox ----------------------------------------------------------------------------------
+// --- the mailbox
+// ----------------------------------------------------------------------------------
 
 /// What belongs to the life cycle, or continues what has begun, is not held against the capacity.
 inline bool is_counted(const message& m) noexcept {
@@ -181,7 +186,8 @@ inline bool cell::drop_oldest() noexcept {
   {
     const spin_guard guard(mail_lock_);
     if (word_.load(order::relaxed) > word_last) take_inbox();
-    for (message* m = queue_.front(); m != nullptr && oldest == nullptr; m = message_queue::newer(*m)) {
+    for (message* m = queue_.front(); m != nullptr && oldest == nullptr;
+         m = message_queue::newer(*m)) {
       if (m->kind == message_kind::tell || m->kind == message_kind::owned) oldest = m;
     }
     if (oldest == nullptr) return false;
@@ -210,7 +216,8 @@ inline void cell::refuse_waiting(errc why) noexcept {
   while (message* const m = refused.pop_front()) m->refuse(r);
 }
 
-// --- holding the worker ---------------------------------------------------------------------------
+// --- holding the worker
+// ---------------------------------------------------------------------------
 
 /// Runs messages until there are none, or a turn stays open, or others want the thread.
 inline void cell::serve() noexcept {
@@ -330,8 +337,8 @@ inline bool cell::evict() noexcept {
     if (!alive()) return false;
     if (close_when_dry_) return true;
     seen = word_.load(order::relaxed);
-    if (seen == word_plain && !word_.compare_exchange_strong(seen, word_held, order::relaxed,
-                                                             order::relaxed)) {
+    if (seen == word_plain &&
+        !word_.compare_exchange_strong(seen, word_held, order::relaxed, order::relaxed)) {
       continue;
     }
     if (seen <= word_idle_slow || seen == word_dormant || seen == word_gone) continue;
@@ -341,8 +348,7 @@ inline bool cell::evict() noexcept {
 }
 
 inline bool cell::is_kept_alive() noexcept {
-  return owner_.where().now().time_since_epoch().count() <
-         kept_until_.load(order::relaxed);
+  return owner_.where().now().time_since_epoch().count() < kept_until_.load(order::relaxed);
 }
 
 /// Called when nothing can run any more: what still arrives is refused.
@@ -351,7 +357,8 @@ inline void cell::settle_gone() noexcept {
   word_.compare_exchange_strong(dormant, word_gone, order::relaxed, order::relaxed);
 }
 
-// --- suspended turns ------------------------------------------------------------------------------
+// --- suspended turns
+// ------------------------------------------------------------------------------
 
 inline void cell::list_turn(turn& t) noexcept {
   const spin_guard guard(mail_lock_);
@@ -383,7 +390,8 @@ inline void cell::stop_turns() noexcept {
   for (const auto& s : states) s->request();
 }
 
-// --- the instance ---------------------------------------------------------------------------------
+// --- the instance
+// ---------------------------------------------------------------------------------
 
 inline life& cell::life_of() {
   if (!life_) life_ = std::make_unique<life>(*this);
@@ -592,7 +600,8 @@ inline void cell::closed(std::exception_ptr error) noexcept {
   if (mark != nullptr) mark->settle(true);
 }
 
-// --- hooks ----------------------------------------------------------------------------------------
+// --- hooks
+// ----------------------------------------------------------------------------------------
 
 inline bool cell::run_before_hook(std::string_view method, cell* from,
                                   std::exception_ptr& thrown) noexcept {
@@ -612,7 +621,8 @@ inline void cell::run_after_hook(std::string_view method, cell* from,
   maker_.load(order::relaxed)->after(instance_, call_info(method, who, &thrown));
 }
 
-// --- life -----------------------------------------------------------------------------------------
+// --- life
+// -----------------------------------------------------------------------------------------
 
 inline void life::task_failed(task_scope& scope, std::exception_ptr e) noexcept {
   cell& c = static_cast<life&>(scope).cell_;
@@ -652,8 +662,7 @@ inline void context::spawn(task<> t) {
   if (!cell_->ending()) cell_->life_of().spawn(std::move(t));
 }
 inline stop_token context::stop_token() const {
-  return troupe::stop_token(
-      intrusive_ptr<detail::stop_state>(cell_->life_of().chain().stop()));
+  return troupe::stop_token(intrusive_ptr<detail::stop_state>(cell_->life_of().chain().stop()));
 }
 inline std::pmr::memory_resource& context::memory() noexcept { return cell_->life_of().memory(); }
 inline void context::keep_alive(duration d) {

@@ -31,7 +31,7 @@ class cell;
 /// Thread safety: `worker`, `self` and `key` from any thread; the rest from the worker's own turns,
 /// and `memory()` gives something that any thread may use.
 class context {
- public:
+public:
   /// For the library.
   explicit context(detail::cell& c) noexcept : cell_(&c) {}
   context(const context&) = delete;
@@ -77,7 +77,7 @@ class context {
   /// The worker is closed when its mailbox next runs dry.
   void deactivate_when_idle();
 
- private:
+private:
   using steps = unique_function<task<>()>;
 
   template <class F>

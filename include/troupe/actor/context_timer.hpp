@@ -27,16 +27,17 @@ namespace troupe::detail {
 
 /// Counted: the worker's life lists it until it has fired for the last time or is stopped; the
 /// mailbox holds it while it waits for its turn, or has it.
-class context_timer final : public message,
-                            public turn,
-                            public timer,
-                            public pooled {
- public:
+class context_timer final : public message, public turn, public timer, public pooled {
+public:
   using function = unique_function<task<>()>;
 
   context_timer(cell& c, duration first, duration again, function f)
-      : message(message_kind::mark), timer(&context_timer::on_time), cell_(c), first_(first),
-        again_(again), function_(std::move(f)) {}
+      : message(message_kind::mark),
+        timer(&context_timer::on_time),
+        cell_(c),
+        first_(first),
+        again_(again),
+        function_(std::move(f)) {}
 
   /// Lists and arms it; the life holds it from here on.
   void begin();
@@ -64,7 +65,7 @@ class context_timer final : public message,
     if (next_ != nullptr) next_->link_ = link_;
   }
 
- private:
+private:
   ~context_timer() = default;
 
   /// Fires: the message enters the mailbox. On whichever thread advances the timers.
@@ -88,9 +89,9 @@ class context_timer final : public message,
   const duration first_;
   const duration again_;  // zero: once
   function function_;
-  context_timer* next_ = nullptr;    // of the worker's timers; the holder's
-  context_timer** link_ = nullptr;   // the pointer that points here; the holder's
-  bool stopped_ = false;             // the holder's
+  context_timer* next_ = nullptr;   // of the worker's timers; the holder's
+  context_timer** link_ = nullptr;  // the pointer that points here; the holder's
+  bool stopped_ = false;            // the holder's
   atomic<std::uint32_t> references_{1};
   result_slot<void> result_;
   std::optional<started_task<void>> steps_;  // destroyed before the slot it writes to

@@ -22,11 +22,11 @@ struct dead_letter {
   dead_letter(worker_id t, std::string_view m, std::error_code r, std::exception_ptr e, caller f)
       : to(std::move(t)), method(m), reason(r), error(std::move(e)), from(std::move(f)) {}
 
-  worker_id to;             ///< Whom it was for.
-  std::string_view method;  ///< What it was to run; valid during the report.
-  std::error_code reason;   ///< Why it was not run; no error: it ran, and threw.
-  std::exception_ptr error; ///< What it threw, or the reason as an exception.
-  caller from;              ///< Which worker sent it, if one did.
+  worker_id to;              ///< Whom it was for.
+  std::string_view method;   ///< What it was to run; valid during the report.
+  std::error_code reason;    ///< Why it was not run; no error: it ran, and threw.
+  std::exception_ptr error;  ///< What it threw, or the reason as an exception.
+  caller from;               ///< Which worker sent it, if one did.
 };
 
 }  // namespace troupe

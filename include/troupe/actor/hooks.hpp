@@ -22,9 +22,9 @@ struct call_info {
   call_info(std::string_view m, const troupe::caller& f, const std::exception_ptr* e = nullptr)
       : method(m), from(f), error(e != nullptr ? *e : std::exception_ptr()) {}
 
-  std::string_view method;   ///< The method's name.
+  std::string_view method;     ///< The method's name.
   const troupe::caller& from;  ///< Who calls.
-  std::exception_ptr error;  ///< In `after_call`: what the method threw, if it did.
+  std::exception_ptr error;    ///< In `after_call`: what the method threw, if it did.
 };
 
 namespace detail {

@@ -32,7 +32,7 @@ inline caller make_caller(cell* from) noexcept { return caller(intrusive_ptr<cel
 /// `M` of class `A` with arguments held as `Held...`.
 template <auto M, class A, class... Held>
 class invocation {
- public:
+public:
   using signature = signature_of<M>;
   using result = typename signature::result;
   using class_type = A;
@@ -53,13 +53,13 @@ class invocation {
   /// The same with arguments held as another invocation holds them.
   template <class Other>
   Other into() && {
-    return std::apply(
-        [](auto&... held) { return Other(std::in_place, own<Held>(held)...); }, held_);
+    return std::apply([](auto&... held) { return Other(std::in_place, own<Held>(held)...); },
+                      held_);
   }
 
   static constexpr std::string_view name() noexcept { return name_; }
 
- private:
+private:
   using parameters = typename signature::parameters;
 
   /// A span's elements become a vector's; everything else converts by itself.

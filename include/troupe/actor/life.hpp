@@ -28,7 +28,7 @@ namespace troupe::detail {
 
 /// A step of the life cycle that awaits something, as a turn. Deletes itself when it has ended.
 class life_turn final : public turn, public pooled {
- public:
+public:
   using after = void (cell::*)(std::exception_ptr) noexcept;
 
   life_turn(cell& c, task<> steps, std::string_view name, after then)
@@ -47,7 +47,7 @@ class life_turn final : public turn, public pooled {
     return state;
   }
 
- private:
+private:
   void ended() noexcept override {
     cell& c = worker();
     const after then = then_;
@@ -66,7 +66,7 @@ class life_turn final : public turn, public pooled {
 /// Asks that a worker be closed when its turn in the line comes, and lets one coroutine wait for
 /// that. Counted: the mailbox holds it, and whoever waits.
 class close_mark final : public message, public pooled {
- public:
+public:
   close_mark() noexcept : message(message_kind::mark) {}
 
   turn_state start(cell& c, turn*) noexcept override { return c.close_instance(this); }
@@ -85,11 +85,11 @@ class close_mark final : public message, public pooled {
   /// Suspends the awaiting coroutine until the mark is settled; true if it closed a worker.
   class wait;
 
- private:
+private:
   ~close_mark() = default;
 
   atomic<std::uint32_t> references_{0};
-  spin_lock lock_;            // guards all below
+  spin_lock lock_;  // guards all below
   frame* waiting_ = nullptr;
   wait_entry* entry_ = nullptr;  // of the waiting coroutine, in the wait graph
   bool settled_ = false;
@@ -110,18 +110,18 @@ inline void close_mark::settle(bool closed) noexcept {
 }
 
 class close_mark::wait {
- public:
+public:
   wait(intrusive_ptr<close_mark> mark, intrusive_ptr<cell> c) noexcept
       : mark_(std::move(mark)), cell_(std::move(c)) {}
 
   class awaiter {
-   public:
+  public:
     awaiter(wait& w, frame& f) noexcept : wait_(w), frame_(f) {}
     bool await_ready() const noexcept { return false; }
     bool await_suspend(std::coroutine_handle<>) { return suspend(*this); }
     bool await_resume() const noexcept { return wait_.mark_->closed_; }
 
-   private:
+  private:
     /// A worker above this coroutine, or one that waits for what is above it, will not be closed
     /// before this has ended: that is refused. The mark stays.
     TROUPE_NOINLINE static bool suspend(awaiter& self) {
@@ -158,16 +158,15 @@ class close_mark::wait {
 
   awaiter await_by(frame& f) && noexcept { return awaiter(*this, f); }
 
- private:
+private:
   intrusive_ptr<close_mark> mark_;
   intrusive_ptr<cell> cell_;
 };
 
 /// What an instance has beyond itself, where it has something: its context, tasks, timers, memory.
 class life final : public task_scope {
- public:
-  explicit life(cell& c) noexcept
-      : task_scope(c.owner().where(), &life::task_failed), cell_(c) {}
+public:
+  explicit life(cell& c) noexcept : task_scope(c.owner().where(), &life::task_failed), cell_(c) {}
 
   chain_link& chain() noexcept { return link(); }
   std::pmr::memory_resource& memory() noexcept { return memory_; }
@@ -185,15 +184,15 @@ class life final : public task_scope {
   /// The start has failed, and what the instance has begun is still to be ended. The holder's.
   std::exception_ptr start_error;
 
- private:
+private:
   static void task_failed(task_scope& scope, std::exception_ptr e) noexcept;
 
   /// Counts what the instance allocates.
   class counting_resource final : public std::pmr::memory_resource {
-   public:
+  public:
     std::size_t in_use() const noexcept { return in_use_.load(order::relaxed); }
 
-   private:
+  private:
     void* do_allocate(std::size_t bytes, std::size_t alignment) override {
       void* const memory = std::pmr::new_delete_resource()->allocate(bytes, alignment);
       in_use_.fetch_add(bytes, order::relaxed);
@@ -210,10 +209,10 @@ class life final : public task_scope {
     atomic<std::size_t> in_use_{0};
   };
 
- public:
+public:
   std::size_t memory_in_use() const noexcept { return memory_.in_use(); }
 
- private:
+private:
   cell& cell_;
   worker_id id_;
   counting_resource memory_;

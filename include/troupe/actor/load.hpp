@@ -20,7 +20,7 @@ namespace troupe::detail {
 
 /// A call that runs nothing: it settles once there is an instance.
 class pending_load final : public pending_call {
- public:
+public:
   pending_load(cell& target, frame& caller) noexcept : pending_call(target, caller) {
     runs_plain = true;
   }
@@ -33,7 +33,7 @@ class pending_load final : public pending_call {
     if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
   }
 
- private:
+private:
   void fail(std::exception_ptr e) noexcept override { error_ = std::move(e); }
   turn_state run(cell&, turn*) noexcept override { return turn_state::ended; }
 
@@ -41,11 +41,11 @@ class pending_load final : public pending_call {
 };
 
 class load_operation {
- public:
+public:
   explicit load_operation(intrusive_ptr<cell> c) noexcept : cell_(std::move(c)) {}
   pending_load await_by(frame& f) && noexcept { return pending_load(*cell_, f); }
 
- private:
+private:
   intrusive_ptr<cell> cell_;
 };
 

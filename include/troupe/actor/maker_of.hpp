@@ -24,7 +24,7 @@ namespace troupe::detail {
 /// Makes instances of `D`, which callers see as `A`, by `Factory(context&) -> D*`.
 template <class A, class D, class Factory>
 class maker_of final : public maker {
- public:
+public:
   explicit maker_of(Factory f) : factory_(std::move(f)) {
     check_hooks<D>();
     options = options_of<D>();
@@ -59,7 +59,7 @@ class maker_of final : public maker {
     }
   }
 
- private:
+private:
   static D* self(void* instance) noexcept { return static_cast<D*>(static_cast<A*>(instance)); }
 
   template <class F>
@@ -85,7 +85,8 @@ const maker& default_maker() {
     } else if constexpr (std::is_default_constructible_v<A>) {
       return new A();
     } else {
-      throw error(errc::start_failed, worker_id(std::string(type_name<A>()), std::string(ctx.key())),
+      throw error(errc::start_failed,
+                  worker_id(std::string(type_name<A>()), std::string(ctx.key())),
                   "it has no constructor that takes a troupe::context& or nothing, and no factory "
                   "was provided for it");
     }

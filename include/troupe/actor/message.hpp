@@ -49,7 +49,7 @@ struct refusal {
 /// by the holder of the worker, or under the mailbox lock by whoever has unlinked the message, and
 /// at most one of `start` and `refuse`, once: that settles it.
 class message : public runnable {
- public:
+public:
   /// Gives the message its turn. `nested_in`: the turn it nests in, if any.
   virtual turn_state start(cell& c, turn* nested_in) noexcept = 0;
 
@@ -61,22 +61,22 @@ class message : public runnable {
 
   message* older = nullptr;  // in the mailbox's queue: towards its front; `next` leads to its end
   const message_kind kind;
-  bool runs_plain = false;   // a plain method without hooks: may be run by whoever ends a turn
-  bool counted = false;      // among those that wait, against the mailbox's capacity
-  bool queued = false;       // linked in the mailbox's queue; guarded by the mailbox lock
+  bool runs_plain = false;  // a plain method without hooks: may be run by whoever ends a turn
+  bool counted = false;     // among those that wait, against the mailbox's capacity
+  bool queued = false;      // linked in the mailbox's queue; guarded by the mailbox lock
 
- protected:
+protected:
   explicit message(message_kind k) noexcept : runnable(&message::run_nested), kind(k) {}
   ~message() = default;
 
- public:
+public:
   /// What a message is as a runnable: a mark for `turn::run_ready`, which starts it itself.
   static void run_nested(runnable&) noexcept {}
 };
 
 /// A doubly linked list of messages that owns none of them.
 class message_queue {
- public:
+public:
   bool empty() const noexcept { return front_ == nullptr; }
   message* front() const noexcept { return front_; }
 
@@ -116,7 +116,7 @@ class message_queue {
     return m;
   }
 
- private:
+private:
   message* front_ = nullptr;
   message* back_ = nullptr;
 };

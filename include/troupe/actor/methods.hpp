@@ -38,20 +38,20 @@ concept complete_class = requires { sizeof(A); };
   macro(A, name) __VA_OPT__(TROUPE_DETAIL_EACH_AGAIN TROUPE_DETAIL_PARENS(macro, A, __VA_ARGS__))
 #define TROUPE_DETAIL_EACH_AGAIN() TROUPE_DETAIL_EACH_STEP
 
-#define TROUPE_DETAIL_METHOD(A, name)                                                           \
-  template <class TroupeSelf = A, class... TroupeArgs>                                          \
-  auto name(TroupeArgs&&... troupe_args) {                                                      \
-    static_assert(::troupe::detail::complete_class<TroupeSelf>,                                 \
-                  "troupe: the class must be complete where its method is called");             \
-    static_assert(                                                                              \
-        requires { &TroupeSelf::name; },                                                        \
-        "troupe: " #A " has no method '" #name                                                  \
-        "' that can be listed in TROUPE_METHODS: it is missing, private, or overloaded (give "  \
-        "each overload a name of its own)");                                                    \
-    if constexpr (requires { &TroupeSelf::name; }) {                                            \
+#define TROUPE_DETAIL_METHOD(A, name)                                                          \
+  template <class TroupeSelf = A, class... TroupeArgs>                                         \
+  auto name(TroupeArgs&&... troupe_args) {                                                     \
+    static_assert(::troupe::detail::complete_class<TroupeSelf>,                                \
+                  "troupe: the class must be complete where its method is called");            \
+    static_assert(                                                                             \
+        requires { &TroupeSelf::name; },                                                       \
+        "troupe: " #A " has no method '" #name                                                 \
+        "' that can be listed in TROUPE_METHODS: it is missing, private, or overloaded (give " \
+        "each overload a name of its own)");                                                   \
+    if constexpr (requires { &TroupeSelf::name; }) {                                           \
       return this->template troupe_make<&TroupeSelf::name>(                                    \
-          std::forward<TroupeArgs>(troupe_args)...);                                          \
-    }                                                                                           \
+          std::forward<TroupeArgs>(troupe_args)...);                                           \
+    }                                                                                          \
   }
 
 #define TROUPE_DETAIL_METHOD_NAME(A, name) ::std::string_view(#name),
@@ -67,7 +67,7 @@ concept complete_class = requires { sizeof(A); };
       TROUPE_DETAIL_EACH(TROUPE_DETAIL_METHOD, A, __VA_ARGS__)                                \
     };                                                                                        \
     static constexpr auto names() {                                                           \
-      return ::std::array{TROUPE_DETAIL_EACH(TROUPE_DETAIL_METHOD_NAME, A, __VA_ARGS__)       \
-                              ::std::string_view()};                                          \
+      return ::std::array{                                                                    \
+          TROUPE_DETAIL_EACH(TROUPE_DETAIL_METHOD_NAME, A, __VA_ARGS__)::std::string_view()}; \
     }                                                                                         \
   };

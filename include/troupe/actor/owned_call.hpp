@@ -36,7 +36,7 @@ namespace troupe::detail {
 /// The part of an owning call that does not depend on the method. Counted: the caller holds it, and
 /// so does the mailbox or the turn.
 class owned_call : public message, public turn, public pooled {
- public:
+public:
   /// How the call has settled; `waiting` and below: it has not.
   enum class outcome : std::uint32_t { issuing, waiting, done, expired, timed_out, cancelled };
 
@@ -71,7 +71,7 @@ class owned_call : public message, public turn, public pooled {
   turn_state start(cell& c, turn* nested) noexcept final;
   void refuse(const refusal& r) noexcept final;
 
- protected:
+protected:
   explicit owned_call(intrusive_ptr<cell> target) noexcept
       : message(message_kind::owned), target_(std::move(target)), stopper_(*this) {}
 
@@ -90,13 +90,13 @@ class owned_call : public message, public turn, public pooled {
 
   bool ran_ = false;  // the method was entered
 
- private:
+private:
   /// Carries a stop request to a place where user code may run.
   class stopper final : public runnable {
-   public:
+  public:
     explicit stopper(owned_call& c) noexcept : runnable(&stopper::run_stop), call_(c) {}
 
-   private:
+  private:
     static void run_stop(runnable& r) noexcept {
       owned_call& c = static_cast<stopper&>(r).call_;
       c.request_stop();
@@ -126,8 +126,8 @@ class owned_call : public message, public turn, public pooled {
   atomic<outcome> outcome_{outcome::issuing};
   atomic<phase> phase_{phase::queued};
   intrusive_ptr<cell> target_;
-  intrusive_ptr<cell> from_;   // the worker from whose turn it was made
-  frame* caller_ = nullptr;    // valid until settled
+  intrusive_ptr<cell> from_;  // the worker from whose turn it was made
+  frame* caller_ = nullptr;   // valid until settled
   wait_entry entry_;
   stopper stopper_;
 };
@@ -333,7 +333,7 @@ inline void owned_call::refuse(const refusal& r) noexcept {
 /// An owning call of one method.
 template <class Invocation>
 class owned_call_of final : public owned_call {
- public:
+public:
   using result = typename Invocation::result;
 
   owned_call_of(intrusive_ptr<cell> target, Invocation&& made)
@@ -342,7 +342,7 @@ class owned_call_of final : public owned_call {
   std::string_view method_name() const noexcept override { return Invocation::name(); }
   result take() { return result_.take(); }
 
- private:
+private:
   void fail(std::exception_ptr e) noexcept override { result_.fail(std::move(e)); }
   std::exception_ptr method_error() noexcept override {
     if (!result_.failed()) return nullptr;
@@ -390,10 +390,13 @@ inline time_point earlier(time_point a, time_point b) noexcept { return a < b ? 
 /// Awaits an owning call: the timer, and the tie to the caller's stop requests.
 template <class Block>
 class owned_awaiter : private timer, private stop_hook {
- public:
+public:
   owned_awaiter(intrusive_ptr<Block> block, duration limit, frame& caller) noexcept
-      : timer(&owned_awaiter::on_time), stop_hook(&owned_awaiter::on_stop),
-        block_(std::move(block)), limit_(limit), caller_(caller) {}
+      : timer(&owned_awaiter::on_time),
+        stop_hook(&owned_awaiter::on_stop),
+        block_(std::move(block)),
+        limit_(limit),
+        caller_(caller) {}
 
   bool await_ready() const noexcept { return false; }
   bool await_suspend(std::coroutine_handle<>) { return suspend(*this); }
@@ -402,14 +405,18 @@ class owned_awaiter : private timer, private stop_hook {
     stop_hook::detach();
     caller_.where->base().disarm(*this);
     switch (block_->settled()) {
-      case owned_call::outcome::expired: throw error(errc::expired, block_->target().id());
-      case owned_call::outcome::timed_out: throw error(errc::timed_out, block_->target().id());
-      case owned_call::outcome::cancelled: throw error(errc::cancelled, block_->target().id());
-      default: return block_->take();
+      case owned_call::outcome::expired:
+        throw error(errc::expired, block_->target().id());
+      case owned_call::outcome::timed_out:
+        throw error(errc::timed_out, block_->target().id());
+      case owned_call::outcome::cancelled:
+        throw error(errc::cancelled, block_->target().id());
+      default:
+        return block_->take();
     }
   }
 
- private:
+private:
   TROUPE_NOINLINE static bool suspend(owned_awaiter& self) {
     frame& f = self.caller_;
     chain_link& chain = *f.chain;

@@ -79,7 +79,7 @@ inline std::string called_back(const turn& t) noexcept try {
 
 /// The part of a borrowing call that does not depend on the method.
 class pending_call : public message {
- public:
+public:
   /// Issues the call. True: the caller is suspended, and made ready when the call settles. False:
   /// it has settled, and the caller goes on.
   bool issue() noexcept;
@@ -90,7 +90,7 @@ class pending_call : public message {
     caller_.where->post(caller_);
   }
 
- protected:
+protected:
   pending_call(cell& target, frame& caller) noexcept
       : message(message_kind::call), target_(target), caller_(caller), withdraw_(*this) {}
   ~pending_call() = default;
@@ -114,14 +114,14 @@ class pending_call : public message {
 
   frame& caller() const noexcept { return caller_; }
 
- private:
+private:
   /// Takes a call that waits out of its line when its caller is asked to stop.
   class withdrawal final : public stop_hook {
-   public:
+  public:
     explicit withdrawal(pending_call& c) noexcept : stop_hook(&withdrawal::on_stop), call_(c) {}
     ~withdrawal() { detach(); }
 
-   private:
+  private:
     static void on_stop(stop_hook& h) noexcept {
       pending_call& call = static_cast<withdrawal&>(h).call_;
       if (!call.target_.take_out(call)) return;
@@ -317,7 +317,7 @@ inline bool pending_call::nest_in(turn& t, bool* flag) noexcept {
 /// A plain method.
 template <class Invocation>
 class pending_plain final : public pending_call {
- public:
+public:
   using result = typename Invocation::result;
 
   pending_plain(cell& target, frame& caller, Invocation& call) noexcept
@@ -328,7 +328,7 @@ class pending_plain final : public pending_call {
   result take() { return result_.take(); }
   std::string_view method_name() const noexcept override { return Invocation::name(); }
 
- private:
+private:
   void fail(std::exception_ptr e) noexcept override { result_.fail(std::move(e)); }
   turn_state run(cell& c, turn*) noexcept override;
 
@@ -361,7 +361,7 @@ turn_state pending_plain<Invocation>::run(cell& c, turn* nested) noexcept {
 /// A method that is a coroutine.
 template <class Invocation>
 class pending_coroutine final : public pending_call, public turn {
- public:
+public:
   using result = typename Invocation::result;
 
   pending_coroutine(cell& target, frame& caller, Invocation& made) noexcept
@@ -370,7 +370,7 @@ class pending_coroutine final : public pending_call, public turn {
   result take() { return result_.take(); }
   std::string_view method_name() const noexcept override { return Invocation::name(); }
 
- private:
+private:
   void fail(std::exception_ptr e) noexcept override { result_.fail(std::move(e)); }
   turn_state run(cell& c, turn* nested) noexcept override;
   void ended() noexcept override {

@@ -20,7 +20,7 @@ namespace troupe::detail {
 /// thread (`own_thread`), what it waits for is below a turn of its own, so that a cycle through a
 /// blocked thread is found as well.
 class plain_turn {
- public:
+public:
   plain_turn(cell& c, turn* nested_in, chain_link* above, std::string_view method) noexcept
       : state_(this_thread_state()),
         outer_frame_(std::exchange(state_.running, nullptr)),
@@ -38,15 +38,15 @@ class plain_turn {
     state_.running = outer_frame_;
   }
 
- private:
+private:
   /// Holds the worker while its thread waits; nothing can nest in it.
   class blocking_turn final : public turn {
-   public:
+  public:
     blocking_turn(cell& c, turn* in, chain_link* link_above, std::string_view name) noexcept {
       open(c, in, link_above, name);
     }
 
-   private:
+  private:
     void ended() noexcept override {}
   };
 

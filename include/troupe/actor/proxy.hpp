@@ -31,23 +31,23 @@ namespace detail {
 /// inherit from here bears names that theirs will not.
 template <class A, class Target>
 class methods_base {
- public:
+public:
   explicit methods_base(Target target) noexcept : troupe_target_(std::move(target)) {}
 
- protected:
+protected:
   template <auto M, class... Args>
   auto troupe_make(Args&&... args) {
     return make_call<M, A>(std::move(troupe_target_), std::forward<Args>(args)...);
   }
 
- private:
+private:
   Target troupe_target_;
 };
 
 /// What `proxy->` gives: the methods by name, on one worker.
 template <class A, class Target>
 class arrow : public methods<A>::template troupe_on<Target> {
- public:
+public:
   explicit arrow(Target target) noexcept
       : methods<A>::template troupe_on<Target>(std::move(target)) {}
   arrow* operator->() noexcept { return this; }
@@ -57,8 +57,8 @@ template <auto M, class A, class... Args>
 bool make_tell(cell& target, Args&&... args) {
   if constexpr (check_call<M, A, Args...>()) {
     using owning = invocation_for<M, A, true, Args...>;
-    return (new tell_of<owning>(target,
-                                owning(std::in_place, std::forward<Args>(args)...)))->send();
+    return (new tell_of<owning>(target, owning(std::in_place, std::forward<Args>(args)...)))
+        ->send();
   } else {
     return false;
   }
@@ -69,7 +69,7 @@ bool make_tell(cell& target, Args&&... args) {
 /// One method of one worker, as a callable.
 template <auto M, class A>
 class function_proxy {
- public:
+public:
   /// For the library.
   explicit function_proxy(intrusive_ptr<detail::cell> c) noexcept : cell_(std::move(c)) {}
 
@@ -90,7 +90,7 @@ class function_proxy {
     return detail::make_tell<M, A>(*cell_, std::forward<Args>(args)...);
   }
 
- private:
+private:
   intrusive_ptr<detail::cell> cell_;
 };
 
@@ -102,7 +102,7 @@ class function_proxy {
 /// Thread safety: one proxy may be used by many threads at once; assigning to it is no such use.
 template <class A>
 class proxy {
- public:
+public:
   using actor_type = A;
 
   /// Names nobody; using it is a broken precondition.
@@ -155,7 +155,7 @@ class proxy {
     return a.cell_.get() == b.cell_.get();
   }
 
- private:
+private:
   detail::cell& cell() const noexcept {
     TROUPE_ASSERT(cell_, "this proxy names no worker: it is default-constructed or moved from");
     return *cell_;

@@ -46,14 +46,15 @@ concept opted_in = enable_sendable<std::remove_cvref_t<T>>;
 template <class T>
 concept sendable =
     detail::opted_in<T> ||
-    (!std::is_pointer_v<std::remove_cvref_t<T>> && !std::is_null_pointer_v<std::remove_cvref_t<T>> &&
+    (!std::is_pointer_v<std::remove_cvref_t<T>> &&
+     !std::is_null_pointer_v<std::remove_cvref_t<T>> &&
      (!std::is_lvalue_reference_v<T> || std::is_const_v<std::remove_reference_t<T>>));
 
 /// True for what a method may return: an owned value, since the worker goes on without the caller.
 template <class T>
 concept returnable = std::is_void_v<T> || detail::opted_in<T> ||
-                     (!std::is_reference_v<T> && !std::is_pointer_v<T> &&
-                      !detail::is_span<T> && !detail::is_string_view<T>);
+                     (!std::is_reference_v<T> && !std::is_pointer_v<T> && !detail::is_span<T> &&
+                      !detail::is_string_view<T>);
 
 namespace detail {
 

@@ -38,7 +38,7 @@ inline cell* worker_of_this_thread() noexcept {
 
 /// The part of a tell that does not depend on the method. Deletes itself when it is over.
 class tell_base : public message {
- public:
+public:
   virtual ~tell_base() = default;
 
   void refuse(const refusal& r) noexcept final {
@@ -49,7 +49,7 @@ class tell_base : public message {
   /// Hands the tell to its worker. False if that refused it; then it is a dead letter.
   bool send() noexcept;
 
- protected:
+protected:
   explicit tell_base(cell& target) noexcept
       : message(message_kind::tell), target_(target), from_(worker_of_this_thread()) {}
 
@@ -57,7 +57,7 @@ class tell_base : public message {
   void over(std::exception_ptr thrown) noexcept {
     if (thrown) {
       target_.owner().dead(target_, method_name(), std::error_code(), std::move(thrown),
-                            from_.get());
+                           from_.get());
     }
     delete this;
   }
@@ -65,7 +65,7 @@ class tell_base : public message {
   cell& target() const noexcept { return target_; }
   cell* from() const noexcept { return from_.get(); }
 
- private:
+private:
   cell& target_;  // refers to itself for as long as a message waits
   intrusive_ptr<cell> from_;
 };
@@ -87,15 +87,14 @@ inline bool tell_base::send() noexcept {
 /// A tell of a plain method.
 template <class Invocation>
 class plain_tell final : public tell_base, public pooled {
- public:
-  plain_tell(cell& target, Invocation&& call)
-      : tell_base(target), call_(std::move(call)) {
+public:
+  plain_tell(cell& target, Invocation&& call) : tell_base(target), call_(std::move(call)) {
     runs_plain = true;
   }
 
   std::string_view method_name() const noexcept override { return Invocation::name(); }
 
- private:
+private:
   turn_state start(cell& c, turn*) noexcept override {
     c.count_turn();
     std::exception_ptr thrown;
@@ -118,15 +117,14 @@ class plain_tell final : public tell_base, public pooled {
 /// A tell of a method that is a coroutine.
 template <class Invocation>
 class coroutine_tell final : public tell_base, public turn, public pooled {
- public:
+public:
   using result = typename Invocation::result;
 
-  coroutine_tell(cell& target, Invocation&& made)
-      : tell_base(target), call_(std::move(made)) {}
+  coroutine_tell(cell& target, Invocation&& made) : tell_base(target), call_(std::move(made)) {}
 
   std::string_view method_name() const noexcept override { return Invocation::name(); }
 
- private:
+private:
   turn_state start(cell& c, turn* nested) noexcept override {
     open_as_root(c, nested, Invocation::name());
     called_by = from();

@@ -29,9 +29,11 @@ namespace troupe::detail {
 /// the code of one turn never runs on two threads at once. A call back into the worker nests: it
 /// is one more thing made ready here, and as long as it lasts nothing else of this turn runs.
 class turn : public chain_link, public home, public runnable, public turn_waits {
- public:
+public:
   turn() noexcept
-      : chain_link(link_kind::call), runnable(&turn::run_scheduled), on_done_(*this),
+      : chain_link(link_kind::call),
+        runnable(&turn::run_scheduled),
+        on_done_(*this),
         resume_(*this) {}
 
   /// Makes this a turn of `c`, below `above`; before `begin_turn`.
@@ -86,9 +88,9 @@ class turn : public chain_link, public home, public runnable, public turn_waits 
   /// Where the chain goes on above an owning call: set while its caller waits. Guarded by the lock
   /// of the wait graph.
   chain_link* caller_link = nullptr;
-  cell* called_by = nullptr;       // the worker from whose turn it was called; alive as long as this
-  bool exclusive = false;          // of the life cycle: nothing interleaves with it
-  bool is_owned = false;           // it has a caller_link instead of an `above`
+  cell* called_by = nullptr;  // the worker from whose turn it was called; alive as long as this
+  bool exclusive = false;     // of the life cycle: nothing interleaves with it
+  bool is_owned = false;      // it has a caller_link instead of an `above`
 
   // --- home -------------------------------------------------------------------------------------
   void post(runnable& r) noexcept override {
@@ -105,29 +107,30 @@ class turn : public chain_link, public home, public runnable, public turn_waits 
   bool serial() const noexcept override { return true; }
   executor& base() noexcept override { return worker_->place().base(); }
 
-  // --- links of the worker's list of open turns, guarded by its mailbox lock ------------------------
+  // --- links of the worker's list of open turns, guarded by its mailbox lock
+  // ------------------------
   turn* next_open = nullptr;
   turn** previous_open = nullptr;
 
- protected:
+protected:
   ~turn() = default;
 
   /// The method has ended: settle its caller. `this` may be gone afterwards.
   virtual void ended() noexcept = 0;
 
- private:
+private:
   class done final : public completion {
-   public:
+  public:
     explicit done(turn& t) noexcept : completion(&done::set), turn_(t) {}
 
-   private:
+  private:
     static void set(completion& c) noexcept { static_cast<done&>(c).turn_.finished_ = true; }
     turn& turn_;
   };
 
   /// Continues a turn of an interleaved worker, in the line of its mailbox.
   class continuation final : public message {
-   public:
+  public:
     explicit continuation(turn& t) noexcept : message(message_kind::resume), turn_(t) {}
     turn_state start(cell&, turn*) noexcept override {
       turn_.run_ready();
@@ -138,7 +141,7 @@ class turn : public chain_link, public home, public runnable, public turn_waits 
     }
     std::string_view method_name() const noexcept override { return turn_.method(); }
 
-   private:
+  private:
     turn& turn_;
   };
 
@@ -163,12 +166,12 @@ class turn : public chain_link, public home, public runnable, public turn_waits 
 
   atomic<std::uintptr_t> ready_{active};
   forward_queue<runnable, &runnable::next> pending_;  // taken from ready_, in order
-  bool finished_ = false;                 // the method has ended; the server's
-  bool yields_ = false;                   // others go first; the server's
+  bool finished_ = false;                             // the method has ended; the server's
+  bool yields_ = false;                               // others go first; the server's
   cell* worker_ = nullptr;
   turn* nested_in_ = nullptr;
   std::string_view method_;
-  unsigned nested_turns_ = 0;             // turns of this worker that this one nests in
+  unsigned nested_turns_ = 0;  // turns of this worker that this one nests in
   hold_point nest_;
   done on_done_;
   continuation resume_;
@@ -202,8 +205,8 @@ inline bool turn::make_ready(runnable& r) noexcept {
   std::uintptr_t word = ready_.load(order::relaxed);
   do {
     r.next = word > active ? reinterpret_cast<runnable*>(word) : nullptr;
-  } while (!ready_.compare_exchange_weak(word, reinterpret_cast<std::uintptr_t>(&r),
-                                         order::acq_rel, order::relaxed));
+  } while (!ready_.compare_exchange_weak(word, reinterpret_cast<std::uintptr_t>(&r), order::acq_rel,
+                                         order::relaxed));
   return word == parked;
 }
 
@@ -325,7 +328,8 @@ inline void wait_graph::block(turn& first) noexcept {
 
 /// Takes the marks back where nothing is left that holds the turn up.
 inline void wait_graph::unblock(turn& first) noexcept {
-  for (turn* t = &first; t != nullptr && t->blocked && t->waits.empty() && t->blocked_below.empty();) {
+  for (turn* t = &first;
+       t != nullptr && t->blocked && t->waits.empty() && t->blocked_below.empty();) {
     t->blocked = false;
     hold_point& held = t->nested_in() != nullptr ? t->nested_in()->nest() : t->worker();
     if (held.blocked_holder == t) held.blocked_holder = nullptr;
@@ -335,8 +339,7 @@ inline void wait_graph::unblock(turn& first) noexcept {
   }
 }
 
-inline std::string wait_graph::enter_locked(wait_entry& w, turn& t,
-                                            hold_point& point) noexcept {
+inline std::string wait_graph::enter_locked(wait_entry& w, turn& t, hold_point& point) noexcept {
   w.below = &t;
   w.point = &point;
   t.waits.push_back(w);

@@ -29,7 +29,8 @@ struct turn_waits;
 
 /// Something that one turn holds and others wait for.
 struct hold_point {
-  turn_waits* blocked_holder = nullptr;  // its holder, while that is blocked; guarded by the graph's lock
+  turn_waits* blocked_holder =
+      nullptr;  // its holder, while that is blocked; guarded by the graph's lock
 };
 
 /// A call that waits, below a turn.
@@ -40,18 +41,18 @@ struct wait_entry : list_hook {
 
 /// What the graph knows of a turn. Guarded by the graph's lock.
 struct turn_waits : list_hook {
-  intrusive_list<wait_entry> waits;     // calls that this turn makes itself
+  intrusive_list<wait_entry> waits;          // calls that this turn makes itself
   intrusive_list<turn_waits> blocked_below;  // blocked turns of calls that this turn awaits
-  turn_waits* parent = nullptr;         // in whose `blocked_below` this is
-  turn_waits* reached_from = nullptr;      // by the search that runs now
+  turn_waits* parent = nullptr;              // in whose `blocked_below` this is
+  turn_waits* reached_from = nullptr;        // by the search that runs now
   turn_waits* next_to_visit = nullptr;
-  std::uint64_t seen = 0;               // number of the last search that came here
+  std::uint64_t seen = 0;  // number of the last search that came here
   bool blocked = false;
 };
 
 /// The graph. One per process.
 class wait_graph {
- public:
+public:
   static wait_graph& instance() noexcept {
     static constinit wait_graph graph;
     return graph;
@@ -78,7 +79,7 @@ class wait_graph {
   /// The turn no longer belongs to the call above it. The lock is held.
   void cut(turn& t) noexcept;
 
- private:
+private:
   constexpr wait_graph() = default;
 
   void block(turn& t) noexcept;

@@ -42,7 +42,8 @@ struct broker_options {
   supervision supervise{};
   duration drain_limit = std::chrono::seconds(10);  ///< For `terminate` and the destructor.
   duration slow_turn = std::chrono::seconds(1);
-  std::function<void(const dead_letter&)> on_dead_letter{};  ///< From any thread, maybe many at once.
+  std::function<void(const dead_letter&)>
+      on_dead_letter{};  ///< From any thread, maybe many at once.
 };
 
 /// One worker at one moment.
@@ -61,7 +62,7 @@ struct worker_info {
 ///
 /// Thread safety: all members but the destructor from any thread.
 class broker {
- public:
+public:
   explicit broker(broker_options options = {});
   broker(const broker&) = delete;
   broker& operator=(const broker&) = delete;
@@ -137,7 +138,7 @@ class broker {
   /// Who is there, who is busy and what waits, as text.
   [[nodiscard]] std::string dump() const;
 
- private:
+private:
   using cell_ptr = intrusive_ptr<detail::cell>;
   using cells = std::vector<cell_ptr>;
 
@@ -189,9 +190,9 @@ inline broker::broker(broker_options options) : drain_limit_(options.drain_limit
 }
 
 inline broker::~broker() {
-  TROUPE_ASSERT(detail::this_thread_state().loop == nullptr ||
-                    detail::this_thread_state().may_block,
-                "a broker is destroyed on a thread that may block, not by what it runs");
+  TROUPE_ASSERT(
+      detail::this_thread_state().loop == nullptr || detail::this_thread_state().may_block,
+      "a broker is destroyed on a thread that may block, not by what it runs");
   detail::block_on(std::move(end_), &core_->where());
   core_->drop_executor();
 }
@@ -209,7 +210,8 @@ void broker::provide(F factory) {
   auto make = [factory = std::move(factory)](context& ctx) -> D* {
     if constexpr (detail::pointee<made>::is_pointer) {
       D* const instance = factory(ctx).release();
-      if (instance == nullptr) throw error(errc::start_failed, ctx.id(), "the factory gave nothing");
+      if (instance == nullptr)
+        throw error(errc::start_failed, ctx.id(), "the factory gave nothing");
       return instance;
     } else {
       return new D(factory(ctx));

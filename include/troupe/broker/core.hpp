@@ -31,7 +31,7 @@ namespace troupe::detail {
 
 /// Counted: the broker holds it, and so does every cell.
 class broker_core final : public cell_owner {
- public:
+public:
   using dead_letter_handler = std::function<void(const dead_letter&)>;
 
   broker_core(std::unique_ptr<thread_pool> own, executor& e, dead_letter_handler on_dead)
@@ -53,20 +53,20 @@ class broker_core final : public cell_owner {
     refresh_tick();
   }
   void destroyed(cell&) noexcept override { workers_.fetch_sub(1, order::relaxed); }
-  void dead(cell& c, std::string_view method, const std::error_code& why,
-            std::exception_ptr error, cell* from) noexcept override;
+  void dead(cell& c, std::string_view method, const std::error_code& why, std::exception_ptr error,
+            cell* from) noexcept override;
   intrusive_ptr<cell> cell_for(const class_request& a, std::string_view key) override {
     return registry_.find_or_make(*this, class_for(a), key);
   }
 
   /// The tasks of `broker::spawn`. An error is a dead letter, and stops nobody.
   class spawned_tasks final : public task_scope {
-   public:
+  public:
     explicit spawned_tasks(broker_core& c) noexcept
         : task_scope(c.executor_, &spawned_tasks::failed), core_(c) {}
     auto all_ended() noexcept { return wait(*this); }
 
-   private:
+  private:
     static void failed(task_scope& s, std::exception_ptr e) noexcept {
       static_cast<spawned_tasks&>(s).core_.report(
           dead_letter(worker_id(), "spawn", std::error_code(), std::move(e), caller()));
@@ -96,17 +96,17 @@ class broker_core final : public cell_owner {
   bool settle_gone() noexcept;
   void drop_executor() noexcept { own_.reset(); }
 
- private:
+private:
   ~broker_core() = default;
   void report(const dead_letter& letter) noexcept;
 
   atomic<std::size_t> references_{0};
-  atomic<std::size_t> workers_{0};     // instances that live
-  atomic<bool> closed_{false};         // true: no instance is made any more, for good
-  std::unique_ptr<thread_pool> own_;   // the broker's own pool, if it made one
-  executor& executor_;                 // not to be used once the broker is gone
+  atomic<std::size_t> workers_{0};    // instances that live
+  atomic<bool> closed_{false};        // true: no instance is made any more, for good
+  std::unique_ptr<thread_pool> own_;  // the broker's own pool, if it made one
+  executor& executor_;                // not to be used once the broker is gone
   dead_letter_handler on_dead_letter_;
-  spin_lock classes_lock_;             // guards both below
+  spin_lock classes_lock_;  // guards both below
   std::vector<std::unique_ptr<actor_class>> classes_;
   std::vector<std::unique_ptr<maker>> makers_;  // provided; kept for instances that they made
   registry registry_;

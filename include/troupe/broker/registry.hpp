@@ -27,7 +27,7 @@ namespace troupe::detail {
 ///
 /// Thread safety: all members from any thread.
 class registry {
- public:
+public:
   registry() = default;
   registry(const registry&) = delete;
   registry& operator=(const registry&) = delete;
@@ -55,7 +55,7 @@ class registry {
   /// All cells at one moment, counted.
   std::vector<intrusive_ptr<cell>> all() const;
 
- private:
+private:
   struct alignas(cache_line_size) shard {
     mutable spin_lock lock;  // guards all below
     std::vector<cell*> buckets;

@@ -20,7 +20,7 @@ namespace troupe::detail {
 /// While it exists, the first SIGINT or SIGTERM asks all below `link` to stop; a second one has its
 /// usual effect.
 class signal_watch {
- public:
+public:
   explicit signal_watch(chain_link& link) : link_(link) {
     state().pending.store(idle, order::relaxed);  // not what the watch before this one has left
     thread_ = start_thread<&signal_watch::watch>(*this);
@@ -38,7 +38,7 @@ class signal_watch {
     thread_.join();
   }
 
- private:
+private:
   // What a handler may touch: lock-free atomics and a futex wake.
   struct shared {
     // idle: no signal yet; signalled: the first has come; ended: the watch is over.

@@ -22,7 +22,7 @@ class async_mutex;
 
 /// Owns the lock of an `async_mutex`, or nothing; unlocks when destroyed.
 class [[nodiscard("unlocks at the end of the full expression")]] async_lock {
- public:
+public:
   async_lock() noexcept {}
   async_lock(async_lock&& other) noexcept : mutex_(std::exchange(other.mutex_, nullptr)) {}
   async_lock& operator=(async_lock&& other) noexcept {
@@ -41,7 +41,7 @@ class [[nodiscard("unlocks at the end of the full expression")]] async_lock {
 
   void swap(async_lock& other) noexcept { std::swap(mutex_, other.mutex_); }
 
- private:
+private:
   friend class async_mutex;
   explicit async_lock(async_mutex& locked) noexcept : mutex_(&locked) {}
 
@@ -55,7 +55,7 @@ class [[nodiscard("unlocks at the end of the full expression")]] async_lock {
 ///
 /// Thread safety: all members but the destructor from any thread.
 class async_mutex {
- public:
+public:
   async_mutex() noexcept {}
   async_mutex(const async_mutex&) = delete;
   async_mutex& operator=(const async_mutex&) = delete;
@@ -74,7 +74,7 @@ class async_mutex {
     return take() ? async_lock(*this) : async_lock();
   }
 
- private:
+private:
   friend class async_lock;
   class awaiter;
   class operation;
@@ -89,7 +89,7 @@ class async_mutex {
 };
 
 class async_mutex::awaiter : private detail::wait_node {
- public:
+public:
   awaiter(async_mutex& mutex, detail::frame& f) noexcept
       : wait_node(mutex.word_, f), mutex_(mutex) {}
 
@@ -105,16 +105,16 @@ class async_mutex::awaiter : private detail::wait_node {
     return async_lock(mutex_);
   }
 
- private:
+private:
   async_mutex& mutex_;
 };
 
 class async_mutex::operation {
- public:
+public:
   explicit operation(async_mutex& mutex) noexcept : mutex_(mutex) {}
   awaiter await_by(detail::frame& f) && noexcept { return awaiter(mutex_, f); }
 
- private:
+private:
   async_mutex& mutex_;
 };
 

@@ -24,7 +24,7 @@ namespace troupe {
 ///
 /// Thread safety: all members but the destructor from any thread.
 class async_semaphore {
- public:
+public:
   explicit async_semaphore(std::size_t permits) noexcept : permits_(permits) {}
   async_semaphore(const async_semaphore&) = delete;
   async_semaphore& operator=(const async_semaphore&) = delete;
@@ -52,7 +52,7 @@ class async_semaphore {
     return permits_;
   }
 
- private:
+private:
   class awaiter;
   class operation;
 
@@ -69,7 +69,7 @@ class async_semaphore {
 };
 
 class async_semaphore::awaiter : private detail::wait_node {
- public:
+public:
   awaiter(async_semaphore& semaphore, detail::frame& f) noexcept
       : wait_node(semaphore.lock_, f), semaphore_(semaphore) {}
 
@@ -80,16 +80,16 @@ class async_semaphore::awaiter : private detail::wait_node {
   }
   void await_resume() { end_wait(); }
 
- private:
+private:
   async_semaphore& semaphore_;
 };
 
 class async_semaphore::operation {
- public:
+public:
   explicit operation(async_semaphore& semaphore) noexcept : semaphore_(semaphore) {}
   awaiter await_by(detail::frame& f) && noexcept { return awaiter(semaphore_, f); }
 
- private:
+private:
   async_semaphore& semaphore_;
 };
 

@@ -25,9 +25,8 @@ concept native_awaitable = requires(A&& a, frame& f) { static_cast<A&&>(a).await
 
 /// An awaitable of the library that is named instead of handed over.
 template <class A>
-concept named_native_awaitable =
-    std::is_lvalue_reference_v<A> && !native_awaitable<A> &&
-    native_awaitable<std::remove_cvref_t<A>>;
+concept named_native_awaitable = std::is_lvalue_reference_v<A> && !native_awaitable<A> &&
+                                 native_awaitable<std::remove_cvref_t<A>>;
 
 template <class A>
 decltype(auto) foreign_awaiter_of(A&& a) {
@@ -72,7 +71,7 @@ struct relay {
 /// Wraps the awaiter of another library.
 template <class A>
 class foreign_await {
- public:
+public:
   foreign_await(A&& awaitable, frame& waiting)
       : inner_(foreign_awaiter_of(static_cast<A&&>(awaitable))), waiting_(&waiting) {}
 
@@ -80,7 +79,7 @@ class foreign_await {
   bool await_suspend(std::coroutine_handle<>) { return suspend(inner_, *waiting_); }
   decltype(auto) await_resume() { return inner_.await_resume(); }
 
- private:
+private:
   using awaiter = foreign_awaiter_t<A>;
 
   TROUPE_NOINLINE static bool suspend(std::remove_reference_t<awaiter>& inner, frame& waiting) {

@@ -20,7 +20,7 @@ namespace troupe::detail {
 ///
 /// Coroutines that start beside the root go to `pool`, if there is one.
 class blocking_loop final : public executor {
- public:
+public:
   explicit blocking_loop(executor* pool) noexcept : pool_(pool) {}
   ~blocking_loop() override {
     while (posting_.load(order::acquire) != 0) cpu_relax();
@@ -57,14 +57,14 @@ class blocking_loop final : public executor {
   /// Runs what is posted, on the thread that made this, until `done` is set by something it ran.
   void run_until(const bool& done) noexcept;
 
- private:
+private:
   static constexpr unsigned timer_interval = 61;  // steps between looks at the timers
 
   runnable* take() noexcept;
   void wait() noexcept;
 
   executor* const pool_;
-  runnable* oldest_ = nullptr;         // taken from newest_, in order
+  runnable* oldest_ = nullptr;  // taken from newest_, in order
   std::uint64_t seed_ = 0;
   parker parker_;
   atomic<runnable*> newest_{nullptr};  // nullptr: nothing posted; else the newest, linked to older

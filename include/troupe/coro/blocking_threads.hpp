@@ -30,7 +30,7 @@ namespace troupe::detail {
 ///
 /// Thread safety: `run` from any thread. The destructor waits for work that runs or waits.
 class blocking_threads {
- public:
+public:
   static constexpr std::size_t max_threads = 512;
   static constexpr duration idle_time = std::chrono::seconds(5);
 
@@ -42,7 +42,7 @@ class blocking_threads {
   /// Runs `r` on one of the threads. Throws `std::system_error` if none exists nor can be started.
   void run(runnable& r);
 
- private:
+private:
   struct member {
     parker idle;
     runnable* work = nullptr;  // given by `run` to an idle member
@@ -65,11 +65,11 @@ class blocking_threads {
   void join_ended();
   void stop() noexcept;
 
-  spin_lock lock_;                // guards all below
-  std::list<member> members_;     // addresses stay
-  std::vector<member*> idle_;     // room for all members is kept
+  spin_lock lock_;             // guards all below
+  std::list<member> members_;  // addresses stay
+  std::vector<member*> idle_;  // room for all members is kept
   forward_queue<runnable, &runnable::next> waiting_;
-  std::size_t count_ = 0;         // members that have not ended
+  std::size_t count_ = 0;  // members that have not ended
   bool stopping_ = false;
 };
 

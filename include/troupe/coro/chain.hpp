@@ -40,7 +40,7 @@ enum class link_kind : std::uint8_t {
 
 /// The stop state of a link that somebody asked for, and its tie to the link above.
 class linked_stop final : public pooled, private stop_hook {
- public:
+public:
   linked_stop() : stop_hook(&linked_stop::on_stop_above), state_(new stop_state) {
     state_->sources.fetch_add(1, order::relaxed);
   }
@@ -52,7 +52,7 @@ class linked_stop final : public pooled, private stop_hook {
   stop_state* state() const noexcept { return state_.get(); }
   void follow(stop_state* above) noexcept { attach(above); }
 
- private:
+private:
   static void on_stop_above(stop_hook& hook) noexcept {
     static_cast<linked_stop&>(hook).state_->request();
   }
@@ -65,7 +65,7 @@ class linked_stop final : public pooled, private stop_hook {
 /// Thread safety: the plain members are written before anything runs below the link; the stop
 /// state may be asked for and requested from any thread below or beside it.
 class chain_link {
- public:
+public:
   explicit chain_link(link_kind k) noexcept : kind(k) {}
   chain_link(const chain_link&) = delete;
   chain_link& operator=(const chain_link&) = delete;
@@ -98,10 +98,10 @@ class chain_link {
   time_point deadline = time_point::max();  // the earliest of this link and those above
   trace_context trace;
   link_kind kind;
-  atomic<bool> thread_blocked{false};       // a call: its thread waits, nothing can nest in it
-  bool limited = false;                     // calls below look for a stop or a deadline first
+  atomic<bool> thread_blocked{false};  // a call: its thread waits, nothing can nest in it
+  bool limited = false;                // calls below look for a stop or a deadline first
 
- private:
+private:
   // 0: nobody has asked for the state; `requested`: stop was requested before anybody did; else a
   // linked_stop*, for good. Set by compare-exchange with release, read with acquire: whoever sees
   // the pointer sees what it points to.
@@ -158,8 +158,8 @@ inline linked_stop* chain_link::make_stop() {
   stop_state* const above_state = above != nullptr ? above->stop() : nullptr;
   auto* const fresh = new linked_stop;
   std::uintptr_t word = 0;
-  while (!stop_.compare_exchange_weak(word, reinterpret_cast<std::uintptr_t>(fresh),
-                                      order::acq_rel, order::acquire)) {
+  while (!stop_.compare_exchange_weak(word, reinterpret_cast<std::uintptr_t>(fresh), order::acq_rel,
+                                      order::acquire)) {
     if (word <= requested) continue;
     delete fresh;  // somebody else was first
     return reinterpret_cast<linked_stop*>(word);

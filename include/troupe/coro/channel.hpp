@@ -35,7 +35,7 @@ class channel {
   static_assert(std::is_nothrow_move_constructible_v<T> && std::is_nothrow_destructible_v<T>,
                 "elements are moved under a lock, where nothing may throw: send a unique_ptr");
 
- public:
+public:
   using value_type = T;
 
   /// Throws `std::bad_alloc`. `capacity` is at least 1.
@@ -85,7 +85,7 @@ class channel {
   }
   [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
 
- private:
+private:
   class send_awaiter;
   class send_operation;
   class receive_awaiter;
@@ -110,7 +110,7 @@ class channel {
 
 template <class T>
 class channel<T>::send_awaiter : private detail::wait_node {
- public:
+public:
   send_awaiter(channel& c, T& value, detail::frame& f) noexcept
       : wait_node(c.lock_, f), channel_(c), value_(value) {}
 
@@ -121,7 +121,7 @@ class channel<T>::send_awaiter : private detail::wait_node {
     return sent_;
   }
 
- private:
+private:
   friend class channel;
 
   TROUPE_NOINLINE static bool suspend(send_awaiter& self) {
@@ -141,18 +141,18 @@ class channel<T>::send_awaiter : private detail::wait_node {
 
 template <class T>
 class channel<T>::send_operation {
- public:
+public:
   send_operation(channel& c, T&& value) noexcept : channel_(c), value_(std::move(value)) {}
   send_awaiter await_by(detail::frame& f) && noexcept { return send_awaiter(channel_, value_, f); }
 
- private:
+private:
   channel& channel_;
   T value_;
 };
 
 template <class T>
 class channel<T>::receive_awaiter : private detail::wait_node {
- public:
+public:
   receive_awaiter(channel& c, detail::frame& f) noexcept : wait_node(c.lock_, f), channel_(c) {}
 
   bool await_ready() noexcept { return channel_.receive_into(value_); }
@@ -162,7 +162,7 @@ class channel<T>::receive_awaiter : private detail::wait_node {
     return std::move(value_);
   }
 
- private:
+private:
   friend class channel;
 
   TROUPE_NOINLINE static bool suspend(receive_awaiter& self) {
@@ -180,11 +180,11 @@ class channel<T>::receive_awaiter : private detail::wait_node {
 
 template <class T>
 class channel<T>::receive_operation {
- public:
+public:
   explicit receive_operation(channel& c) noexcept : channel_(c) {}
   receive_awaiter await_by(detail::frame& f) && noexcept { return receive_awaiter(channel_, f); }
 
- private:
+private:
   channel& channel_;
 };
 

@@ -21,7 +21,7 @@ namespace troupe::detail {
 ///
 /// Owned by the executor that made it; the destructor joins the thread.
 class dedicated_thread final : public home {
- public:
+public:
   explicit dedicated_thread(executor& base)
       : base_(base), thread_(start_thread<&dedicated_thread::loop>(*this)) {}
   ~dedicated_thread() { thread_.join(); }
@@ -52,7 +52,7 @@ class dedicated_thread final : public home {
   /// The link of the owner's list of ended threads.
   dedicated_thread* next_ended = nullptr;
 
- private:
+private:
   void loop() noexcept;
   runnable* take_all() noexcept;
 

@@ -32,7 +32,7 @@ namespace troupe {
 /// behind a user's executor outlives the executor, whose destructor joins threads that may still be
 /// inside `post`.
 class executor : public home {
- public:
+public:
   virtual ~executor() { reap_threads(true); }
 
   /// The time by the executor's own clock; virtual under the simulator.
@@ -72,7 +72,7 @@ class executor : public home {
 
   executor& base() noexcept final { return *this; }
 
- protected:
+protected:
   executor() = default;
 
   /// Fires what is due; returns when the next is due, `max()`: none is armed.
@@ -92,7 +92,7 @@ class executor : public home {
   }
   void unbind_thread() noexcept { detail::this_thread_state().bound = nullptr; }
 
- private:
+private:
   detail::blocking_threads& blocking() {
     const spin_guard guard(blocking_lock_);
     if (!blocking_) blocking_ = std::make_unique<detail::blocking_threads>();

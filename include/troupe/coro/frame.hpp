@@ -34,19 +34,19 @@ inline constexpr std::uint32_t run_budget = 128;
 
 /// Told when a coroutine has completed after having been suspended.
 class completion {
- public:
+public:
   using function = void (*)(completion&) noexcept;
 
   /// Called on the thread that completed it, in tail position: its last touch of the coroutine.
   void done() noexcept { done_(*this); }
 
- protected:
+protected:
   explicit completion(function f) noexcept : done_(f) {}
   completion(const completion&) = default;
   completion& operator=(const completion&) = default;
   ~completion() = default;
 
- private:
+private:
   function done_;
 };
 
@@ -79,7 +79,7 @@ struct frame : runnable {
   std::uint32_t budget = run_budget;  // awaits left before it looks whether others wait
   bool fork_calls = false;            // its calls are queued, so that they run beside each other
 
- private:
+private:
   static void resume_ready(runnable& r) noexcept {
     frame& f = static_cast<frame&>(r);
     f.budget = run_budget;
@@ -137,13 +137,13 @@ TROUPE_NOINLINE inline void complete(frame& f) noexcept {
 
 /// A completion that resumes the coroutine that waits for it.
 class resume_parent : public completion {
- public:
+public:
   explicit resume_parent(frame& parent) noexcept
       : completion(&resume_parent::resume), parent_(&parent) {}
 
   frame& parent() const noexcept { return *parent_; }
 
- private:
+private:
   static void resume(completion& c) noexcept {
     frame& parent = *static_cast<resume_parent&>(c).parent_;
     parent.where->resume(parent);

@@ -45,7 +45,7 @@ struct frame_cache {
 /// Whole batches that one thread had too many of and another will want. Shared, under a lock that
 /// is taken once per `frame_batch` operations.
 class frame_depot {
- public:
+public:
   static frame_depot& instance() noexcept {
     static constinit frame_depot depot;
     return depot;
@@ -65,7 +65,7 @@ class frame_depot {
     return batch;
   }
 
- private:
+private:
   constexpr frame_depot() = default;
 
   spin_lock lock_;

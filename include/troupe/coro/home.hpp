@@ -17,7 +17,7 @@ class executor;
 
 /// Where a coroutine is resumed: an executor, or a worker's turn, which serialises what it resumes.
 class home {
- public:
+public:
   home(const home&) = delete;
   home& operator=(const home&) = delete;
 
@@ -49,7 +49,7 @@ class home {
   /// Clock, timers and random numbers.
   virtual executor& base() noexcept = 0;
 
- protected:
+protected:
   home() = default;
   ~home() = default;
 };
@@ -83,7 +83,7 @@ inline void run_step(thread_state& state, runnable& r) noexcept {
 ///
 /// `notify` is the last touch of the notifier: the waiter may be destroyed once `done` is true.
 class waiter {
- public:
+public:
   waiter() = default;
   waiter(const waiter&) = delete;
   waiter& operator=(const waiter&) = delete;
@@ -105,7 +105,7 @@ class waiter {
     while (!done()) parker_.park();
   }
 
- private:
+private:
   detail::atomic<bool> done_{false};       // false: not yet; true: for good
   detail::atomic<bool> notifying_{false};  // true while `notify` still touches this object
   parker parker_;

@@ -34,19 +34,19 @@ class join_point;
 
 /// One child of a join point.
 class branch_base : public completion {
- public:
+public:
   frame* child = nullptr;
   join_point* join = nullptr;
   std::size_t index = 0;
   bool in_order = false;
 
- protected:
+protected:
   explicit branch_base(function f) noexcept : completion(f) {}
 };
 
 /// The link above the children, and the count of those that still run.
 class join_point : public chain_link {
- public:
+public:
   explicit join_point(link_kind k) noexcept : chain_link(k) {}
 
   /// Called once by each child that has ended.
@@ -61,7 +61,7 @@ class join_point : public chain_link {
 
   /// Suspends the calling coroutine until all of `branches` have ended.
   class awaiter {
-   public:
+  public:
     awaiter(join_point& join, branch_base* const* branches, std::size_t count,
             frame& parent) noexcept
         : join_(join), branches_(branches), count_(count), parent_(parent) {}
@@ -72,7 +72,7 @@ class join_point : public chain_link {
     }
     void await_resume() const noexcept {}
 
-   private:
+  private:
     join_point& join_;
     branch_base* const* branches_;
     std::size_t count_;
@@ -80,14 +80,14 @@ class join_point : public chain_link {
   };
 
   class operation {
-   public:
+  public:
     operation(join_point& join, branch_base* const* branches, std::size_t count) noexcept
         : join_(join), branches_(branches), count_(count) {}
     awaiter await_by(frame& parent) && noexcept {
       return awaiter(join_, branches_, count_, parent);
     }
 
-   private:
+  private:
     join_point& join_;
     branch_base* const* branches_;
     std::size_t count_;
@@ -97,7 +97,7 @@ class join_point : public chain_link {
     return operation(*this, branches, count);
   }
 
- private:
+private:
   void first_to(std::size_t index) noexcept {
     std::size_t expected = none;
     if (decisive_.compare_exchange_strong(expected, index, order::relaxed, order::relaxed)) {
@@ -115,8 +115,8 @@ class join_point : public chain_link {
   void prepare(branch_base& b, frame& parent, home& children) noexcept;
   void start_here(branch_base& b, frame& parent, thread_state& state) noexcept;
 
-  atomic<std::size_t> running_{0};       // children that run, and one while `start` does
-  atomic<std::size_t> decisive_{none};   // set once
+  atomic<std::size_t> running_{0};      // children that run, and one while `start` does
+  atomic<std::size_t> decisive_{none};  // set once
   frame* parent_ = nullptr;
 };
 
@@ -145,7 +145,7 @@ inline void join_point::start_here(branch_base& b, frame& parent, thread_state& 
 /// other; their calls are queued rather than run, so that they run beside each other. Of the rest,
 /// the first runs here and the others are left to thieves, or to this thread, in order.
 TROUPE_NOINLINE inline bool join_point::start(branch_base* const* branches, std::size_t count,
-                              frame& parent) noexcept {
+                                              frame& parent) noexcept {
   join(parent.chain);
   make_stoppable();
   limited = true;
@@ -183,7 +183,7 @@ TROUPE_NOINLINE inline bool join_point::start(branch_base* const* branches, std:
 /// A child whose result is a `T`.
 template <class T>
 class branch : public branch_base {
- public:
+public:
   template <class A>
   explicit branch(A&& awaitable)
       : branch_base(&branch::on_done), task_(start(std::forward<A>(awaitable))) {
@@ -203,7 +203,7 @@ class branch : public branch_base {
     }
   }
 
- private:
+private:
   template <class A>
   static auto start(A&& awaitable) {
     if constexpr (is_task<std::remove_cvref_t<A>>) {

@@ -21,7 +21,7 @@ namespace detail {
 
 template <class F>
 class offload_awaiter : private runnable {
- public:
+public:
   using result = std::invoke_result_t<F&>;
 
   offload_awaiter(F& callable, frame& f) noexcept
@@ -31,7 +31,7 @@ class offload_awaiter : private runnable {
   void await_suspend(std::coroutine_handle<>) { suspend(*this); }
   result await_resume() { return result_.take(); }
 
- private:
+private:
   TROUPE_NOINLINE static void suspend(offload_awaiter& self) {
     frame& f = self.frame_;
     bool* const flag = std::exchange(f.completed_inline, nullptr);
@@ -63,12 +63,12 @@ class offload_awaiter : private runnable {
 
 template <class F>
 class offload_operation {
- public:
+public:
   explicit offload_operation(F callable) : callable_(std::move(callable)) {}
 
   offload_awaiter<F> await_by(frame& f) && noexcept { return offload_awaiter<F>(callable_, f); }
 
- private:
+private:
   F callable_;
 };
 

@@ -22,7 +22,7 @@ enum class slot_state : unsigned char { empty, value, error };
 /// Thread safety: none; whoever fills it makes the awaiting coroutine ready afterwards.
 template <class T>
 class result_slot {
- public:
+public:
   result_slot() noexcept {}
   result_slot(const result_slot&) = delete;
   result_slot& operator=(const result_slot&) = delete;
@@ -58,7 +58,7 @@ class result_slot {
     return std::move(value_);
   }
 
- private:
+private:
   [[noreturn]] void rethrow() {
     const std::exception_ptr e = std::move(error_);
     std::rethrow_exception(e);
@@ -81,7 +81,7 @@ class result_slot {
 template <class T>
   requires std::is_reference_v<T>
 class result_slot<T> {
- public:
+public:
   result_slot() noexcept = default;
   result_slot(const result_slot&) = delete;
   result_slot& operator=(const result_slot&) = delete;
@@ -109,14 +109,14 @@ class result_slot<T> {
     return static_cast<T>(*value_);
   }
 
- private:
+private:
   std::remove_reference_t<T>* value_ = nullptr;
   std::exception_ptr error_;
 };
 
 template <>
 class result_slot<void> {
- public:
+public:
   result_slot() noexcept = default;
   result_slot(const result_slot&) = delete;
   result_slot& operator=(const result_slot&) = delete;
@@ -141,7 +141,7 @@ class result_slot<void> {
     std::rethrow_exception(e);
   }
 
- private:
+private:
   std::exception_ptr error_;
   bool done_ = false;
 };

@@ -13,7 +13,7 @@ namespace troupe {
 /// A runnable is linked into at most one queue at a time, through `next`. The queue does not own
 /// it: a runnable must outlive its stay, and may be gone when `run` returns.
 class runnable {
- public:
+public:
   runnable(const runnable&) = delete;
   runnable& operator=(const runnable&) = delete;
 
@@ -28,11 +28,11 @@ class runnable {
   /// The link of the queue that holds it; free for use by whoever holds the runnable.
   runnable* next = nullptr;
 
- protected:
+protected:
   explicit runnable(run_function f) noexcept : run_(f) {}
   ~runnable() = default;
 
- private:
+private:
   run_function run_;
 };
 

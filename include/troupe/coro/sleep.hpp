@@ -22,10 +22,12 @@ namespace detail {
 
 /// One sleep. Ends by its timer or by a stop request, whichever settles it first.
 class sleep_awaiter : private timer, private stop_hook {
- public:
+public:
   sleep_awaiter(frame& sleeper, time_point until) noexcept
-      : timer(&sleep_awaiter::on_time), stop_hook(&sleep_awaiter::on_stop),
-        sleeper_(sleeper), until_(until) {}
+      : timer(&sleep_awaiter::on_time),
+        stop_hook(&sleep_awaiter::on_stop),
+        sleeper_(sleeper),
+        until_(until) {}
 
   bool await_ready() const noexcept { return false; }
   bool await_suspend(std::coroutine_handle<>) { return suspend(*this); }
@@ -35,7 +37,7 @@ class sleep_awaiter : private timer, private stop_hook {
     if (state_.load(order::relaxed) == stopped) throw error(errc::cancelled);
   }
 
- private:
+private:
   // arming: still inside await_suspend; asleep: suspended; expired, stopped: settled, for good.
   // Who moves it away from `asleep` makes the sleeper ready; who moves it away from `arming` leaves
   // that to await_suspend. Release pairs with the acquire of the other side.
@@ -78,33 +80,32 @@ class sleep_awaiter : private timer, private stop_hook {
 
 /// A sleep that has not started.
 class sleep_operation {
- public:
+public:
   explicit sleep_operation(duration d) noexcept : duration_(d) {}
   explicit sleep_operation(time_point t) noexcept : until_(t), absolute_(true) {}
 
   sleep_awaiter await_by(frame& f) && {
-    return sleep_awaiter(
-        f, absolute_ ? until_ : saturating_add(f.where->base().now(), duration_));
+    return sleep_awaiter(f, absolute_ ? until_ : saturating_add(f.where->base().now(), duration_));
   }
 
- private:
+private:
   duration duration_{};
   time_point until_{};
   bool absolute_ = false;
 };
 
 class yield_operation {
- public:
+public:
   yield_operation() noexcept {}
 
   class awaiter {
-   public:
+  public:
     explicit awaiter(frame& f) noexcept : frame_(f) {}
     bool await_ready() const noexcept { return false; }
     void await_suspend(std::coroutine_handle<>) const noexcept { suspend(frame_); }
     void await_resume() const noexcept {}
 
-   private:
+  private:
     TROUPE_NOINLINE static void suspend(frame& f) noexcept {
       f.park();
       f.where->yield(f);

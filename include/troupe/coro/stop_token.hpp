@@ -30,7 +30,7 @@ class stop_state;
 /// returns only when the function is not running on another thread, and will not be called any
 /// more; called from within the function itself it returns at once.
 class stop_hook {
- public:
+public:
   using function = void (*)(stop_hook&) noexcept;
 
   explicit stop_hook(function f) noexcept : call_(f) {}
@@ -47,7 +47,7 @@ class stop_hook {
   /// never asked.
   bool try_attach(stop_state* state) noexcept;
 
- private:
+private:
   friend class stop_state;
 
   function call_;
@@ -58,7 +58,7 @@ class stop_hook {
 
 /// What sources, tokens and hooks of one scope share. Counted.
 class stop_state final : public pooled {
- public:
+public:
   bool requested() const noexcept { return requested_.load(order::acquire); }
 
   /// Runs the hooks on this thread. False if somebody else requested before.
@@ -72,7 +72,7 @@ class stop_state final : public pooled {
   /// How many `stop_source`s there are; without any, nobody can request a stop.
   atomic<std::uint32_t> sources{0};
 
- private:
+private:
   friend class stop_hook;
 
   bool add(stop_hook& hook) noexcept;
@@ -82,10 +82,10 @@ class stop_state final : public pooled {
   // with the acquire load in `requested`: what was written before the request is seen after it.
   atomic<bool> requested_{false};
   atomic<std::uint32_t> references_{0};
-  spin_lock lock_;                         // guards all below
-  stop_hook* first_ = nullptr;             // hooks not yet called
-  stop_hook* calling_ = nullptr;           // the hook that runs now, if any ...
-  thread_state* caller_ = nullptr;         // ... and the thread on which it does
+  spin_lock lock_;                  // guards all below
+  stop_hook* first_ = nullptr;      // hooks not yet called
+  stop_hook* calling_ = nullptr;    // the hook that runs now, if any ...
+  thread_state* caller_ = nullptr;  // ... and the thread on which it does
 };
 
 inline bool stop_state::request() noexcept {
@@ -164,7 +164,7 @@ inline void stop_hook::detach() noexcept {
 ///
 /// Thread safety: different objects may be used from different threads at once.
 class stop_token {
- public:
+public:
   stop_token() noexcept = default;
   explicit stop_token(intrusive_ptr<detail::stop_state> state) noexcept
       : state_(std::move(state)) {}
@@ -174,8 +174,7 @@ class stop_token {
 
   /// True if a stop was requested or still can be.
   [[nodiscard]] bool stop_possible() const noexcept {
-    return state_ && (state_->requested() ||
-                      state_->sources.load(detail::order::relaxed) != 0);
+    return state_ && (state_->requested() || state_->sources.load(detail::order::relaxed) != 0);
   }
 
   void swap(stop_token& other) noexcept { std::swap(state_, other.state_); }
@@ -183,7 +182,7 @@ class stop_token {
     return a.state_.get() == b.state_.get();
   }
 
- private:
+private:
   template <class F>
   friend class stop_callback;
 
@@ -200,7 +199,7 @@ inline constexpr nostopstate_t nostopstate{};
 ///
 /// Thread safety: different objects may be used from different threads at once.
 class stop_source {
- public:
+public:
   stop_source() : state_(new detail::stop_state) { count(+1); }
   explicit stop_source(nostopstate_t) noexcept {}
   stop_source(const stop_source& other) noexcept : state_(other.state_) { count(+1); }
@@ -223,10 +222,10 @@ class stop_source {
     return a.state_.get() == b.state_.get();
   }
 
- private:
+private:
   void count(int change) noexcept {
-    if (state_) state_->sources.fetch_add(static_cast<std::uint32_t>(change),
-                                          detail::order::relaxed);
+    if (state_)
+      state_->sources.fetch_add(static_cast<std::uint32_t>(change), detail::order::relaxed);
   }
 
   intrusive_ptr<detail::stop_state> state_;
@@ -238,7 +237,7 @@ class stop_source {
 /// An exception from `F` ends the program.
 template <class F>
 class stop_callback : private detail::stop_hook {
- public:
+public:
   using callback_type = F;
 
   template <class C>
@@ -251,7 +250,7 @@ class stop_callback : private detail::stop_hook {
   stop_callback& operator=(const stop_callback&) = delete;
   ~stop_callback() { detach(); }  // before callback_ goes
 
- private:
+private:
   static void invoke(stop_hook& hook) noexcept {
     std::move(static_cast<stop_callback&>(hook).callback_)();
   }

@@ -21,7 +21,7 @@ namespace detail {
 
 /// The chain link of a coroutine that nobody awaits.
 class root_link : public chain_link {
- public:
+public:
   explicit root_link(executor& e) noexcept : chain_link(link_kind::root) {
     trace.trace_high = e.random();
     trace.trace_low = e.random();
@@ -30,20 +30,20 @@ class root_link : public chain_link {
 
 /// Sets a flag when the root has completed; the flag is read by the loop that ran it.
 class root_done final : public completion {
- public:
+public:
   explicit root_done(bool& flag) noexcept : completion(&root_done::set), flag_(flag) {}
 
- private:
+private:
   static void set(completion& c) noexcept { static_cast<root_done&>(c).flag_ = true; }
   bool& flag_;
 };
 
 /// Notifies a waiter when the root has completed.
 class root_notify final : public completion {
- public:
+public:
   explicit root_notify(waiter& w) noexcept : completion(&root_notify::notify), waiter_(w) {}
 
- private:
+private:
   static void notify(completion& c) noexcept { static_cast<root_notify&>(c).waiter_.notify(); }
   waiter& waiter_;
 };
@@ -62,7 +62,7 @@ inline chain_link* chain_of_this_thread() noexcept {
 
 /// Marks the turn that this thread runs for, if any, as one in which nothing can nest.
 class blocked_chain {
- public:
+public:
   explicit blocked_chain(chain_link* chain) noexcept : chain_(chain) { mark(true); }
   blocked_chain(const blocked_chain&) = delete;
   blocked_chain& operator=(const blocked_chain&) = delete;
@@ -70,7 +70,7 @@ class blocked_chain {
 
   chain_link* chain() const noexcept { return chain_; }
 
- private:
+private:
   void mark(bool blocked) noexcept {
     if (chain_ == nullptr || chain_->call == nullptr || !this_thread_state().may_block) return;
     chain_->call->thread_blocked.store(blocked, order::release);
@@ -127,8 +127,7 @@ task<T> await_only(A&& awaitable) {
 
 /// What awaiting an `A` gives, without a reference to what is gone when the root has ended.
 template <class A, class T = std::remove_cv_t<await_result_t<A>>>
-using kept_result_t =
-    std::conditional_t<std::is_rvalue_reference_v<T>, std::remove_cvref_t<T>, T>;
+using kept_result_t = std::conditional_t<std::is_rvalue_reference_v<T>, std::remove_cvref_t<T>, T>;
 
 }  // namespace detail
 

@@ -84,7 +84,7 @@ static_assert(alignof(task_promise<void>) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__,
 /// broken precondition.
 template <class T>
 class started_task {
- public:
+public:
   using handle = std::coroutine_handle<task_promise<T>>;
 
   explicit started_task(handle h) noexcept : handle_(h) {}
@@ -99,14 +99,14 @@ class started_task {
 
   task_promise<T>& promise() const noexcept { return handle_.promise(); }
 
- private:
+private:
   handle handle_;
 };
 
 /// Awaits one task: the parent's frame holds it, and the result.
 template <class T>
 class task_awaiter {
- public:
+public:
   task_awaiter(std::coroutine_handle<task_promise<T>> h, frame& parent) noexcept
       : task_(h), resume_(parent) {}
 
@@ -123,7 +123,7 @@ class task_awaiter {
 
   T await_resume() { return result_.take(); }
 
- private:
+private:
   result_slot<T> result_;
   started_task<T> task_;  // destroyed before the slot it writes to
   resume_parent resume_;
@@ -140,7 +140,7 @@ class task_awaiter {
 /// Thread safety: none; a task belongs to whoever holds it.
 template <class T = void>
 class [[nodiscard("a task does nothing until it is awaited")]] task {
- public:
+public:
   using value_type = T;
   using promise_type = detail::task_promise<T>;
 
@@ -170,7 +170,7 @@ class [[nodiscard("a task does nothing until it is awaited")]] task {
     return std::exchange(handle_, nullptr);
   }
 
- private:
+private:
   friend promise_type;
 
   explicit task(std::coroutine_handle<promise_type> h) noexcept : handle_(h) {}

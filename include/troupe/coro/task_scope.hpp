@@ -32,7 +32,7 @@ namespace troupe {
 ///
 /// Thread safety: all members but the destructor from any thread.
 class task_scope {
- public:
+public:
   task_scope() noexcept;
   task_scope(const task_scope&) = delete;
   task_scope& operator=(const task_scope&) = delete;
@@ -49,7 +49,7 @@ class task_scope {
   /// Asks all children to stop. Does not wait.
   void request_stop() noexcept { link_.request_stop(); }
 
- protected:
+protected:
   /// What becomes of a child's error instead: it is the handler's, and stops nobody.
   using error_handler = void (*)(task_scope&, std::exception_ptr) noexcept;
 
@@ -60,7 +60,7 @@ class task_scope {
 
   class wait;  // awaited, no child is left
 
- private:
+private:
   class child;
 
   void start(child& c) noexcept;
@@ -73,28 +73,25 @@ class task_scope {
   home* home_ = nullptr;            // where children start; nullptr: not known before `join`
   detail::frame* above_ = nullptr;  // the coroutine that made the scope, for traces
 
-  spin_lock lock_;                  // guards all below
-  std::size_t children_ = 0;                // spawned and not ended
-  detail::frame* joining_ = nullptr;        // suspended in `join`
-  std::exception_ptr error_;                // of the child that failed first
+  spin_lock lock_;                                    // guards all below
+  std::size_t children_ = 0;                          // spawned and not ended
+  detail::frame* joining_ = nullptr;                  // suspended in `join`
+  std::exception_ptr error_;                          // of the child that failed first
   forward_queue<runnable, &runnable::next> waiting_;  // children to be started by `join`
 };
 
 /// One child: owns its frame, and deletes itself when it has ended.
-class task_scope::child final : public detail::pooled,
-                                public detail::completion,
-                                public runnable {
- public:
+class task_scope::child final : public detail::pooled, public detail::completion, public runnable {
+public:
   child(task_scope& scope, task<> t)
-      : completion(&child::on_done), runnable(&child::finish), scope_(scope),
-        task_(t.release()) {
+      : completion(&child::on_done), runnable(&child::finish), scope_(scope), task_(t.release()) {
     task_.promise().result = &result_;
     task_.promise().then = this;
   }
 
   detail::frame& coroutine() const noexcept { return task_.promise(); }
 
- private:
+private:
   /// From within the child's last step: the frame is still being left, so the rest is for the loop.
   static void on_done(completion& c) noexcept { detail::run_next(static_cast<child&>(c)); }
 
@@ -179,17 +176,17 @@ inline std::exception_ptr task_scope::take_error() noexcept {
 
 /// Suspends the joining coroutine until no child is left.
 class task_scope::wait {
- public:
+public:
   explicit wait(task_scope& scope) noexcept : scope_(scope) {}
 
   class awaiter {
-   public:
+  public:
     awaiter(task_scope& scope, detail::frame& f) noexcept : scope_(scope), frame_(f) {}
     bool await_ready() const noexcept { return false; }
     bool await_suspend(std::coroutine_handle<>) noexcept { return suspend(scope_, frame_); }
     void await_resume() const noexcept {}
 
-   private:
+  private:
     TROUPE_NOINLINE static bool suspend(task_scope& scope, detail::frame& f) noexcept {
       scope.start_waiting(f);
       bool* const flag = std::exchange(f.completed_inline, nullptr);
@@ -209,7 +206,7 @@ class task_scope::wait {
 
   awaiter await_by(detail::frame& f) && noexcept { return awaiter(scope_, f); }
 
- private:
+private:
   task_scope& scope_;
 };
 

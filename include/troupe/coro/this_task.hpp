@@ -20,24 +20,24 @@ namespace detail {
 /// Awaits nothing: gives what `F` reads from the frame.
 template <class F>
 class frame_query {
- public:
+public:
   explicit frame_query(F read) noexcept : read_(std::move(read)) {}
 
   class awaiter {
-   public:
+  public:
     awaiter(F& read, frame& f) noexcept : read_(read), frame_(f) {}
     bool await_ready() const noexcept { return true; }
     void await_suspend(std::coroutine_handle<>) const noexcept {}
     auto await_resume() const { return read_(frame_); }
 
-   private:
+  private:
     F& read_;
     frame& frame_;
   };
 
   awaiter await_by(frame& f) && noexcept { return awaiter(read_, f); }
 
- private:
+private:
   F read_;
 };
 

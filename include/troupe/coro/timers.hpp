@@ -22,12 +22,12 @@ namespace troupe {
 ///
 /// A timer may be destroyed once `timers::disarm` has returned, or by what its `fire` made ready.
 class timer : public timer_node {
- public:
+public:
   using function = void (*)(timer&) noexcept;
 
   explicit timer(function fire) noexcept : fire_(fire) {}
 
- private:
+private:
   friend class timers;
   function fire_;
   bool due_ = false;  // expired, and not fired yet; guarded by the lock of the timers
@@ -37,7 +37,7 @@ class timer : public timer_node {
 ///
 /// Thread safety: all members from any thread.
 class timers {
- public:
+public:
   timers() = default;
   timers(const timers&) = delete;
   timers& operator=(const timers&) = delete;
@@ -60,16 +60,16 @@ class timers {
     return next_locked();
   }
 
- private:
+private:
   time_point next_locked() const noexcept {
     return wheel_ ? wheel_->next_expiry() : time_point::max();
   }
 
-  mutable spin_lock lock_;             // guards all below
-  std::unique_ptr<timer_wheel> wheel_;         // made by the first `arm`
-  intrusive_list<timer_node> expired_;         // due, and not yet fired
-  timer* firing_ = nullptr;                    // fires now ...
-  detail::thread_state* firer_ = nullptr;      // ... on this thread; nullptr: nobody fires
+  mutable spin_lock lock_;                 // guards all below
+  std::unique_ptr<timer_wheel> wheel_;     // made by the first `arm`
+  intrusive_list<timer_node> expired_;     // due, and not yet fired
+  timer* firing_ = nullptr;                // fires now ...
+  detail::thread_state* firer_ = nullptr;  // ... on this thread; nullptr: nobody fires
 };
 
 inline bool timers::arm(timer& t, time_point now, time_point deadline) {

@@ -37,7 +37,7 @@ using served_queue = forward_queue<runnable, &runnable::next>;
 
 /// One coroutine in line. Base of an awaiter.
 class wait_node : public list_hook, private stop_hook {
- public:
+public:
   /// `lock` guards the line this is going to stand in, and outlives the wait.
   wait_node(spin_lock& lock, frame& f) noexcept
       : stop_hook(&wait_node::on_stop), lock_(lock), frame_(f) {}
@@ -45,7 +45,7 @@ class wait_node : public list_hook, private stop_hook {
   /// The coroutine, to be made ready by whoever took this node out of its line.
   frame& coroutine() const noexcept { return frame_; }
 
- protected:
+protected:
   /// Puts `self` at the end of `line`, unless `serve`, called under the lock, is true or a stop was
   /// requested. True if the coroutine is suspended; then neither `self` nor the frame is touched
   /// any more. Not inlined, see `run_child`.
@@ -59,7 +59,7 @@ class wait_node : public list_hook, private stop_hook {
     if (cancelled_) throw error(errc::cancelled);
   }
 
- private:
+private:
   static void on_stop(stop_hook& hook) noexcept;
 
   spin_lock& lock_;

@@ -24,7 +24,7 @@ namespace detail {
 
 template <class... As>
 class all_of : public join_point {
- public:
+public:
   using result = std::tuple<value_of_t<std::remove_cv_t<await_result_t<As>>>...>;
 
   explicit all_of(As&... awaitables)
@@ -44,7 +44,7 @@ class all_of : public join_point {
     return std::apply([](auto&... b) { return result(b.take()...); }, branches_);
   }
 
- private:
+private:
   std::tuple<branch_for<As>...> branches_;
   branch_base* table_[sizeof...(As) + 1];
 };
@@ -52,7 +52,7 @@ class all_of : public join_point {
 /// The children of the vector forms.
 template <class T>
 class branch_table {
- public:
+public:
   explicit branch_table(std::vector<task<T>>& tasks)
       : branches_(std::make_unique<std::optional<branch<T>>[]>(tasks.size())) {
     table_.reserve(tasks.size());
@@ -67,7 +67,7 @@ class branch_table {
   branch_base* const* data() const noexcept { return table_.data(); }
   std::size_t size() const noexcept { return table_.size(); }
 
- private:
+private:
   std::unique_ptr<std::optional<branch<T>>[]> branches_;
   std::vector<branch_base*> table_;
 };

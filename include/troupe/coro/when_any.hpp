@@ -20,7 +20,7 @@ namespace detail {
 
 template <class... As>
 class any_of : public join_point {
- public:
+public:
   using result = std::variant<value_of_t<std::remove_cv_t<await_result_t<As>>>...>;
 
   explicit any_of(As&... awaitables)
@@ -33,7 +33,7 @@ class any_of : public join_point {
 
   result take() { return take_from<0>(); }
 
- private:
+private:
   template <std::size_t I>
   result take_from() {
     if constexpr (I + 1 < sizeof...(As)) {

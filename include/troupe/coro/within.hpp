@@ -32,37 +32,41 @@ concept limits_itself = requires(A&& a, duration d) { static_cast<A&&>(a).within
 
 /// The link above the limited child; at the deadline it asks the child to stop.
 class time_limit final : public chain_link, private timer, private runnable, public completion {
- public:
+public:
   time_limit(frame& child, duration limit) noexcept
-      : chain_link(link_kind::scope), timer(&time_limit::on_time), runnable(&time_limit::stop),
-        completion(&time_limit::on_done), child_(child), limit_(limit) {}
+      : chain_link(link_kind::scope),
+        timer(&time_limit::on_time),
+        runnable(&time_limit::stop),
+        completion(&time_limit::on_done),
+        child_(child),
+        limit_(limit) {}
 
   bool passed() const noexcept { return passed_; }
 
   class awaiter {
-   public:
+  public:
     awaiter(time_limit& limit, frame& parent) noexcept : limit_(limit), parent_(parent) {}
     bool await_ready() const noexcept { return false; }
     bool await_suspend(std::coroutine_handle<>) { return limit_.start(parent_); }
     void await_resume() const noexcept {}
 
-   private:
+  private:
     time_limit& limit_;
     frame& parent_;
   };
 
   class operation {
-   public:
+  public:
     explicit operation(time_limit& limit) noexcept : limit_(limit) {}
     awaiter await_by(frame& parent) && noexcept { return awaiter(limit_, parent); }
 
-   private:
+  private:
     time_limit& limit_;
   };
 
   operation run() noexcept { return operation(*this); }
 
- private:
+private:
   bool start(frame& parent);
 
   /// The child has ended, or the stop request is through: the last of them resumes the parent.
@@ -94,8 +98,8 @@ class time_limit final : public chain_link, private timer, private runnable, pub
   frame& child_;
   const duration limit_;
   frame* parent_ = nullptr;
-  bool passed_ = false;                   // written by `stop`, read when users_ is 0
-  atomic<std::uint32_t> users_{0};        // the child, the starter, and the stop request on its way
+  bool passed_ = false;             // written by `stop`, read when users_ is 0
+  atomic<std::uint32_t> users_{0};  // the child, the starter, and the stop request on its way
 };
 
 TROUPE_NOINLINE inline bool time_limit::start(frame& parent) {

@@ -62,7 +62,7 @@ class sim_thread;
 /// The root of one `run`. It outlives a run that ended in a deadlock: coroutines that have started
 /// cannot be destroyed.
 class sim_root : public pooled {
- public:
+public:
   explicit sim_root(executor& e) noexcept : link(e), set_done(done) { link.make_stoppable(); }
   sim_root(const sim_root&) = delete;
   sim_root& operator=(const sim_root&) = delete;
@@ -80,13 +80,13 @@ class sim_root : public pooled {
   root_link link;
   root_done set_done;
 
- private:
+private:
   sim_root* next_ = nullptr;  // abandoned before this one
 };
 
 template <class T>
 class sim_root_of final : public sim_root {
- public:
+public:
   sim_root_of(executor& e, task<T> t) : sim_root(e), task_(t.release()) {
     frame& f = task_.promise();
     task_.promise().result = &result;
@@ -99,7 +99,7 @@ class sim_root_of final : public sim_root {
 
   result_slot<T> result;
 
- private:
+private:
   started_task<T> task_;
 };
 
@@ -116,7 +116,7 @@ class sim_root_of final : public sim_root {
 ///
 /// Thread safety: none; all on the thread that made it (asserted).
 class sim_executor final : public executor {
- public:
+public:
   explicit sim_executor(sim_options options = {});
   sim_executor(const sim_executor&) = delete;
   sim_executor& operator=(const sim_executor&) = delete;
@@ -165,7 +165,7 @@ class sim_executor final : public executor {
   home& begin_thread() override;
   void end_thread(home& h) noexcept override;
 
- private:
+private:
   friend class detail::sim_thread;
   class in_loop;
 
@@ -196,7 +196,7 @@ namespace detail {
 
 /// A thread of its own, simulated: runs what is posted to it, in order, as steps of the loop.
 class sim_thread final : public home, public runnable {
- public:
+public:
   explicit sim_thread(sim_executor& sim) noexcept : runnable(&sim_thread::run_one), sim_(sim) {}
 
   void post(runnable& r) noexcept override {
@@ -212,7 +212,7 @@ class sim_thread final : public home, public runnable {
     return !scheduled_;
   }
 
- private:
+private:
   static void run_one(runnable& r) noexcept {
     sim_thread& self = static_cast<sim_thread&>(r);
     thread_state& state = this_thread_state();
@@ -234,7 +234,7 @@ class sim_thread final : public home, public runnable {
 
 /// While it stands, this thread runs the loop; afterwards what it did before.
 class sim_executor::in_loop {
- public:
+public:
   explicit in_loop(sim_executor& sim) noexcept
       : state_(sim.thread_),
         loop_(std::exchange(state_.loop, &sim)),
@@ -259,7 +259,7 @@ class sim_executor::in_loop {
     state_.next_last = last_;
   }
 
- private:
+private:
   detail::thread_state& state_;
   home* const loop_;
   detail::frame* const running_;

@@ -25,7 +25,7 @@ namespace troupe::detail {
 
 /// Thread safety: all members from any thread; `index` names the calling thread of the pool.
 class sleepers {
- public:
+public:
   explicit sleepers(std::uint32_t threads) : asleep_(threads, 0) { order_.reserve(threads); }
 
   static constexpr std::uint32_t nobody = ~std::uint32_t{0};
@@ -41,8 +41,7 @@ class sleepers {
   bool begin_search() noexcept {
     std::uint32_t word = word_.load(order::relaxed);
     while (searching(word) == 0) {
-      if (word_.compare_exchange_weak(word, word + one_searching, order::acq_rel,
-                                      order::relaxed)) {
+      if (word_.compare_exchange_weak(word, word + one_searching, order::acq_rel, order::relaxed)) {
         return true;
       }
     }
@@ -79,7 +78,7 @@ class sleepers {
 
   std::uint32_t count() const noexcept { return sleeping(word_.fetch_add(0, order::acq_rel)); }
 
- private:
+private:
   static constexpr std::uint32_t one_searching = 1;
   static constexpr std::uint32_t one_sleeping = 1u << 16;
 
@@ -98,7 +97,7 @@ class sleepers {
 
   // The low half counts threads that search, the high half threads that sleep.
   mutable atomic<std::uint32_t> word_{0};
-  mutable spin_lock lock_;           // guards both below; the newest sleeper is woken first
+  mutable spin_lock lock_;  // guards both below; the newest sleeper is woken first
   std::vector<std::uint8_t> asleep_;
   std::vector<std::uint32_t> order_;
 };

@@ -56,7 +56,7 @@ struct executor_stats {
 ///
 /// Thread safety: all members from any thread.
 class thread_pool final : public executor {
- public:
+public:
   explicit thread_pool(thread_pool_options options = {});
   thread_pool(const thread_pool&) = delete;
   thread_pool& operator=(const thread_pool&) = delete;
@@ -73,7 +73,7 @@ class thread_pool final : public executor {
   std::uint64_t random() noexcept override;
   void wake_at(time_point t) noexcept override;
 
- private:
+private:
   struct alignas(cache_line_size) worker {
     worker(thread_pool& p, std::uint32_t i) noexcept
         : pool(p), index(i), random(0x9e3779b97f4a7c15u * (i + 1)) {}
@@ -102,9 +102,9 @@ class thread_pool final : public executor {
     }
   };
 
-  static constexpr std::uint32_t fair_interval = 61;   // steps between looks at the fair queues
-  static constexpr std::uint32_t streak_limit = 16;    // slot served first, at most, in a row
-  static constexpr std::size_t grab_limit = 16;        // taken from the injector at once
+  static constexpr std::uint32_t fair_interval = 61;  // steps between looks at the fair queues
+  static constexpr std::uint32_t streak_limit = 16;   // slot served first, at most, in a row
+  static constexpr std::size_t grab_limit = 16;       // taken from the injector at once
   static constexpr duration observer_interval = std::chrono::milliseconds(10);
 
   worker* this_worker() const noexcept;
@@ -133,7 +133,7 @@ class thread_pool final : public executor {
   detail::sleepers sleepers_;
   detail::atomic<bool> stopping_{false};  // true: threads end when nothing is ready
   detail::atomic<std::uint64_t> seed_{0x5bd1e995};
-  detail::atomic<unsigned> posting_{0};   // outsiders inside `yield`, which touches the pool last
+  detail::atomic<unsigned> posting_{0};  // outsiders inside `yield`, which touches the pool last
 
   // The thread that sleeps no longer than until the next timer: its index, or nobody.
   detail::atomic<std::uint32_t> keeper_{detail::sleepers::nobody};
