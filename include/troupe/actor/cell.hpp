@@ -254,6 +254,7 @@ private:
   message* next_resumption() noexcept;
   void take_inbox() noexcept;
   void enqueue(message& m) noexcept;
+  void put_back() noexcept;
   message* dequeue(message* m) noexcept;
   bool run_before_hook(std::string_view method, cell* from, std::exception_ptr& thrown) noexcept;
   void run_after_hook(std::string_view method, cell* from,

@@ -142,6 +142,17 @@ inline void cell::take_inbox() noexcept {
   }
 }
 
+/// Returns what was about to run to the queue, where others can reach it.
+inline void cell::put_back() noexcept {
+  const spin_guard guard(mail_lock_);
+  message_queue reversed;
+  while (message* const m = batch_.pop_front()) reversed.push_front(*m);
+  while (message* const m = reversed.pop_front()) {
+    m->queued = true;  // but not counted again: it has had its turn
+    queue_.push_front(*m);
+  }
+}
+
 /// The message whose turn it is, or `nullptr`. Only plain methods are taken ahead: what may suspend
 /// leaves the rest where others can reach it.
 inline message* cell::next_message() noexcept {
@@ -456,7 +467,10 @@ inline turn_state cell::make_instance() noexcept {
       task<> steps = starting_steps(*this, std::move(starting), failed);
       auto* const start = new life_turn(*this, std::move(steps), "on_start", &cell::started);
       state.running = outer;
-      return start->run();
+      put_back();
+      // Who waits may be refused while the hook runs, so that nobody goes on from here.
+      if (start->run() == turn_state::ended) hand_over();
+      return turn_state::open;
     } catch (...) {
       if (!failed) failed = std::current_exception();
     }
@@ -477,6 +491,7 @@ inline turn_state cell::end_failed_start() noexcept {
     task<> steps = starting_steps(*this, task<>(), life_->start_error);
     auto* const end = new life_turn(*this, std::move(steps), "on_start", &cell::started);
     life_->start_error = nullptr;
+    put_back();
     return end->run();
   } catch (...) {
     yield();
