@@ -49,6 +49,11 @@ struct busy {
     co_await troupe::yield();
     co_return n;
   }
+  // About as long as the time limits of its callers.
+  task<int> nap(int n) {
+    co_await troupe::sleep_for(30us);
+    co_return n;
+  }
   // Keeps itself and another one busy.
   void ripple(int n) {
     if (n == 0) return;
@@ -82,7 +87,11 @@ task<> call_until_gone(std::vector<troupe::proxy<busy>> proxies, std::uint64_t r
   bool there = true;
   while (there) {
     auto& p = proxies[troupe::splitmix64(random) % proxies.size()];
-    switch (troupe::splitmix64(random) % 4) {
+    switch (troupe::splitmix64(random) % 5) {
+      case 4:
+        there = co_await settle(
+            p.call<&busy::nap>(1).within(std::chrono::microseconds(20 + random % 60)));
+        break;
       case 0:
         there = co_await settle(p.call<&busy::plain>(1));
         break;

@@ -40,7 +40,8 @@ enum class directive : std::uint8_t {
   stop      ///< It is destroyed, its queue settles `errc::worker_stopped`.
 };
 
-/// The reaction to failures, and its limits.
+/// The reaction to failures, and its limits. In this version only `resume` is carried out; the rest
+/// is accepted and has no effect yet.
 struct supervision {
   directive on_failure = directive::resume;
   duration backoff_first = std::chrono::milliseconds(10);  ///< Before the first restart.

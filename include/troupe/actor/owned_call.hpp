@@ -243,9 +243,9 @@ inline bool owned_call::nest() noexcept {
   turn* const t = turn_of_worker_above(caller_link, *target_);
   if (t == nullptr) return false;
   if (target_->options().reentrancy == reentrancy::none || t->blocks_its_thread()) {
-    settle_refused(errc::deadlock, called_back(*t));
+    settle_refused(errc::deadlock, called_back(*t, caller_link, method_name()));
   } else if (t->nested_turns() + 1 >= max_nested_turns) {
-    settle_refused(errc::too_deep, called_back(*t));
+    settle_refused(errc::too_deep, called_back(*t, caller_link, method_name()));
   } else if (std::string cycle = enter_wait(t->nest()); !cycle.empty()) {
     settle_refused(errc::deadlock, std::move(cycle));
   } else {

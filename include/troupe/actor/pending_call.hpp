@@ -70,9 +70,15 @@ inline std::exception_ptr nest_failure(errc why, const cell& c,
   }
 }
 
-/// Says why a call that would nest in `t` is refused; nothing, where there is no memory for it.
-inline std::string called_back(const turn& t) noexcept try {
-  return to_string(t.worker().id()) + "." + std::string(t.method()) + " is called back from below";
+/// Names the turns from `t` down to `caller`, and the method by which that calls back; nothing,
+/// where there is no memory for it.
+inline std::string called_back(const turn& t, chain_link* caller, std::string_view method) noexcept
+    try {
+  std::string path = to_string(t.worker().id()) + "." + std::string(method);
+  for (const turn* x = turn_of(caller->call);; x = x->called_from()) {
+    path = to_string(x->worker().id()) + "." + std::string(x->method()) + " -> " + path;
+    if (x == &t) return path;
+  }
 } catch (...) {
   return {};
 }
@@ -299,10 +305,10 @@ inline stop_state* pending_call::stop_of_caller() noexcept {
 /// between is cut loose meanwhile.
 inline bool pending_call::nest_in(turn& t, bool* flag) noexcept {
   if (target_.options().reentrancy == reentrancy::none || t.blocks_its_thread()) {
-    return settle_failed(errc::deadlock, flag, called_back(t));
+    return settle_failed(errc::deadlock, flag, called_back(t, caller_.chain, method_name()));
   }
   if (t.nested_turns() + 1 >= max_nested_turns) {
-    return settle_failed(errc::too_deep, flag, called_back(t));
+    return settle_failed(errc::too_deep, flag, called_back(t, caller_.chain, method_name()));
   }
   if (turn* const below = turn_held_up_below(caller_.chain)) {
     std::string cycle = wait_graph::instance().enter_locked(entry_, *below, t.nest());

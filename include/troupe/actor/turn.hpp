@@ -77,6 +77,12 @@ public:
   /// A nested turn has ended: this one goes on.
   void nested_ended() noexcept { worker_->place().resume(*this); }
 
+  /// The turn from which this one was called; `nullptr`: none. Under the lock of the wait graph.
+  turn* called_from() const noexcept {
+    const chain_link* const link = is_owned ? caller_link : above;
+    return link != nullptr ? static_cast<turn*>(link->call) : nullptr;
+  }
+
   /// True if the worker is free for others whenever this turn is suspended.
   bool interleaved() const noexcept {
     return !exclusive && worker_->options().reentrancy == reentrancy::interleaved;
@@ -302,8 +308,7 @@ inline turn* turn_of_worker_above(chain_link* l, const cell& c) noexcept {
   while (link != nullptr) {
     turn* const t = turn_of(link);
     if (&t->worker() == &c) return t;
-    chain_link* const next = t->is_owned ? t->caller_link : t->above;
-    link = next != nullptr ? next->call : nullptr;
+    link = t->called_from();
   }
   return nullptr;
 }

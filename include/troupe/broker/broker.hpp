@@ -41,7 +41,7 @@ struct broker_options {
   executor* on = nullptr;  ///< An executor that outlives it, instead of a pool of its own.
   supervision supervise{};
   duration drain_limit = std::chrono::seconds(10);  ///< For `terminate` and the destructor.
-  duration slow_turn = std::chrono::seconds(1);
+  duration slow_turn = std::chrono::seconds(1);     ///< Accepted; nothing watches turns yet.
   std::function<void(const dead_letter&)>
       on_dead_letter{};  ///< From any thread, maybe many at once.
 };
