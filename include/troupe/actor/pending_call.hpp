@@ -165,7 +165,7 @@ inline bool pending_call::past_its_limits() noexcept {
     fail(make_failure(errc::cancelled, target_));
     return true;
   }
-  if (l.deadline != time_point::max() && l.deadline <= caller_.where->base().now()) {
+  if (l.deadline != never && l.deadline <= caller_.where->base().now()) {
     fail(make_failure(errc::expired, target_));
     return true;
   }

@@ -105,7 +105,7 @@ inline void blocking_loop::wait() noexcept {
   }
   const time_point due = fire_timers();
   if (newest_.load(order::relaxed) != nullptr) return;
-  if (due == time_point::max()) {
+  if (due == never) {
     parker_.park();
   } else {
     parker_.park_until(due);

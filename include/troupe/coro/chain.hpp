@@ -80,7 +80,7 @@ public:
   /// Brings the deadline forward. Before anything runs below.
   void limit_deadline(time_point t) noexcept {
     if (t < deadline) deadline = t;
-    limited = limited || deadline != time_point::max();
+    limited = limited || deadline != never;
   }
 
   /// Asks all below to stop. From any thread.
@@ -93,9 +93,9 @@ public:
   /// Throws `std::bad_alloc`.
   stop_state* stop();
 
-  chain_link* above = nullptr;              // nullptr: a root, or cut loose
-  chain_link* call = nullptr;               // the nearest call at or above this link
-  time_point deadline = time_point::max();  // the earliest of this link and those above
+  chain_link* above = nullptr;  // nullptr: a root, or cut loose
+  chain_link* call = nullptr;   // the nearest call at or above this link
+  time_point deadline = never;  // the earliest of this link and those above
   trace_context trace;
   link_kind kind;
   atomic<bool> thread_blocked{false};  // a call: its thread waits, nothing can nest in it

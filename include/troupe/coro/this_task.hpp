@@ -55,10 +55,10 @@ namespace this_task {
   return detail::frame_query([](detail::frame& f) { return detail::token_of(f); });
 }
 
-/// The time by which somebody above wants an answer; `time_point::max()`: none.
+/// The time by which somebody above wants an answer; `never`: none.
 [[nodiscard]] inline auto deadline() {
   return detail::frame_query([](detail::frame& f) noexcept -> time_point {
-    return f.chain != nullptr ? f.chain->deadline : time_point::max();
+    return f.chain != nullptr ? f.chain->deadline : never;
   });
 }
 

@@ -61,9 +61,7 @@ public:
   }
 
 private:
-  time_point next_locked() const noexcept {
-    return wheel_ ? wheel_->next_expiry() : time_point::max();
-  }
+  time_point next_locked() const noexcept { return wheel_ ? wheel_->next_expiry() : never; }
 
   mutable spin_lock lock_;                 // guards all below
   std::unique_ptr<timer_wheel> wheel_;     // made by the first `arm`

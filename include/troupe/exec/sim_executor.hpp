@@ -353,7 +353,7 @@ bool sim_executor::run_until(Done done) noexcept {
       continue;
     }
     const time_point next = next_timer();
-    if (next == time_point::max()) return false;
+    if (next == never) return false;
     move_to(next);
   }
   return true;
@@ -385,8 +385,7 @@ inline void sim_executor::advance(duration d) {
   const in_loop loop(*this);
   const time_point target = saturating_add(now_, d);
   run_ready();
-  for (time_point next = next_timer(); next <= target && next != time_point::max();
-       next = next_timer()) {
+  for (time_point next = next_timer(); next <= target && next != never; next = next_timer()) {
     move_to(next);
     run_ready();
   }

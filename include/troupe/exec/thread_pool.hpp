@@ -379,14 +379,14 @@ inline void thread_pool::park(worker& self) noexcept {
     return self.sleep.park();
   }
   // Seq_cst, with wake_at: either it sees this time, or `fire_timers` sees its timer.
-  keeper_until_.store(time_point::max().time_since_epoch().count(), detail::order::seq_cst);
+  keeper_until_.store(never.time_since_epoch().count(), detail::order::seq_cst);
   const time_point due = fire_timers();
   keeper_until_.store(due.time_since_epoch().count(), detail::order::seq_cst);
   // What a timer made ready is in this thread's own slot, where only this thread looks.
   const bool woken_meanwhile =
       self.slot.load(detail::order::relaxed) != nullptr || anything_ready();
   if (!woken_meanwhile) {
-    if (due == time_point::max()) {
+    if (due == never) {
       self.sleep.park();
     } else {
       self.sleep.park_until(due);

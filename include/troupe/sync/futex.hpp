@@ -48,7 +48,7 @@ using model::futex_wake_one;
 /// whoever changes the word first and wakes then.
 void futex_wait(const detail::atomic<std::uint32_t>& word, std::uint32_t expected) noexcept;
 
-/// As `futex_wait`, but not beyond `deadline`; `time_point::max()` means never. Returns false only
+/// As `futex_wait`, but not beyond `deadline`; `never` means never. Returns false only
 /// if the deadline passed.
 bool futex_wait_until(const detail::atomic<std::uint32_t>& word, std::uint32_t expected,
                       std::chrono::steady_clock::time_point deadline) noexcept;
@@ -122,7 +122,7 @@ inline void futex_wait(const detail::atomic<std::uint32_t>& word, std::uint32_t 
 
 inline bool futex_wait_until(const detail::atomic<std::uint32_t>& word, std::uint32_t expected,
                              std::chrono::steady_clock::time_point deadline) noexcept {
-  if (deadline == std::chrono::steady_clock::time_point::max()) {
+  if (deadline == (std::chrono::steady_clock::time_point::max)()) {
     futex_wait(word, expected);
     return true;
   }

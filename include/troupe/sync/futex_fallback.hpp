@@ -42,7 +42,7 @@ inline void fallback_wait(const atomic<std::uint32_t>& word, std::uint32_t expec
 
 inline bool fallback_wait_until(const atomic<std::uint32_t>& word, std::uint32_t expected,
                                 std::chrono::steady_clock::time_point deadline) noexcept {
-  if (deadline == std::chrono::steady_clock::time_point::max()) {
+  if (deadline == (std::chrono::steady_clock::time_point::max)()) {
     fallback_wait(word, expected);
     return true;
   }

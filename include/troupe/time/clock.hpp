@@ -13,8 +13,12 @@ namespace troupe {
 
 using duration = std::chrono::nanoseconds;
 
-/// A moment of the injected clock; `time_point::max()` means never.
+/// A moment of the injected clock; `never` does not come.
 using time_point = std::chrono::steady_clock::time_point;
+
+/// The moment that does not come. (The parentheses are for those who define `min` and `max` as
+/// macros.)
+inline constexpr time_point never = (time_point::max)();
 
 static_assert(std::is_same_v<time_point::duration, duration>,
               "the timer wheel counts in nanoseconds");
@@ -24,9 +28,9 @@ static_assert(std::is_same_v<time_point::duration, duration>,
 
 /// `at + by`, but not beyond the ends of time; never plus anything is never.
 [[nodiscard]] constexpr time_point saturating_add(time_point at, duration by) noexcept {
-  if (at == time_point::max()) return at;
-  if (by > duration::zero() && at > time_point::max() - by) return time_point::max();
-  if (by < duration::zero() && at < time_point::min() - by) return time_point::min();
+  if (at == never) return at;
+  if (by > duration::zero() && at > never - by) return never;
+  if (by < duration::zero() && at < (time_point::min)() - by) return (time_point::min)();
   return at + by;
 }
 

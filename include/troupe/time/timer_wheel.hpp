@@ -20,7 +20,7 @@ namespace troupe {
 
 /// Base of anything that waits for a deadline. Borrowed by the wheel while it is armed.
 struct timer_node : list_hook {
-  time_point deadline = time_point::max();  ///< Written by `timer_wheel::insert` alone.
+  time_point deadline = never;  ///< Written by `timer_wheel::insert` alone.
 
   [[nodiscard]] bool armed() const noexcept { return linked(); }
 
@@ -43,13 +43,13 @@ public:
   timer_wheel& operator=(const timer_wheel&) = delete;
 
   /// Arms `node`, which must not be armed. A deadline in the past fires at the next `advance`;
-  /// `time_point::max()` never fires.
+  /// `never` never fires.
   void insert(timer_node& node, time_point deadline) noexcept;
 
   /// Disarms `node`, which is in this wheel or in none; returns whether it was armed.
   bool erase(timer_node& node) noexcept;
 
-  /// Not later than the earliest deadline; `time_point::max()` without timers. It is the earliest
+  /// Not later than the earliest deadline; `never` without timers. It is the earliest
   /// deadline itself, unless a timer that was erased was to fire before: then an `advance` to the
   /// moment told corrects it.
   [[nodiscard]] time_point next_expiry() const noexcept;
@@ -83,7 +83,7 @@ private:
   struct slot {
     intrusive_list<timer_node> timers;
     // Not after any deadline in the slot; max() if it is empty. Stale after an erasure.
-    time_point earliest = time_point::max();
+    time_point earliest = never;
   };
 
   [[nodiscard]] static constexpr tick_number tick_of(time_point at) noexcept;
@@ -223,7 +223,7 @@ inline void timer_wheel::link(timer_node& node, slot_number number) noexcept {
 }
 
 inline void timer_wheel::mark_empty(slot_number number) noexcept {
-  slots_[number].earliest = time_point::max();
+  slots_[number].earliest = never;
   if (number >= far_slot) return;
   occupied_[number / slots_per_level] &= ~(std::uint64_t{1} << (number % slots_per_level));
 }
