@@ -178,23 +178,24 @@ task<> send(troupe::broker& broker, int from, int rounds, std::uint64_t seed) {
   std::uint64_t random = seed;
   int number = 0;
   for (int i = 0; i < rounds; ++i) {
+    const int mine = number++;
     switch (troupe::splitmix64(random) % 6) {
-      case 0: co_await p->note(from, number++); break;
-      case 1: co_await p->note_later(from, number++); break;
+      case 0: co_await p->note(from, mine); break;
+      case 1: co_await p->note_later(from, mine); break;
       case 2: {
-        const bool told = p.tell<&recorder::note>(from, number++);
+        const bool told = p.tell<&recorder::note>(from, mine);
         static_cast<void>(told);
         break;
       }
       case 3: {
-        const bool told = p.tell<&recorder::note_later>(from, number++);
+        const bool told = p.tell<&recorder::note_later>(from, mine);
         static_cast<void>(told);
         break;
       }
-      case 4: co_await p->note(from, number++).within(1h); break;
+      case 4: co_await p->note(from, mine).within(1h); break;
       default: {
-        const int first = number;
-        number += 4;
+        const int first = mine;
+        number += 3;
         auto all = co_await troupe::when_all(
             p->note(from, first), p->note_later(from, first + 1),
             p->note(from, first + 2).within(1h), p->note_later(from, first + 3));
