@@ -133,9 +133,6 @@ template <auto M, class A, bool Owned, class... Args>
 using invocation_for =
     typename invocation_type<M, A, typename signature_of<M>::parameters, Owned, Args...>::type;
 
-template <class P, class Arg>
-concept passes = std::is_convertible_v<Arg&&, P> || std::is_constructible_v<owned_t<P>, Arg&&>;
-
 template <class Parameters, class... Args>
 inline constexpr bool all_pass = false;
 template <class... Ps, class... Args>
