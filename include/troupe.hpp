@@ -6,7 +6,8 @@
 
 #include <troupe/actor/call.hpp>
 #include <troupe/actor/caller.hpp>
-#include <troupe/actor/cell_service.hpp>
+#include <troupe/actor/cell_life.hpp>
+#include <troupe/actor/cell_mailbox.hpp>
 #include <troupe/actor/context.hpp>
 #include <troupe/actor/dead_letter.hpp>
 #include <troupe/actor/hooks.hpp>

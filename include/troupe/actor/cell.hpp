@@ -83,6 +83,16 @@ inline constexpr std::uintptr_t word_last = 5;
 // Anything else: held, and the address of the newest message waiting in the inbox; each links the
 // next older one, the oldest links nothing.
 
+/// True if `word` says that somebody holds the worker: a message joins the inbox.
+inline bool is_held(std::uintptr_t word) noexcept {
+  return word > word_last || word == word_held || word == word_plain;
+}
+
+/// What belongs to the life cycle, or continues what has begun, is not held against the capacity.
+inline bool is_counted(const message& m) noexcept {
+  return m.kind != message_kind::resume && m.kind != message_kind::mark;
+}
+
 /// Thread safety: everything public from any thread, unless it says "the holder", which is whoever
 /// moved the word from idle or dormant to held, until it moves it back.
 class cell final : public runnable, public hold_point {
@@ -142,9 +152,24 @@ public:
     if (was_dormant) add_ref(this);
     return true;
   }
-  /// Puts a message into the inbox of a held cell whose word was read as `seen`; false, with `seen`
-  /// updated, if the word has changed.
-  bool push(message& m, std::uintptr_t& seen) noexcept;
+  /// Puts a message into the inbox of a cell whose word was read as `seen`; false, with `seen`
+  /// updated, if nobody holds it.
+  bool push(message& m, std::uintptr_t& seen) noexcept {
+    m.counted = is_counted(m);
+    if (m.counted) waiting_.fetch_add(1, order::relaxed);
+    runnable* const node = &m;
+    while (is_held(seen)) {
+      m.next = seen > word_last ? reinterpret_cast<runnable*>(seen) : nullptr;
+      // Release: whoever takes the inbox sees the message.
+      if (word_.compare_exchange_weak(seen, reinterpret_cast<std::uintptr_t>(node), order::release,
+                                      order::acquire)) {
+        return true;
+      }
+    }
+    if (m.counted) waiting_.fetch_sub(1, order::relaxed);
+    m.counted = false;
+    return false;
+  }
 
   /// Leaves a message to the cell whatever its state: it runs, waits, or is refused (false).
   /// `at_once`: the message was not made by a coroutine that waits for its turn in line.
@@ -251,6 +276,7 @@ private:
 
   void serve() noexcept;
   message* next_message() noexcept;
+  int run_batch(message& first) noexcept;
   message* next_resumption() noexcept;
   void take_inbox() noexcept;
   void enqueue(message& m) noexcept;

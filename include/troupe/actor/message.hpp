@@ -45,13 +45,16 @@ struct refusal {
 
 /// A message, and, as a runnable, a call that nests in a turn which is being served.
 ///
-/// Whoever holds a message in a list owns its links. `start`, `refuse` and `drop` are each called
-/// by the holder of the worker, or under the mailbox lock by whoever has unlinked the message, and
-/// at most one of `start` and `refuse`, once: that settles it.
+/// Whoever holds a message in a list owns its links. `start`, `run_plain` and `refuse` are each
+/// called by the holder of the worker, or under the mailbox lock by whoever has unlinked the
+/// message, and at most one of them, once: that settles it.
 class message : public runnable {
 public:
   /// Gives the message its turn. `nested_in`: the turn it nests in, if any.
   virtual turn_state start(cell& c, turn* nested_in) noexcept = 0;
+
+  /// The same for one of several plain methods of a worker without hooks, in a scope made for all.
+  virtual void run_plain(cell& c) noexcept { static_cast<void>(start(c, nullptr)); }
 
   /// Settles the message without having run it.
   virtual void refuse(const refusal& r) noexcept = 0;
@@ -114,6 +117,48 @@ public:
     message* const m = front_;
     if (m != nullptr) remove(*m);
     return m;
+  }
+
+  /// Appends what an inbox held: `newest`, each linked by `next` to the one before it.
+  void append_inbox(runnable* newest) noexcept {
+    auto* m = static_cast<message*>(newest);
+    message* const last = m;
+    for (message* after = nullptr;;) {
+      auto* const before = static_cast<message*>(m->next);
+      m->next = after;
+      m->queued = true;
+      if (before == nullptr) break;
+      m->older = before;
+      after = m;
+      m = before;
+    }
+    m->older = back_;
+    if (back_ != nullptr) {
+      back_->next = m;
+    } else {
+      front_ = m;
+    }
+    back_ = last;
+  }
+
+  /// Moves the front of `other`, up to and with `last`, into this queue, which is empty.
+  void take_front(message_queue& other, message& last) noexcept {
+    front_ = other.front_;
+    back_ = &last;
+    message* const rest = newer(last);
+    last.next = nullptr;
+    other.front_ = rest;
+    if (rest != nullptr) {
+      rest->older = nullptr;
+    } else {
+      other.back_ = nullptr;
+    }
+  }
+
+  /// Leaves the queue empty: its front, each linked to the next newer one.
+  message* take_all() noexcept {
+    back_ = nullptr;
+    return std::exchange(front_, nullptr);
   }
 
 private:

@@ -289,9 +289,7 @@ inline bool owned_call::enter_line(std::uintptr_t& word) noexcept {
       return true;
     }
   }
-  while (word > word_last || word == word_held || word == word_plain) {
-    if (c.push(*this, word)) return true;
-  }
+  if (c.push(*this, word)) return true;
   wait_graph::instance().leave(entry_);
   return false;
 }

@@ -6,12 +6,13 @@
 ///
 /// Layer: actor. Lives on the stack of the method; allocates nothing.
 
-#include <optional>
+#include <memory>
 #include <string_view>
 #include <utility>
 
 #include <troupe/actor/cell.hpp>
 #include <troupe/actor/turn.hpp>
+#include <troupe/config.hpp>
 #include <troupe/coro/thread_state.hpp>
 
 namespace troupe::detail {
@@ -22,20 +23,23 @@ namespace troupe::detail {
 class plain_turn {
 public:
   plain_turn(cell& c, turn* nested_in, chain_link* above, std::string_view method) noexcept
-      : state_(this_thread_state()),
-        outer_frame_(std::exchange(state_.running, nullptr)),
-        outer_worker_(std::exchange(state_.plain_turn, &c)),
-        outer_blocking_(std::exchange(state_.blocking, nullptr)) {
+      : state_(this_thread_state()), outer_worker_(std::exchange(state_.plain_turn, &c)) {
+    if (outer_worker_ == &c) return;  // one of several that run here one after the other
+    outer_frame_ = std::exchange(state_.running, nullptr);
+    outer_blocking_ = std::exchange(state_.blocking, nullptr);
     if (c.runs_here()) return;
-    blocking_.emplace(c, nested_in, above, method);
-    state_.blocking = &*blocking_;
+    std::construct_at(&blocking_, c, nested_in, above, method);
+    may_block_ = true;
+    state_.blocking = &blocking_;
   }
   plain_turn(const plain_turn&) = delete;
   plain_turn& operator=(const plain_turn&) = delete;
   ~plain_turn() {
+    if (state_.plain_turn == outer_worker_) return;
     state_.blocking = outer_blocking_;
     state_.plain_turn = outer_worker_;
     state_.running = outer_frame_;
+    if (may_block_) std::destroy_at(&blocking_);
   }
 
 private:
@@ -51,10 +55,13 @@ private:
   };
 
   thread_state& state_;
-  frame* const outer_frame_;
   cell* const outer_worker_;
-  chain_link* const outer_blocking_;
-  std::optional<blocking_turn> blocking_;
+  frame* outer_frame_ = nullptr;
+  chain_link* outer_blocking_ = nullptr;
+  bool may_block_ = false;  // blocking_ is alive
+  union {
+    blocking_turn blocking_;
+  };
 };
 
 }  // namespace troupe::detail

@@ -6,6 +6,7 @@
 ///
 /// Layer: actor. One pooled block per tell.
 
+#include <cstdint>
 #include <exception>
 #include <optional>
 #include <string_view>
@@ -53,13 +54,9 @@ protected:
   explicit tell_base(cell& target) noexcept
       : message(message_kind::tell), target_(target), from_(worker_of_this_thread()) {}
 
-  /// The method has ended.
-  void over(std::exception_ptr thrown) noexcept {
-    if (thrown) {
-      target_.owner().dead(target_, method_name(), std::error_code(), std::move(thrown),
-                           from_.get());
-    }
-    delete this;
+  /// The method, or a hook before it, has thrown.
+  void failed(std::exception_ptr thrown) noexcept {
+    target_.owner().dead(target_, method_name(), std::error_code(), std::move(thrown), from_.get());
   }
 
   cell& target() const noexcept { return target_; }
@@ -72,16 +69,12 @@ private:
 
 inline bool tell_base::send() noexcept {
   cell& c = target_;
-  const overflow policy = c.options().overflow;
-  if (!c.has_room() && (policy != overflow::drop_old || !c.drop_oldest())) {
+  if (!c.has_room() && (c.options().overflow != overflow::drop_old || !c.drop_oldest())) {
     refuse(c.refuse_for(errc::mailbox_full));
     return false;
   }
-  if (c.word() == word_gone) {
-    refuse(c.refuse_for(errc::broker_gone));
-    return false;
-  }
-  return c.deliver(*this);
+  std::uintptr_t seen = c.word();
+  return c.push(*this, seen) || c.deliver(*this);
 }
 
 /// A tell of a plain method.
@@ -96,10 +89,10 @@ public:
 
 private:
   turn_state start(cell& c, turn*) noexcept override {
-    c.count_turn();
+    const plain_turn scope(c, nullptr, nullptr, Invocation::name());
     std::exception_ptr thrown;
+    c.count_turn();
     if (!c.refused_by_hook(Invocation::name(), from(), thrown)) {
-      const plain_turn scope(c, nullptr, nullptr, Invocation::name());
       try {
         static_cast<void>(call_(c.instance(), from()));
       } catch (...) {
@@ -107,8 +100,19 @@ private:
       }
       c.after_hook(Invocation::name(), from(), thrown);
     }
-    over(std::move(thrown));
+    if (thrown) failed(std::move(thrown));
+    delete this;
     return turn_state::ended;
+  }
+
+  void run_plain(cell& c) noexcept override {
+    try {
+      c.count_turn();
+      static_cast<void>(call_(c.instance(), from()));
+    } catch (...) {
+      failed(std::current_exception());
+    }
+    delete this;
   }
 
   Invocation call_;
@@ -131,7 +135,8 @@ private:
     c.count_turn();
     std::exception_ptr thrown;
     if (c.refused_by_hook(Invocation::name(), from(), thrown)) {
-      over(std::move(thrown));
+      failed(std::move(thrown));
+      delete this;
       return turn_state::ended;
     }
     try {
@@ -151,7 +156,8 @@ private:
     std::exception_ptr thrown;
     if (result_.failed()) thrown = result_.error();
     target().after_hook(Invocation::name(), from(), thrown);
-    over(std::move(thrown));
+    if (thrown) failed(std::move(thrown));
+    delete this;
   }
 
   Invocation call_;

@@ -18,7 +18,7 @@
 
 #include <troupe/actor/actor_class.hpp>
 #include <troupe/actor/cell.hpp>
-#include <troupe/actor/cell_service.hpp>
+#include <troupe/actor/cell_life.hpp>
 #include <troupe/actor/dead_letter.hpp>
 #include <troupe/broker/registry.hpp>
 #include <troupe/coro/executor.hpp>
@@ -142,6 +142,13 @@ inline void broker_core::dead(cell& c, std::string_view method, const std::error
 
 inline void broker_core::report(const dead_letter& letter) noexcept {
   if (!on_dead_letter_) return;
+  thread_state& state = this_thread_state();
+  cell* const outer_worker = std::exchange(state.plain_turn, nullptr);  // not the worker's code
+  frame* const outer_frame = std::exchange(state.running, nullptr);
+  const scope_exit restore([&]() noexcept {
+    state.plain_turn = outer_worker;
+    state.running = outer_frame;
+  });
   try {
     on_dead_letter_(letter);
   } catch (...) {

@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <new>
+#include <utility>
 
 #include <troupe/config.hpp>
 #include <troupe/coro/thread_state.hpp>
@@ -27,23 +28,34 @@ struct free_block {
   free_block* next_batch;  // in the depot: the first block of the next batch
 };
 
-/// The blocks of one size class that one thread holds.
-struct frame_class {
-  free_block* head = nullptr;
-  std::uint32_t count = 0;
-};
-
 inline constexpr std::size_t frame_granularity = 64;
 inline constexpr std::size_t frame_classes = 32;  // up to 2 KiB
-inline constexpr std::uint32_t frame_batch = 32;  // blocks that move to or from the depot at once
+inline constexpr std::uint32_t frame_batch = 32;  // blocks that change hands at once
+inline constexpr std::size_t depot_limit = std::size_t{1} << 20;  // bytes of one class, at most
+
+/// The blocks of one size class that one thread holds: some, and maybe a full batch besides, so
+/// that a thread at the edge of a batch does not go to the depot again and again.
+struct frame_class {
+  free_block* head = nullptr;
+  std::uint32_t count = 0;      // at most frame_batch
+  free_block* spare = nullptr;  // a full batch
+};
 
 /// What one thread holds back for its next allocations. Only its thread touches it.
 struct frame_cache {
   frame_class classes[frame_classes];
 };
 
-/// Whole batches that one thread had too many of and another will want. Shared, under a lock that
-/// is taken once per `frame_batch` operations.
+inline void delete_blocks(free_block* block) noexcept {
+  while (block != nullptr) {
+    free_block* const next = block->next;
+    ::operator delete(static_cast<void*>(block));
+    block = next;
+  }
+}
+
+/// Full batches that one thread had too many of and another will want. Shared, under a lock that is
+/// taken once per `frame_batch` operations. What exceeds the limit goes to the heap.
 class frame_depot {
 public:
   static frame_depot& instance() noexcept {
@@ -52,35 +64,41 @@ public:
   }
 
   void put(std::size_t index, free_block* batch) noexcept {
-    const spin_guard guard(lock_);
-    batch->next_batch = batches_[index];
-    batches_[index] = batch;
+    {
+      const spin_guard guard(lock_);
+      if (counts_[index] * (index + 1) * frame_granularity * frame_batch < depot_limit) {
+        ++counts_[index];
+        batch->next_batch = std::exchange(batches_[index], batch);
+        return;
+      }
+    }
+    delete_blocks(batch);
   }
 
   /// A batch, or `nullptr`.
   free_block* take(std::size_t index) noexcept {
     const spin_guard guard(lock_);
     free_block* const batch = batches_[index];
-    if (batch != nullptr) batches_[index] = batch->next_batch;
+    if (batch == nullptr) return nullptr;
+    --counts_[index];
+    batches_[index] = batch->next_batch;
     return batch;
   }
 
 private:
   constexpr frame_depot() = default;
 
-  spin_lock lock_;
+  spin_lock lock_;  // guards both below
   free_block* batches_[frame_classes] = {};
+  std::size_t counts_[frame_classes] = {};
 };
 
-/// Gives the cache of a thread that ends back: single blocks to the heap, so that no list of odd
-/// length reaches the depot.
+/// Gives the cache of a thread that ends back to the heap: no batch that is not full reaches the
+/// depot.
 inline void release_frame_cache(frame_cache& cache) noexcept {
   for (frame_class& c : cache.classes) {
-    while (c.head != nullptr) {
-      free_block* const block = c.head;
-      c.head = block->next;
-      ::operator delete(static_cast<void*>(block));
-    }
+    delete_blocks(std::exchange(c.head, nullptr));
+    delete_blocks(std::exchange(c.spare, nullptr));
     c.count = 0;
   }
 }
@@ -106,58 +124,75 @@ TROUPE_NOINLINE inline frame_cache* open_frame_cache(thread_state& state) noexce
   return state.frames;
 }
 
-TROUPE_NOINLINE inline void* refill_frames(frame_cache* cache, std::size_t index) {
+/// Where this thread has no block of the class at hand.
+TROUPE_NOINLINE inline void* refill_frames(thread_state& state, std::size_t index) {
+  frame_cache* const cache = state.frames != nullptr ? state.frames : open_frame_cache(state);
+  free_block* batch = nullptr;
   if (cache != nullptr) {
-    if (free_block* const batch = frame_depot::instance().take(index)) {
-      cache->classes[index].head = batch->next;
-      cache->classes[index].count = frame_batch - 1;
-      return batch;
+    frame_class& c = cache->classes[index];
+    batch = std::exchange(c.spare, nullptr);
+    if (batch == nullptr) batch = frame_depot::instance().take(index);
+    if (batch != nullptr) {
+      c.head = batch->next;
+      c.count = frame_batch - 1;
     }
   }
-  return ::operator new((index + 1) * frame_granularity);
+  return batch != nullptr ? batch : ::operator new((index + 1) * frame_granularity);
 }
 
-/// Sends the newest `frame_batch` blocks of a class to the depot.
-TROUPE_NOINLINE inline void spill_frames(frame_class& c, std::size_t index) noexcept {
-  free_block* const batch = c.head;
-  free_block* last = batch;
-  for (std::uint32_t i = 1; i < frame_batch; ++i) last = last->next;
-  c.head = last->next;
-  c.count -= frame_batch;
-  last->next = nullptr;
-  frame_depot::instance().put(index, batch);
+/// Where this thread holds a full batch of the class already, or can hold nothing.
+TROUPE_NOINLINE inline void spill_frame(thread_state& state, void* memory,
+                                        std::size_t index) noexcept {
+  frame_cache* const cache = state.frames != nullptr ? state.frames : open_frame_cache(state);
+  if (cache == nullptr) return ::operator delete(memory);
+  frame_class& c = cache->classes[index];
+  if (c.count == frame_batch) {
+    free_block* const full = std::exchange(c.head, nullptr);
+    c.count = 0;
+    if (free_block* const older = std::exchange(c.spare, full)) {
+      frame_depot::instance().put(index, older);
+    }
+  }
+  c.head = ::new (memory) free_block{c.head, nullptr};
+  ++c.count;
 }
 
 /// Memory for `size` bytes, aligned as `operator new` aligns. Throws `std::bad_alloc`.
-inline void* allocate_frame(std::size_t size) {
+TROUPE_ALWAYS_INLINE void* allocate_frame(std::size_t size) {
 #if TROUPE_POOL_FRAMES
   const std::size_t index = (size - 1) / frame_granularity;
   if (index >= frame_classes) return ::operator new(size);
   thread_state& state = this_thread_state();
-  frame_cache* const cache = state.frames != nullptr ? state.frames : open_frame_cache(state);
-  if (cache == nullptr || cache->classes[index].head == nullptr) return refill_frames(cache, index);
-  frame_class& c = cache->classes[index];
-  free_block* const block = c.head;
-  c.head = block->next;
-  --c.count;
-  return block;
+  if (state.frames != nullptr) {
+    frame_class& c = state.frames->classes[index];
+    if (free_block* const block = c.head) {
+      c.head = block->next;
+      --c.count;
+      return block;
+    }
+  }
+  return refill_frames(state, index);
 #else
   return ::operator new(size);
 #endif
 }
 
 /// Takes back what `allocate_frame(size)` gave, on any thread.
-inline void deallocate_frame(void* memory, [[maybe_unused]] std::size_t size) noexcept {
+TROUPE_ALWAYS_INLINE void deallocate_frame(void* memory,
+                                           [[maybe_unused]] std::size_t size) noexcept {
 #if TROUPE_POOL_FRAMES
   const std::size_t index = (size - 1) / frame_granularity;
   if (index >= frame_classes) return ::operator delete(memory);
   thread_state& state = this_thread_state();
-  frame_cache* const cache = state.frames != nullptr ? state.frames : open_frame_cache(state);
-  if (cache == nullptr) return ::operator delete(memory);
-  frame_class& c = cache->classes[index];
-  free_block* const block = ::new (memory) free_block{c.head, nullptr};
-  c.head = block;
-  if (++c.count >= 2 * frame_batch) spill_frames(c, index);
+  if (state.frames != nullptr) {
+    frame_class& c = state.frames->classes[index];
+    if (c.count < frame_batch) {
+      c.head = ::new (memory) free_block{c.head, nullptr};
+      ++c.count;
+      return;
+    }
+  }
+  spill_frame(state, memory, index);
 #else
   ::operator delete(memory);
 #endif
@@ -166,8 +201,8 @@ inline void deallocate_frame(void* memory, [[maybe_unused]] std::size_t size) no
 /// Base of what is made by `new` and should come from the pool. Derived classes are `final` or
 /// have a virtual destructor, so that the size handed back is the size that was asked for.
 struct pooled {
-  static void* operator new(std::size_t size) { return allocate_frame(size); }
-  static void operator delete(void* memory, std::size_t size) noexcept {
+  TROUPE_ALWAYS_INLINE static void* operator new(std::size_t size) { return allocate_frame(size); }
+  TROUPE_ALWAYS_INLINE static void operator delete(void* memory, std::size_t size) noexcept {
     deallocate_frame(memory, size);
   }
 };

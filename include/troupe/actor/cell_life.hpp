@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// How a cell's instance is made, started, stopped and destroyed: the bodies of `cell` that concern
+/// it, and those of what surrounds an instance.
+///
+/// Layer: actor.
+
+#include <exception>
+#include <string_view>
+#include <utility>
+
+#include <troupe/actor/actor_class.hpp>
+#include <troupe/actor/caller.hpp>
+#include <troupe/actor/cell.hpp>
+#include <troupe/actor/cell_mailbox.hpp>
+#include <troupe/actor/context.hpp>
+#include <troupe/actor/context_timer.hpp>
+#include <troupe/actor/hooks.hpp>
+#include <troupe/actor/life.hpp>
+#include <troupe/actor/pending_call.hpp>
+#include <troupe/coro/task.hpp>
+
+namespace troupe::detail {
+
+// --- the instance --------------------------------------------------------------------------------
+
+inline life& cell::life_of() {
+  if (!life_) life_ = std::make_unique<life>(*this);
+  return *life_;
+}
+
+inline bool cell::starts_with_a_hook() const noexcept {
+  return instance_ == nullptr && type_.current.load(order::acquire)->has_start;
+}
+
+/// A worker with a thread of its own is served there only. True if that is another one than this.
+inline bool cell::move_to_own_thread() {
+  if (options().placement != placement::own_thread || place_ != nullptr) return false;
+  place_ = &owner_.where().begin_thread();
+  return true;
+}
+
+/// Runs a hook that awaits something. Where the start has failed, what the instance has begun is
+/// stopped and awaited before it goes.
+inline task<> starting_steps(cell& c, task<> hook, std::exception_ptr failed) {
+  try {
+    if (hook) co_await std::move(hook);
+  } catch (...) {
+    failed = std::current_exception();
+  }
+  if (!failed) co_return;
+  if (life* const l = c.life_so_far()) {
+    l->request_stop();
+    l->stop_timers();
+    auto all_ended = l->all_ended();
+    co_await std::move(all_ended);
+  }
+  std::rethrow_exception(failed);
+}
+
+inline turn_state cell::make_instance() noexcept {
+  if (owner_.closed()) {
+    refuse_all(refuse_for(errc::broker_gone));
+    return turn_state::ended;
+  }
+  thread_state& state = this_thread_state();
+  frame* const outer = std::exchange(state.running, nullptr);
+  task<> starting;
+  std::exception_ptr failed;
+  try {
+    if (move_to_own_thread()) {
+      state.running = outer;
+      hand_over();
+      return turn_state::open;
+    }
+    const maker& m = *type_.current.load(order::acquire);
+    maker_.store(&m, order::release);
+    hooked_ = m.has_call_hooks;
+    slow_ = hooked_ || place_ != nullptr;
+    instance_ = m.make(context_);
+    if (m.has_start) starting = m.start(instance_);
+  } catch (...) {
+    failed = std::current_exception();
+  }
+  if (starting || (failed && life_)) {
+    try {
+      task<> steps = starting_steps(*this, std::move(starting), failed);
+      auto* const start = new life_turn(*this, std::move(steps), "on_start", &cell::started);
+      state.running = outer;
+      put_back();
+      // Who waits may be refused while the hook runs, so that nobody goes on from here.
+      if (start->run() == turn_state::ended) hand_over();
+      return turn_state::open;
+    } catch (...) {
+      if (!failed) failed = std::current_exception();
+    }
+  }
+  state.running = outer;
+  if (failed && life_) {  // no memory to await what it has begun: tried again when it is served
+    life_->start_error = std::move(failed);
+    yield();
+    return turn_state::open;
+  }
+  started(std::move(failed));
+  return turn_state::ended;
+}
+
+/// What `make_instance` had no memory for.
+inline turn_state cell::end_failed_start() noexcept {
+  try {
+    task<> steps = starting_steps(*this, task<>(), life_->start_error);
+    auto* const end = new life_turn(*this, std::move(steps), "on_start", &cell::started);
+    life_->start_error = nullptr;
+    put_back();
+    return end->run();
+  } catch (...) {
+    yield();
+    return turn_state::open;
+  }
+}
+
+/// The end of making an instance. Where it failed, all who wait are told, and nothing is left.
+inline void cell::started(std::exception_ptr error) noexcept {
+  if (!error) {
+    alive_.store(true, order::release);
+    owner_.created(*this);
+    return;
+  }
+  destroy_instance();
+  refuse_all(refuse_for(errc::start_failed, error));
+}
+
+inline void cell::destroy_instance() noexcept {
+  thread_state& state = this_thread_state();
+  frame* const outer = std::exchange(state.running, nullptr);
+  alive_.store(false, order::release);
+  {
+    const spin_guard guard(mail_lock_);
+    close_when_dry_ = false;  // what was asked of this instance does not concern the next
+  }
+  const maker* const m = maker_.load(order::relaxed);
+  ending_ = true;  // what a destructor still begins would outlive the instance
+  if (life_) life_->stop_timers();
+  if (void* const instance = std::exchange(instance_, nullptr)) m->destroy(instance);
+  maker_.store(nullptr, order::release);
+  life_.reset();
+  ending_ = false;
+  state.running = outer;
+  kept_until_.store(0, order::relaxed);
+  if (place_ != nullptr) owner_.where().end_thread(*std::exchange(place_, nullptr));
+}
+
+/// What happens between the last turn and the destructor.
+inline task<> closing_steps(cell& c, life* l, const maker& m) {
+  if (l != nullptr) {
+    l->request_stop();
+    l->stop_timers();
+    auto all_ended = l->all_ended();
+    co_await std::move(all_ended);
+  }
+  if (m.has_stop) {
+    std::exception_ptr failed;
+    try {
+      task<> stopping = m.stop(c.instance());
+      if (stopping) co_await std::move(stopping);
+    } catch (...) {
+      failed = std::current_exception();
+    }
+    if (life* const begun = c.life_so_far()) {  // by on_stop itself
+      begun->request_stop();
+      begun->stop_timers();
+      auto all_ended = begun->all_ended();
+      co_await std::move(all_ended);
+    }
+    if (failed) std::rethrow_exception(failed);
+  }
+}
+
+inline turn_state cell::close_instance(close_mark* then) noexcept {
+  if (instance_ == nullptr) {
+    if (then != nullptr) then->settle(false);
+    return turn_state::ended;
+  }
+  closing_for_ = then;
+  {
+    const spin_guard guard(mail_lock_);
+    close_when_dry_ = false;
+  }
+  if (has_open_turns()) {  // an interleaved worker: they go on, nothing new starts
+    draining_ = true;
+    slow_ = true;
+    return turn_state::ended;
+  }
+  const maker& m = *maker_.load(order::relaxed);
+  if (!life_ && !m.has_stop) {
+    closed(nullptr);
+    return turn_state::ended;
+  }
+  try {
+    task<> steps = closing_steps(*this, life_.get(), m);
+    return (new life_turn(*this, std::move(steps), "on_stop", &cell::closed))->run();
+  } catch (...) {
+    // No memory for the steps: tried again when it is served.
+    closing_for_ = nullptr;
+    if (then != nullptr) {
+      batch_.push_front(*then);
+    } else {
+      const spin_guard guard(mail_lock_);
+      close_when_dry_ = true;
+    }
+    yield();
+    return turn_state::open;
+  }
+}
+
+inline void cell::close(close_mark& mark) noexcept {
+  const std::uintptr_t seen = word();
+  if (seen > word_idle_slow || !acquire(seen)) {
+    static_cast<void>(deliver(mark));
+  } else if (!may_run_here()) {
+    put_first(mark);
+    hand_over();
+  } else if (close_instance(&mark) != turn_state::open) {
+    leave();
+  }
+}
+
+inline void cell::closed(std::exception_ptr error) noexcept {
+  if (error) {
+    owner_.dead(*this, "on_stop", std::error_code(), std::move(error), nullptr);
+  }
+  close_mark* const mark = std::exchange(closing_for_, nullptr);
+  destroy_instance();
+  owner_.destroyed(*this);
+  if (mark != nullptr) mark->settle(true);
+}
+
+// --- hooks ---------------------------------------------------------------------------------------
+
+inline bool cell::run_before_hook(std::string_view method, cell* from,
+                                  std::exception_ptr& thrown) noexcept {
+  try {
+    const caller who = make_caller(from);
+    maker_.load(order::relaxed)->before(instance_, call_info(method, who));
+    return false;
+  } catch (...) {
+    thrown = nest_failure(errc::refused, *this, std::current_exception());
+    return true;
+  }
+}
+
+inline void cell::run_after_hook(std::string_view method, cell* from,
+                                 const std::exception_ptr& thrown) noexcept {
+  const caller who = make_caller(from);
+  maker_.load(order::relaxed)->after(instance_, call_info(method, who, &thrown));
+}
+
+// --- what surrounds an instance ------------------------------------------------------------------
+
+inline void life::task_failed(task_scope& scope, std::exception_ptr e) noexcept {
+  cell& c = static_cast<life&>(scope).cell_;
+  c.owner().dead(c, "spawn", std::error_code(), std::move(e), &c);
+}
+
+inline void life::add_timer(context_timer& t) noexcept { t.link(timers_); }
+
+/// After this no timer delivers anything any more.
+inline void life::stop_timers() noexcept {
+  while (context_timer* const t = timers_) {
+    t->unlink();
+    t->stop();
+  }
+}
+
+inline void context_timer::begin() {
+  cell_.life_of().add_timer(*this);
+  arm(first_);
+}
+
+}  // namespace troupe::detail
+
+namespace troupe {
+
+inline worker_id caller::id() const { return from_ ? from_->id() : worker_id(); }
+inline std::string_view caller::type() const noexcept {
+  return from_ ? from_->type().name : std::string_view();
+}
+inline std::string_view caller::key() const noexcept {
+  return from_ ? from_->key() : std::string_view();
+}
+
+inline std::string_view context::key() const noexcept { return cell_->key(); }
+inline const worker_id& context::id() const { return cell_->life_of().id(); }
+inline void context::spawn(task<> t) {
+  if (!cell_->ending()) cell_->life_of().spawn(std::move(t));
+}
+inline stop_token context::stop_token() const {
+  return troupe::stop_token(intrusive_ptr<detail::stop_state>(cell_->life_of().chain().stop()));
+}
+inline std::pmr::memory_resource& context::memory() noexcept { return cell_->life_of().memory(); }
+inline void context::keep_alive(duration d) {
+  cell_->keep_until(saturating_add(cell_->owner().where().now(), d));
+}
+inline void context::deactivate_when_idle() { cell_->close_when_dry(); }
+
+inline void context::start_timer(duration first, duration again, steps f) {
+  if (!cell_->ending()) (new detail::context_timer(*cell_, first, again, std::move(f)))->begin();
+}
+
+}  // namespace troupe

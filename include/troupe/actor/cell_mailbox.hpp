@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// How messages come into a cell, wait, and get their turns: the bodies of `cell` that concern its
+/// turn word and its mailbox.
+///
+/// Layer: actor. Allocates nothing except the errors of what is refused.
+
+#include <cstring>
+#include <exception>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <troupe/actor/actor_class.hpp>
+#include <troupe/actor/cell.hpp>
+#include <troupe/actor/life.hpp>
+#include <troupe/actor/message.hpp>
+#include <troupe/actor/pending_call.hpp>
+#include <troupe/actor/plain_turn.hpp>
+#include <troupe/actor/turn.hpp>
+
+namespace troupe::detail {
+
+inline cell::cell(cell_owner& o, const actor_class& a, std::string_view k, std::uint64_t h)
+    : runnable(&cell::serve_ready),
+      owner_(o),
+      type_(a),
+      key_(k.empty() ? nullptr : new char[k.size()]),
+      key_size_(static_cast<std::uint32_t>(k.size())),
+      hash_(h) {
+  if (!k.empty()) std::memcpy(key_.get(), k.data(), k.size());
+  owner_.add_ref_owner();
+}
+
+inline cell::~cell() {
+  TROUPE_ASSERT(instance_ == nullptr, "a cell is deleted only without an instance");
+  owner_.release_owner();
+}
+
+inline worker_id cell::id() const { return worker_id(std::string(type_.name), std::string(key())); }
+
+/// Those of the instance, where there is one: a new factory does not change what has begun.
+inline const actor_options& cell::options() const noexcept {
+  const maker* const m = maker_.load(order::acquire);
+  return (m != nullptr ? m : type_.current.load(order::acquire))->options;
+}
+
+inline refusal cell::refuse_for(errc why, const std::exception_ptr& cause) const noexcept {
+  return refusal(make_error_code(why),
+                 cause ? nest_failure(why, *this, cause) : make_failure(why, *this));
+}
+
+// --- the mailbox ---------------------------------------------------------------------------------
+
+inline bool cell::push_stoppable(message& m, std::uintptr_t& seen, stop_hook& hook,
+                                 stop_state* stop) noexcept {
+  const spin_guard guard(mail_lock_);  // a hook that takes the message out waits for it to be in
+  return hook.try_attach(stop) && push(m, seen);
+}
+
+inline bool cell::deliver(message& m) noexcept {
+  for (std::uintptr_t seen = word(); !is_held(seen) || !push(m, seen); seen = word()) {
+    if (seen == word_gone) {
+      m.refuse(refuse_for(errc::broker_gone));
+      return false;
+    }
+    if (is_held(seen) || !acquire(seen)) continue;
+    batch_.push_back(m);
+    hand_over();
+    return true;
+  }
+  return true;
+}
+
+/// Behind the queue, where others may take it out. The lock is held.
+inline void cell::enqueue(message& m) noexcept {
+  m.queued = true;
+  queue_.push_back(m);
+}
+
+/// Out of the queue. The lock is held.
+inline message* cell::dequeue(message* m) noexcept {
+  queue_.remove(*m);
+  m->queued = false;
+  if (m->counted) waiting_.fetch_sub(1, order::relaxed);
+  m->counted = false;
+  return m;
+}
+
+/// Moves the inbox behind the queue. The cell is held, and so is mail_lock_.
+inline void cell::take_inbox() noexcept {
+  if (word_.load(order::relaxed) <= word_last) return;
+  queue_.append_inbox(reinterpret_cast<runnable*>(word_.exchange(word_held, order::acquire)));
+}
+
+/// Returns what was about to run to the queue, where others can reach it.
+inline void cell::put_back() noexcept {
+  const spin_guard guard(mail_lock_);
+  message_queue reversed;
+  while (message* const m = batch_.pop_front()) reversed.push_front(*m);
+  while (message* const m = reversed.pop_front()) {
+    m->queued = true;  // but not counted again: it has had its turn
+    queue_.push_front(*m);
+  }
+}
+
+/// The message whose turn it is, or `nullptr`. Only plain methods are taken ahead: what may suspend
+/// leaves the rest where others can reach it.
+inline message* cell::next_message() noexcept {
+  if (message* const m = batch_.pop_front()) return m;
+  const spin_guard guard(mail_lock_);
+  if (draining_) return next_resumption();
+  if (queue_.empty()) take_inbox();
+  message* const first = queue_.front();
+  if (first == nullptr) return nullptr;
+  message* last = first;
+  std::uint32_t counted = 0;
+  for (int i = 1;; ++i) {
+    if (last->counted) ++counted;
+    last->counted = false;
+    last->queued = false;
+    message* const newer = message_queue::newer(*last);
+    if (i == batch_limit || newer == nullptr || !last->runs_plain || !newer->runs_plain) break;
+    last = newer;
+  }
+  batch_.take_front(queue_, *last);
+  if (counted != 0) waiting_.fetch_sub(counted, order::relaxed);
+  return batch_.pop_front();
+}
+
+/// The next message that continues an open turn; the rest waits for the next instance. The lock is
+/// held.
+inline message* cell::next_resumption() noexcept {
+  take_inbox();
+  for (message* m = queue_.front(); m != nullptr; m = message_queue::newer(*m)) {
+    if (m->kind == message_kind::resume) return dequeue(m);
+  }
+  return nullptr;
+}
+
+inline bool cell::take_out(message& m) noexcept {
+  const spin_guard guard(mail_lock_);
+  if (word_.load(order::relaxed) > word_last) take_inbox();
+  if (!m.queued) return false;
+  dequeue(&m);
+  return true;
+}
+
+inline bool cell::drop_oldest() noexcept {
+  message* oldest = nullptr;
+  {
+    const spin_guard guard(mail_lock_);
+    if (word_.load(order::relaxed) > word_last) take_inbox();
+    for (message* m = queue_.front(); m != nullptr && oldest == nullptr;
+         m = message_queue::newer(*m)) {
+      if (m->kind == message_kind::tell || m->kind == message_kind::owned) oldest = m;
+    }
+    if (oldest == nullptr) return false;
+    dequeue(oldest);
+  }
+  oldest->refuse(refuse_for(errc::mailbox_full));
+  return true;
+}
+
+inline void cell::refuse_all(const refusal& r) noexcept {
+  while (message* const m = next_message()) m->refuse(r);
+}
+
+inline void cell::refuse_waiting(errc why) noexcept {
+  const refusal r = refuse_for(why);
+  message_queue refused;
+  {
+    const spin_guard guard(mail_lock_);
+    if (word_.load(order::relaxed) > word_last) take_inbox();
+    for (message* m = queue_.front(); m != nullptr;) {
+      message* const newer = message_queue::newer(*m);
+      if (is_counted(*m)) refused.push_back(*dequeue(m));
+      m = newer;
+    }
+  }
+  while (message* const m = refused.pop_front()) m->refuse(r);
+}
+
+// --- holding the worker --------------------------------------------------------------------------
+
+/// Runs messages until there are none, or a turn stays open, or others want the thread.
+inline void cell::serve() noexcept {
+  if (life_ && life_->start_error && end_failed_start() == turn_state::open) return;
+  for (int i = 0; i < serve_limit; ++i) {
+    message* const m = next_message();
+    if (m == nullptr) {
+      if (draining_ && !has_open_turns()) {
+        if (!finish_draining()) return;
+      } else if (must_close()) {
+        if (close_instance(nullptr) == turn_state::open) return;
+      } else if (try_leave()) {
+        return;
+      }
+      continue;
+    }
+    if (draining_ && m->kind != message_kind::resume) {  // for the next instance
+      const spin_guard guard(mail_lock_);
+      enqueue(*m);
+      continue;
+    }
+    const bool needs_instance = m->kind != message_kind::mark && m->kind != message_kind::resume;
+    if (needs_instance && instance_ == nullptr) {
+      batch_.push_front(*m);
+      if (make_instance() == turn_state::open) return;
+      continue;
+    }
+    if (m->runs_plain && !slow_) {
+      i += run_batch(*m);
+    } else if (m->start(*this, nullptr) == turn_state::open) {
+      return;
+    }
+  }
+  yield();
+}
+
+/// Runs `first`, a plain method, and those that were taken from the queue with it. Returns how many
+/// these are.
+inline int cell::run_batch(message& first) noexcept {
+  const plain_turn scope(*this, nullptr, nullptr, std::string_view());
+  message* m = batch_.take_all();
+  first.run_plain(*this);
+  int taken_with_it = 0;
+  while (m != nullptr) {
+    message* const newer = message_queue::newer(*m);
+    m->run_plain(*this);
+    m = newer;
+    ++taken_with_it;
+  }
+  return taken_with_it;
+}
+
+/// After `enter_fast`, with others waiting: runs their plain methods here, where the worker's data
+/// is in the cache, and leaves the rest to the executor.
+inline void cell::leave_with_mail() noexcept {
+  message* const m = next_message();
+  if (m == nullptr) {
+    if (try_leave()) return;
+  } else if (m->runs_plain && instance_ != nullptr && !slow_) {
+    run_batch(*m);
+    if (try_leave()) return;
+  } else {
+    batch_.push_front(*m);
+  }
+  hand_over();
+}
+
+inline void cell::leave() noexcept {
+  if (!try_leave()) hand_over();
+}
+
+/// False if there is more to do: a message, or an eviction, which only `serve` carries out.
+inline bool cell::try_leave() noexcept {
+  bool last_reference_may_go = false;
+  {
+    const spin_guard guard(mail_lock_);
+    std::uintptr_t held = word_.load(order::relaxed);
+    if (held > word_last || !batch_.empty()) return false;
+    if (!draining_ && !queue_.empty()) return false;
+    if (!draining_ && close_when_dry_ && instance_ != nullptr) return false;
+    if (draining_ && open_turns_ == nullptr) return false;
+    close_when_dry_ = false;
+    std::uintptr_t free_word = slow_ ? word_idle_slow : word_idle;
+    if (instance_ == nullptr) {
+      free_word = owner_.closed() ? word_gone : word_dormant;
+      last_reference_may_go = true;
+    }
+    if (!word_.compare_exchange_strong(held, free_word, order::release, order::relaxed)) {
+      return false;
+    }
+  }
+  if (last_reference_may_go) release(this);
+  return true;
+}
+
+inline bool cell::must_close() noexcept {
+  const spin_guard guard(mail_lock_);
+  return close_when_dry_ && instance_ != nullptr && !draining_;
+}
+
+inline bool cell::has_open_turns() noexcept {
+  const spin_guard guard(mail_lock_);
+  return open_turns_ != nullptr;
+}
+
+/// The last turn of an interleaved worker that was to be closed has ended. False if the cell is not
+/// the caller's any more.
+inline bool cell::finish_draining() noexcept {
+  draining_ = false;
+  return close_instance(std::exchange(closing_for_, nullptr)) != turn_state::open;
+}
+
+inline void cell::close_when_dry() noexcept {
+  const spin_guard guard(mail_lock_);
+  close_when_dry_ = true;
+  std::uintptr_t plain = word_plain;  // so that leave_fast looks here
+  word_.compare_exchange_strong(plain, word_held, order::relaxed, order::relaxed);
+}
+
+inline bool cell::evict() noexcept {
+  for (std::uintptr_t seen = word();;) {
+    if (seen == word_dormant || seen == word_gone || !alive()) return false;
+    if (is_kept_alive()) return false;
+    if (seen <= word_idle_slow) {
+      if (acquire(seen)) {
+        if (!draining_) close_when_dry();
+        hand_over();
+        return true;
+      }
+      seen = word();
+      continue;
+    }
+    const spin_guard guard(mail_lock_);
+    if (!alive()) return false;
+    if (close_when_dry_) return true;
+    seen = word_.load(order::relaxed);
+    if (seen == word_plain &&
+        !word_.compare_exchange_strong(seen, word_held, order::relaxed, order::relaxed)) {
+      continue;
+    }
+    if (seen <= word_idle_slow || seen == word_dormant || seen == word_gone) continue;
+    close_when_dry_ = true;
+    return true;
+  }
+}
+
+inline bool cell::is_kept_alive() noexcept {
+  return owner_.where().now().time_since_epoch().count() < kept_until_.load(order::relaxed);
+}
+
+/// Called when nothing can run any more: what still arrives is refused.
+inline void cell::settle_gone() noexcept {
+  std::uintptr_t dormant = word_dormant;
+  word_.compare_exchange_strong(dormant, word_gone, order::relaxed, order::relaxed);
+}
+
+// --- suspended turns -----------------------------------------------------------------------------
+
+inline void cell::list_turn(turn& t) noexcept {
+  const spin_guard guard(mail_lock_);
+  t.next_open = open_turns_;
+  t.previous_open = &open_turns_;
+  if (open_turns_ != nullptr) open_turns_->previous_open = &t.next_open;
+  open_turns_ = &t;
+}
+
+inline void cell::unlist_turn(turn& t) noexcept {
+  const spin_guard guard(mail_lock_);
+  if (t.previous_open == nullptr) return;
+  *t.previous_open = t.next_open;
+  if (t.next_open != nullptr) t.next_open->previous_open = t.previous_open;
+  t.previous_open = nullptr;
+}
+
+/// The stop states are taken under the lock, where no turn ends, and asked outside of it.
+inline void cell::stop_turns() noexcept {
+  std::vector<intrusive_ptr<stop_state>> states;
+  try {
+    const spin_guard guard(mail_lock_);
+    for (turn* t = open_turns_; t != nullptr; t = t->next_open) {
+      states.emplace_back(t->stop());
+    }
+  } catch (...) {
+    // Out of memory: those that were found are asked.
+  }
+  for (const auto& s : states) s->request();
+}
+
+}  // namespace troupe::detail
