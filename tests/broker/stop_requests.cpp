@@ -162,3 +162,54 @@ TEST_CASE("a stop after a call changes nothing", "[broker][stop_requests]") {
   fixture f;
   f.sim.run(stop_afterwards(f.p));
 }
+
+namespace {
+
+/// Takes its time to start, whatever anybody asks.
+struct slow_starter {
+  task<> on_start() { co_await troupe::sleep_for(1h); }
+  int touch() { return 1; }
+  task<int> touch_later() { co_return 2; }
+};
+
+task<> touch_and_note(troupe::proxy<slow_starter> p, bool plain, outcome& o) {
+  if (plain) {
+    o.code = co_await code_of(p.call<&slow_starter::touch>());
+  } else {
+    o.code = co_await code_of(p.call<&slow_starter::touch_later>());
+  }
+  o.told = true;
+}
+
+task<> stop_while_starting(troupe::broker& broker, bool plain, bool starts_it) {
+  const auto p = broker.worker<slow_starter>();
+  outcome first;
+  outcome o;
+  troupe::task_scope others;
+  troupe::task_scope scope;
+  if (!starts_it) others.spawn(touch_and_note(p, true, first));
+  co_await troupe::sleep_for(1min);
+  scope.spawn(touch_and_note(p, plain, o));
+  co_await troupe::sleep_for(1min);
+  REQUIRE_FALSE(o.told);
+  scope.request_stop();
+  co_await scope.join();
+  CHECK(o.code == errc::cancelled);
+  CHECK_FALSE(broker.exists<slow_starter>());  // it still starts
+  co_await others.join();
+  if (!starts_it) CHECK_FALSE(first.code);
+  const int touched = co_await p.call<&slow_starter::touch>();  // it has started all the same
+  CHECK(touched == 1);
+}
+
+}  // namespace
+
+TEST_CASE("a stop withdraws a call that waits for a start", "[broker][stop_requests]") {
+  for (const bool plain : {true, false}) {
+    for (const bool starts_it : {true, false}) {
+      troupe::sim_executor sim;
+      troupe::broker broker({.on = &sim});
+      sim.run(stop_while_starting(broker, plain, starts_it));
+    }
+  }
+}

@@ -80,6 +80,18 @@ task<> log_and_fail(std::string& log, task<int> failing, task<> other) {
   }
 }
 
+/// Awaits, and is suspended by nothing that it awaits, until somebody sets `flag`.
+task<int> busy_until(const bool& flag) {
+  int rounds = 0;
+  while (!flag) rounds += co_await give(1);
+  co_return rounds;
+}
+
+task<> set_flag(bool& flag) {
+  flag = true;
+  co_return;
+}
+
 }  // namespace
 
 TEST_CASE("when_all gives the results in the order of its arguments", "[coro][when_all]") {
@@ -217,4 +229,22 @@ TEST_CASE("when_all nests", "[coro][when_all]") {
 TEST_CASE("errors and results of when_all race on a pool", "[coro][when_all]") {
   troupe::thread_pool pool({.threads = 3});
   REQUIRE(troupe::test::run_on(pool, count_failures(500)) == 500);
+}
+
+TEST_CASE("a child that is never suspended keeps none of its siblings from their start",
+          "[coro][when_all]") {
+  bool flag = false;
+  const auto results = sync_wait(when_all(busy_until(flag), set_flag(flag)));
+  CHECK(std::get<0>(results) > 0);
+  CHECK(flag);
+}
+
+TEST_CASE("children that share one thread start in their order", "[coro][when_all]") {
+  std::string log;
+  const auto note = [](std::string& l, char c) -> task<> {
+    l += c;
+    co_return;
+  };
+  sync_wait(when_all(note(log, 'a'), note(log, 'b'), note(log, 'c')));
+  CHECK(log == "abc");
 }

@@ -185,7 +185,8 @@ public:
   }
   /// Drops the oldest tell or owning call. False if there is none.
   bool drop_oldest() noexcept;
-  /// Takes a waiting message out. False if it is not waiting any more.
+  /// Takes a waiting message out. False if it is about to run, or does: should it have to wait
+  /// once more, for the start of the instance, it is refused as cancelled.
   bool take_out(message& m) noexcept;
 
   /// The holder ends a turn that was not entered by `enter_fast`, without running others' messages

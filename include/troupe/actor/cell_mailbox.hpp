@@ -96,15 +96,26 @@ inline void cell::take_inbox() noexcept {
   queue_.append_inbox(reinterpret_cast<runnable*>(word_.exchange(word_held, order::acquire)));
 }
 
-/// Returns what was about to run to the queue, where others can reach it.
+/// Returns what was about to run to the queue, where others can reach it; what was to be taken out
+/// meanwhile is refused.
 inline void cell::put_back() noexcept {
-  const spin_guard guard(mail_lock_);
-  message_queue reversed;
-  while (message* const m = batch_.pop_front()) reversed.push_front(*m);
-  while (message* const m = reversed.pop_front()) {
-    m->queued = true;  // but not counted again: it has had its turn
-    queue_.push_front(*m);
+  message_queue withdrawn;
+  {
+    const spin_guard guard(mail_lock_);
+    message_queue reversed;
+    while (message* const m = batch_.pop_front()) {
+      if (m->withdrawn) {
+        withdrawn.push_back(*m);
+      } else {
+        reversed.push_front(*m);
+      }
+    }
+    while (message* const m = reversed.pop_front()) {
+      m->queued = true;  // but not counted again: it has had its turn
+      queue_.push_front(*m);
+    }
   }
+  while (message* const m = withdrawn.pop_front()) m->refuse(refuse_for(errc::cancelled));
 }
 
 /// The message whose turn it is, or `nullptr`. Only plain methods are taken ahead: what may suspend
@@ -144,9 +155,12 @@ inline message* cell::next_resumption() noexcept {
 inline bool cell::take_out(message& m) noexcept {
   const spin_guard guard(mail_lock_);
   if (word_.load(order::relaxed) > word_last) take_inbox();
-  if (!m.queued) return false;
-  dequeue(&m);
-  return true;
+  if (m.queued) {
+    dequeue(&m);
+    return true;
+  }
+  m.withdrawn = true;
+  return false;
 }
 
 inline bool cell::drop_oldest() noexcept {

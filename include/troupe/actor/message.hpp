@@ -66,7 +66,9 @@ public:
   const message_kind kind;
   bool runs_plain = false;  // a plain method without hooks: may be run by whoever ends a turn
   bool counted = false;     // among those that wait, against the mailbox's capacity
-  bool queued = false;      // linked in the mailbox's queue; guarded by the mailbox lock
+  // Both guarded by the mailbox lock.
+  bool queued = false;     // linked in the mailbox's queue
+  bool withdrawn = false;  // to be taken out as soon as it is back in the queue
 
 protected:
   explicit message(message_kind k) noexcept : runnable(&message::run_nested), kind(k) {}

@@ -143,7 +143,8 @@ private:
   bool wait_in_line(std::uintptr_t word, bool* flag) noexcept;
   bool nest_in(turn& t, bool* flag) noexcept;
   stop_state* stop_of_caller() noexcept;
-  void wait_for_start() noexcept;
+  bool wait_for_start() noexcept;
+  bool withdrawn_from_start(bool* flag) noexcept;
   bool settle_failed(errc why, bool* flag, std::string text = {}) noexcept;
   void wait_graph_leave() noexcept {
     if (entry_.below != nullptr) wait_graph::instance().leave(entry_);
@@ -201,8 +202,8 @@ TROUPE_NOINLINE inline bool pending_call::issue() noexcept {
       continue;
     }
     if (f.fork_calls || spent || !c.may_run_here()) {
+      if (c.starts_with_a_hook() && !wait_for_start()) return withdrawn_from_start(flag);
       c.put_first(*this);
-      if (c.starts_with_a_hook()) wait_for_start();
       if (spent) {
         c.yield();
       } else if (f.fork_calls) {
@@ -220,8 +221,8 @@ TROUPE_NOINLINE inline bool pending_call::issue() noexcept {
 inline bool pending_call::run_here(bool* flag) noexcept {
   cell& c = target_;
   if (c.instance() == nullptr) {
+    if (c.starts_with_a_hook() && !wait_for_start()) return withdrawn_from_start(flag);
     c.put_first(*this);
-    if (c.starts_with_a_hook()) wait_for_start();
     if (c.make_instance() == turn_state::open) return true;
     if (c.instance() == nullptr) {  // refused, with all who waited
       c.leave();
@@ -240,12 +241,25 @@ inline bool pending_call::run_here(bool* flag) noexcept {
   return false;
 }
 
-/// An `on_start` may want something of a turn that waits for this call. Nothing of the worker waits
-/// yet, so that this closes no cycle.
-inline void pending_call::wait_for_start() noexcept {
-  if (entry_.below != nullptr) return;
+/// An `on_start` may want something of a turn that waits for this call, and it may take so long
+/// that the caller is asked to stop. Nothing of the worker waits yet, so that this closes no cycle.
+/// False if the caller was asked to stop already.
+inline bool pending_call::wait_for_start() noexcept {
+  if (!withdraw_.attached()) {
+    stop_state* const stop = stop_of_caller();
+    if (stop != nullptr && !withdraw_.try_attach(stop)) return false;
+  }
+  if (entry_.below != nullptr) return true;
   turn* const below = turn_held_up_below(caller_.chain);
   if (below != nullptr) wait_graph::instance().enter(entry_, *below, target_);
+  return true;
+}
+
+/// The caller, which holds the worker, is not to wait for its start.
+inline bool pending_call::withdrawn_from_start(bool* flag) noexcept {
+  target_.leave();
+  wait_graph_leave();
+  return settle_failed(errc::cancelled, flag);
 }
 
 /// The worker is busy.

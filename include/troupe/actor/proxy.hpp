@@ -8,6 +8,7 @@
 
 #include <concepts>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 #include <troupe/actor/call.hpp>
@@ -23,7 +24,14 @@ namespace troupe {
 
 /// The methods of `A` by name; specialised by `TROUPE_METHODS`.
 template <class A>
-struct methods;
+struct methods {
+  template <class Target>
+  class troupe_on {
+    static_assert(!std::is_same_v<Target, Target>,
+                  "troupe: -> needs TROUPE_METHODS(class, its methods...) at global scope, and "
+                  "before this place; without it, say proxy.call<&class::method>(...)");
+  };
+};
 
 namespace detail {
 

@@ -112,6 +112,8 @@ private:
   }
 
   bool start(branch_base* const* branches, std::size_t count, frame& parent) noexcept;
+  static branch_base* fork_rest(branch_base* const* branches, std::size_t count,
+                                home& children) noexcept;
   void prepare(branch_base& b, frame& parent, home& children) noexcept;
   void start_here(branch_base& b, frame& parent, thread_state& state) noexcept;
 
@@ -143,7 +145,8 @@ inline void join_point::start_here(branch_base& b, frame& parent, thread_state& 
 
 /// True if the parent is suspended. Children that need an order are started here one after the
 /// other; their calls are queued rather than run, so that they run beside each other. Of the rest,
-/// the first runs here and the others are left to thieves, or to this thread, in order.
+/// the first runs here and the others are left to whoever serves the home, so that none of them
+/// can keep another from its start.
 TROUPE_NOINLINE inline bool join_point::start(branch_base* const* branches, std::size_t count,
                                               frame& parent) noexcept {
   join(parent.chain);
@@ -154,30 +157,47 @@ TROUPE_NOINLINE inline bool join_point::start(branch_base* const* branches, std:
   bool* const parents_flag = std::exchange(parent.completed_inline, nullptr);
   thread_state& state = this_thread_state();
   home& children = parent.where->children();
-  const bool one_by_one = children.serial() && parent.where == &children;
   for (std::size_t i = 0; i < count; ++i) prepare(*branches[i], parent, children);
   for (std::size_t i = 0; i < count; ++i) {
     branch_base& b = *branches[i];
-    if (!b.in_order && !one_by_one) continue;
-    b.child->fork_calls = b.in_order && i + 1 < count;
+    if (!b.in_order) continue;
+    b.child->fork_calls = i + 1 < count;
     start_here(b, parent, state);
   }
-  branch_base* here = nullptr;
-  for (std::size_t i = count; i-- > 0 && !one_by_one;) {
-    branch_base& b = *branches[i];
-    if (b.in_order) continue;
-    if (here != nullptr) children.fork(*here->child);
-    here = &b;
-  }
-  if (here != nullptr && state.loop == &children) {
-    start_here(*here, parent, state);
-  } else if (here != nullptr) {
-    children.fork(*here->child);
+  const bool runs_here =
+      state.loop == &children || (children.serial() && parent.where == &children);
+  if (branch_base* const here = fork_rest(branches, count, children)) {
+    if (runs_here) {
+      start_here(*here, parent, state);
+    } else {
+      children.fork(*here->child);
+    }
   }
   if (running_.fetch_sub(1, order::acq_rel) != 1) return true;  // `this` may be gone
   parent.completed_inline = parents_flag;
   state.running = &parent;
   return false;
+}
+
+/// Leaves all children that need no order to `children`, but for the first, which is returned;
+/// `nullptr`: there is none. They run in order: a serial home is a queue, a thread's deque a stack.
+inline branch_base* join_point::fork_rest(branch_base* const* branches, std::size_t count,
+                                          home& children) noexcept {
+  branch_base* here = nullptr;
+  if (children.serial()) {
+    for (std::size_t i = 0; i < count; ++i) {
+      if (branches[i]->in_order) continue;
+      if (here != nullptr) children.fork(*branches[i]->child);
+      if (here == nullptr) here = branches[i];
+    }
+    return here;
+  }
+  for (std::size_t i = count; i-- > 0;) {
+    if (branches[i]->in_order) continue;
+    if (here != nullptr) children.fork(*here->child);
+    here = branches[i];
+  }
+  return here;
 }
 
 /// A child whose result is a `T`.
