@@ -249,6 +249,31 @@ TEST_CASE("with_scope throws what a child threw", "[coro][scope]") {
 
 namespace {
 
+/// One child fails, the other one is stopped by that, at the same time on another thread.
+task<int> first_errors(int rounds) {
+  int firsts = 0;
+  for (int i = 0; i < rounds; ++i) {
+    task_scope scope;
+    scope.spawn(fail_after(0s, "first"));
+    scope.spawn(fail_after(1h, "stopped"));
+    try {
+      co_await scope.join();
+    } catch (const std::runtime_error& e) {
+      if (std::string(e.what()) == "first") ++firsts;
+    }
+  }
+  co_return firsts;
+}
+
+}  // namespace
+
+TEST_CASE("what a stop brings about is not the first error", "[coro][scope][stress]") {
+  troupe::thread_pool pool({.threads = 2});
+  REQUIRE(troupe::test::run_on(pool, first_errors(3000)) == 3000);
+}
+
+namespace {
+
 task<int> create_join_many(int rounds) {
   std::atomic<int> counter{0};
   for (int i = 0; i < rounds; ++i) {

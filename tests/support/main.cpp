@@ -15,15 +15,3 @@ int main(int argc, char* argv[]) { return Catch::Session().run(argc, argv); }
 #  include <catch2/catch.hpp>
 
 #endif
-
-#include <troupe/config.hpp>
-
-#if TROUPE_TSAN
-
-// The count in a std::exception_ptr is atomic, but inside a library that ThreadSanitizer does not
-// see into: it takes the last owner's deletion for a race with the looks of the others.
-extern "C" const char* __tsan_default_suppressions() {
-  return "race:std::__exception_ptr::exception_ptr::_M_release\n";
-}
-
-#endif

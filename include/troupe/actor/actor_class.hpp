@@ -6,9 +6,11 @@
 ///
 /// Layer: actor.
 
+#include <cstdint>
 #include <string_view>
 
 #include <troupe/actor/options.hpp>
+#include <troupe/base/hash.hpp>
 #include <troupe/coro/task.hpp>
 #include <troupe/sync/atomic.hpp>
 
@@ -43,10 +45,12 @@ public:
 
 /// One class as one broker knows it.
 struct actor_class {
-  explicit actor_class(std::string_view n, const void* t) : name(n), tag(t) {}
+  actor_class(std::string_view n, const void* t) noexcept : name(n), tag(t), hash(hash_bytes(n)) {}
 
   const std::string_view name;
   const void* const tag;                  // tells classes apart; see `tag_of`
+  const std::uint64_t hash;               // of the name
+  actor_class* next = nullptr;            // in the broker's list; set before it is published
   atomic<const maker*> current{nullptr};  // how the next instance is made; never nullptr in use
 };
 

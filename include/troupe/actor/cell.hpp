@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <exception>
 #include <memory>
+#include <new>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -97,13 +98,21 @@ inline bool is_counted(const message& m) noexcept {
 /// moved the word from idle or dormant to held, until it moves it back.
 class cell final : public runnable, public hold_point {
 public:
-  cell(cell_owner& owner, const actor_class& a, std::string_view key, std::uint64_t hash);
+  /// Makes a cell with its key in one block. Throws `std::bad_alloc`.
+  static cell* make(cell_owner& owner, const actor_class& a, std::string_view key) {
+    return new (key) cell(owner, a, key);
+  }
   ~cell();
+  cell(const cell&) = delete;
+  cell& operator=(const cell&) = delete;
+  static void operator delete(void* block) noexcept { ::operator delete(block); }
 
   // --- identity ---------------------------------------------------------------------------------
   const actor_class& type() const noexcept { return type_; }
-  std::string_view key() const noexcept { return {key_.get(), key_size_}; }
-  std::uint64_t hash() const noexcept { return hash_; }
+  /// Lies behind the cell.
+  std::string_view key() const noexcept {
+    return {reinterpret_cast<const char*>(this + 1), key_size_};
+  }
   worker_id id() const;
   cell_owner& owner() const noexcept { return owner_; }
   const actor_options& options() const noexcept;
@@ -265,14 +274,15 @@ public:
   void stop_turns() noexcept;
   /// Refuses all that waits, except what belongs to the life cycle.
   void refuse_waiting(errc why) noexcept;
-  /// What a caller gets that is refused for `why`.
-  refusal refuse_for(errc why, const std::exception_ptr& cause = nullptr) const noexcept;
-
-  // --- links of the registry, guarded by its shard's lock
-  // ------------------------------------------
-  cell* next_in_bucket = nullptr;
 
 private:
+  cell(cell_owner& owner, const actor_class& a, std::string_view key) noexcept;
+
+  static void* operator new(std::size_t size, std::string_view key) {
+    return ::operator new(size + key.size());
+  }
+  static void operator delete(void* block, std::string_view) noexcept { ::operator delete(block); }
+
   static void serve_ready(runnable& r) noexcept { static_cast<cell&>(r).serve(); }
 
   void serve() noexcept;
@@ -317,11 +327,9 @@ private:
   atomic<const maker*> maker_{nullptr};  // of the instance; written by the holder
   context context_{*this};
   atomic<std::uint32_t> references_{0};
-  std::unique_ptr<char[]> key_;
   std::uint32_t key_size_;
-  spin_lock mail_lock_;        // guards queue_, and who empties the inbox
-  atomic<bool> alive_{false};  // an instance exists; written by the holder
-  std::uint64_t hash_;
+  spin_lock mail_lock_;                 // guards queue_, and who empties the inbox
+  atomic<bool> alive_{false};           // an instance exists; written by the holder
   turn* open_turns_ = nullptr;          // suspended; guarded by mail_lock_
   message_queue queue_;                 // waiting, oldest first
   message_queue batch_;                 // taken from queue_, about to run; the holder's

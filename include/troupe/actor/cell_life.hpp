@@ -17,6 +17,7 @@
 #include <troupe/actor/cell_mailbox.hpp>
 #include <troupe/actor/context.hpp>
 #include <troupe/actor/context_timer.hpp>
+#include <troupe/actor/failure.hpp>
 #include <troupe/actor/hooks.hpp>
 #include <troupe/actor/life.hpp>
 #include <troupe/actor/pending_call.hpp>
@@ -62,7 +63,7 @@ inline task<> starting_steps(cell& c, task<> hook, std::exception_ptr failed) {
 
 inline turn_state cell::make_instance() noexcept {
   if (owner_.closed()) {
-    refuse_all(refuse_for(errc::broker_gone));
+    refuse_all(refusal(errc::broker_gone, *this));
     return turn_state::ended;
   }
   thread_state& state = this_thread_state();
@@ -129,7 +130,7 @@ inline void cell::started(std::exception_ptr error) noexcept {
     return;
   }
   destroy_instance();
-  refuse_all(refuse_for(errc::start_failed, error));
+  refuse_all(refusal(errc::start_failed, *this, std::move(error)));
 }
 
 inline void cell::destroy_instance() noexcept {

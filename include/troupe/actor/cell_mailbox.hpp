@@ -16,6 +16,7 @@
 
 #include <troupe/actor/actor_class.hpp>
 #include <troupe/actor/cell.hpp>
+#include <troupe/actor/failure.hpp>
 #include <troupe/actor/life.hpp>
 #include <troupe/actor/message.hpp>
 #include <troupe/actor/pending_call.hpp>
@@ -24,14 +25,12 @@
 
 namespace troupe::detail {
 
-inline cell::cell(cell_owner& o, const actor_class& a, std::string_view k, std::uint64_t h)
+inline cell::cell(cell_owner& o, const actor_class& a, std::string_view key) noexcept
     : runnable(&cell::serve_ready),
       owner_(o),
       type_(a),
-      key_(k.empty() ? nullptr : new char[k.size()]),
-      key_size_(static_cast<std::uint32_t>(k.size())),
-      hash_(h) {
-  if (!k.empty()) std::memcpy(key_.get(), k.data(), k.size());
+      key_size_(static_cast<std::uint32_t>(key.size())) {
+  if (!key.empty()) std::memcpy(static_cast<void*>(this + 1), key.data(), key.size());
   owner_.add_ref_owner();
 }
 
@@ -48,11 +47,6 @@ inline const actor_options& cell::options() const noexcept {
   return (m != nullptr ? m : type_.current.load(order::acquire))->options;
 }
 
-inline refusal cell::refuse_for(errc why, const std::exception_ptr& cause) const noexcept {
-  return refusal(make_error_code(why),
-                 cause ? nest_failure(why, *this, cause) : make_failure(why, *this));
-}
-
 // --- the mailbox ---------------------------------------------------------------------------------
 
 inline bool cell::push_stoppable(message& m, std::uintptr_t& seen, stop_hook& hook,
@@ -64,7 +58,7 @@ inline bool cell::push_stoppable(message& m, std::uintptr_t& seen, stop_hook& ho
 inline bool cell::deliver(message& m) noexcept {
   for (std::uintptr_t seen = word(); !is_held(seen) || !push(m, seen); seen = word()) {
     if (seen == word_gone) {
-      m.refuse(refuse_for(errc::broker_gone));
+      m.refuse(refusal(errc::broker_gone, *this));
       return false;
     }
     if (is_held(seen) || !acquire(seen)) continue;
@@ -115,7 +109,7 @@ inline void cell::put_back() noexcept {
       queue_.push_front(*m);
     }
   }
-  while (message* const m = withdrawn.pop_front()) m->refuse(refuse_for(errc::cancelled));
+  while (message* const m = withdrawn.pop_front()) m->refuse(refusal(errc::cancelled, *this));
 }
 
 /// The message whose turn it is, or `nullptr`. Only plain methods are taken ahead: what may suspend
@@ -175,7 +169,7 @@ inline bool cell::drop_oldest() noexcept {
     if (oldest == nullptr) return false;
     dequeue(oldest);
   }
-  oldest->refuse(refuse_for(errc::mailbox_full));
+  oldest->refuse(refusal(errc::mailbox_full, *this));
   return true;
 }
 
@@ -184,7 +178,7 @@ inline void cell::refuse_all(const refusal& r) noexcept {
 }
 
 inline void cell::refuse_waiting(errc why) noexcept {
-  const refusal r = refuse_for(why);
+  const refusal r(why, *this);
   message_queue refused;
   {
     const spin_guard guard(mail_lock_);

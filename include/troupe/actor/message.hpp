@@ -18,6 +18,7 @@
 namespace troupe::detail {
 
 class cell;
+class refusal;
 class turn;
 
 /// What has become of a message that a turn was given to.
@@ -33,14 +34,6 @@ enum class message_kind : std::uint8_t {
   tell,    // one way
   resume,  // continues a turn of an interleaved worker
   mark     // of the life cycle: load, close
-};
-
-/// Why messages are settled without having been run; made once for all of them.
-struct refusal {
-  refusal(const std::error_code& w, std::exception_ptr e) noexcept : why(w), error(std::move(e)) {}
-
-  std::error_code why;
-  std::exception_ptr error;  // what callers get
 };
 
 /// A message, and, as a runnable, a call that nests in a turn which is being served.

@@ -79,9 +79,9 @@ protected:
   virtual turn_state run(cell& c, cell* from) noexcept = 0;
 
   /// The method has ended: the caller goes on, if it has not gone on before.
-  void settle_done(std::exception_ptr thrown) noexcept;
+  void settle_done() noexcept;
   void ended() noexcept final {
-    settle_done(method_error());
+    settle_done();
     release(this);
   }
   virtual std::exception_ptr method_error() noexcept = 0;
@@ -305,15 +305,17 @@ inline turn_state owned_call::start(cell& c, turn* nested) noexcept {
   called_by = from();
   const turn_state state = run(c, from());
   if (state == turn_state::ended) {
-    settle_done(method_error());
+    settle_done();
     release(this);
   }
   return state;
 }
 
-inline void owned_call::settle_done(std::exception_ptr thrown) noexcept {
-  if (ran_) target_->after_hook(method_name(), from(), thrown);
-  if (settle(outcome::done) || !thrown) return;
+inline void owned_call::settle_done() noexcept {
+  if (ran_) target_->after_hook(method_name(), from(), method_error());
+  if (settle(outcome::done)) return;  // from here on the error is the caller's alone
+  std::exception_ptr thrown = method_error();
+  if (!thrown) return;
   target_->owner().dead(*target_, method_name(), make_error_code(errc::timed_out),
                         std::move(thrown), from());
 }
@@ -322,7 +324,7 @@ inline void owned_call::refuse(const refusal& r) noexcept {
   wait_graph::instance().leave(entry_);
   phase p = phase::queued;
   if (phase_.compare_exchange_strong(p, phase::withdrawn, order::acq_rel, order::acquire)) {
-    fail(r.error);
+    fail(r.make());
     settle(outcome::done);
   }
   release(this);

@@ -15,6 +15,7 @@
 
 #include <troupe/actor/actor_class.hpp>
 #include <troupe/actor/cell.hpp>
+#include <troupe/actor/failure.hpp>
 #include <troupe/actor/hooks.hpp>
 #include <troupe/actor/invocation.hpp>
 #include <troupe/actor/message.hpp>
@@ -29,46 +30,6 @@
 #include <troupe/coro/task.hpp>
 
 namespace troupe::detail {
-
-/// `errc::cancelled` says that a method was not run. Thrown out of one that was, by something it
-/// awaited, it becomes `errc::interrupted`; everything else reaches the caller unchanged.
-inline std::exception_ptr as_seen_by_caller(std::exception_ptr e, const cell& c) noexcept {
-  try {
-    std::rethrow_exception(e);
-  } catch (const error& thrown) {
-    if (thrown.code() != make_error_code(errc::cancelled)) return e;
-    try {
-      return std::make_exception_ptr(error(errc::interrupted, c.id(), thrown.detail()));
-    } catch (...) {
-      return std::current_exception();
-    }
-  } catch (...) {
-    return e;
-  }
-}
-
-/// An exception for a call that was not run.
-inline std::exception_ptr make_failure(errc why, const cell& c, std::string text = {}) noexcept {
-  try {
-    return std::make_exception_ptr(error(why, c.id(), std::move(text)));
-  } catch (...) {
-    return std::current_exception();
-  }
-}
-
-/// `e` nested in an error that says `why`.
-inline std::exception_ptr nest_failure(errc why, const cell& c,
-                                       const std::exception_ptr& e) noexcept {
-  try {
-    try {
-      std::rethrow_exception(e);
-    } catch (...) {
-      std::throw_with_nested(error(why, c.id()));
-    }
-  } catch (...) {
-    return std::current_exception();
-  }
-}
 
 /// Names the turns from `t` down to `caller`, and the method by which that calls back; nothing,
 /// where there is no memory for it.
@@ -92,7 +53,7 @@ public:
 
   void refuse(const refusal& r) noexcept override {
     wait_graph_leave();
-    fail(r.error);
+    fail(r.make());
     caller_.where->post(caller_);
   }
 

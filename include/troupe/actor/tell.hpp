@@ -13,6 +13,7 @@
 #include <utility>
 
 #include <troupe/actor/cell.hpp>
+#include <troupe/actor/failure.hpp>
 #include <troupe/actor/invocation.hpp>
 #include <troupe/actor/message.hpp>
 #include <troupe/actor/plain_turn.hpp>
@@ -43,7 +44,7 @@ public:
   virtual ~tell_base() = default;
 
   void refuse(const refusal& r) noexcept final {
-    target_.owner().dead(target_, method_name(), r.why, r.error, from_.get());
+    target_.owner().dead(target_, method_name(), r.why(), r.make(), from_.get());
     delete this;
   }
 
@@ -70,7 +71,7 @@ private:
 inline bool tell_base::send() noexcept {
   cell& c = target_;
   if (!c.has_room() && (c.options().overflow != overflow::drop_old || !c.drop_oldest())) {
-    refuse(c.refuse_for(errc::mailbox_full));
+    refuse(refusal(errc::mailbox_full, c));
     return false;
   }
   std::uintptr_t seen = c.word();

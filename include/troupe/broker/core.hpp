@@ -98,7 +98,11 @@ public:
   void drop_executor() noexcept { own_.reset(); }
 
 private:
-  ~broker_core() = default;
+  ~broker_core() {
+    for (actor_class* c = classes_.load(order::acquire); c != nullptr;) {
+      delete std::exchange(c, c->next);
+    }
+  }
   void report(const dead_letter& letter) noexcept;
 
   atomic<std::size_t> references_{0};
@@ -107,21 +111,28 @@ private:
   std::unique_ptr<thread_pool> own_;  // the broker's own pool, if it made one
   executor& executor_;                // not to be used once the broker is gone
   dead_letter_handler on_dead_letter_;
-  spin_lock classes_lock_;  // guards both below
-  std::vector<std::unique_ptr<actor_class>> classes_;
+  atomic<actor_class*> classes_{nullptr};       // the newest, linked to the older ones; owned
+  spin_lock classes_lock_;                      // taken to add to classes_; guards the one below
   std::vector<std::unique_ptr<maker>> makers_;  // provided; kept for instances that they made
   registry registry_;
   spawned_tasks spawned_;
 };
 
+/// The few classes of a program in a list that only grows: looking one up takes no lock.
 inline actor_class& broker_core::class_for(const class_request& a) {
+  const auto known = [&]() noexcept -> actor_class* {
+    actor_class* c = classes_.load(order::acquire);
+    while (c != nullptr && c->tag != a.tag) c = c->next;
+    return c;
+  };
+  if (actor_class* const c = known()) return *c;
+  auto made = std::make_unique<actor_class>(a.name, a.tag);
+  made->current.store(&a.default_maker(), order::release);
   const spin_guard guard(classes_lock_);
-  for (const auto& c : classes_) {
-    if (c->tag == a.tag) return *c;
-  }
-  classes_.push_back(std::make_unique<actor_class>(a.name, a.tag));
-  classes_.back()->current.store(&a.default_maker(), order::release);
-  return *classes_.back();
+  if (actor_class* const c = known()) return *c;  // somebody was faster
+  made->next = classes_.load(order::relaxed);
+  classes_.store(made.get(), order::release);
+  return *made.release();
 }
 
 inline void broker_core::provide(const class_request& a, std::unique_ptr<maker> m) {

@@ -4,11 +4,13 @@
 /// @file
 /// The cells of one broker, found by class and key.
 ///
-/// Layer: broker. Sharded; finding a cell takes one lock and allocates nothing.
+/// Layer: broker. Sharded; finding a cell takes one lock and allocates nothing. Each shard is a
+/// table with linear probing and backward-shift deletion (D. Knuth, The Art of Computer Programming
+/// 3, section 6.4, algorithms L and R): churn leaves no tombstones, and a look-up of a key that is
+/// there reads one or two cache lines of the table before it reads its cell.
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -32,10 +34,6 @@ public:
   registry(const registry&) = delete;
   registry& operator=(const registry&) = delete;
 
-  static std::uint64_t hash_of(const actor_class& a, std::string_view key) noexcept {
-    return hash_bytes(key, hash_bytes(a.name));  // as hash_value(worker_id) does
-  }
-
   /// The cell of the id, counted; made if there is none. Throws `std::bad_alloc`.
   intrusive_ptr<cell> find_or_make(cell_owner& owner, const actor_class& a, std::string_view key);
 
@@ -56,45 +54,75 @@ public:
   std::vector<intrusive_ptr<cell>> all() const;
 
 private:
+  struct entry {
+    std::uint64_t hash;
+    cell* found;  // nullptr: nothing here
+  };
+
   struct alignas(cache_line_size) shard {
     mutable spin_lock lock;  // guards all below
-    std::vector<cell*> buckets;
     std::size_t count = 0;
+    std::vector<entry> table;  // its size is a power of two, or zero
+
+    std::size_t mask() const noexcept { return table.size() - 1; }
+    template <class Matches>
+    cell* find(std::uint64_t hash, Matches matches) const noexcept;
+    void insert(std::uint64_t hash, cell& c) noexcept;
+    void erase(std::uint64_t hash, const cell& c) noexcept;
+    void make_room();
   };
 
   static constexpr std::size_t shard_count = 64;
+  static constexpr std::size_t smallest_table = 8;
 
+  /// As `hash_value(worker_id)`.
+  static std::uint64_t hash_of(const actor_class& a, std::string_view key) noexcept {
+    return hash_bytes(key, a.hash);
+  }
   shard& shard_of(std::uint64_t hash) noexcept { return shards_[hash >> 58]; }
   const shard& shard_of(std::uint64_t hash) const noexcept { return shards_[hash >> 58]; }
-  static cell* look_up(const shard& s, const actor_class& a, std::string_view key,
-                       std::uint64_t hash) noexcept;
-  static void grow(shard& s);
 
   shard shards_[shard_count];
 };
 
-inline cell* registry::look_up(const shard& s, const actor_class& a, std::string_view key,
-                               std::uint64_t hash) noexcept {
-  if (s.buckets.empty()) return nullptr;
-  for (cell* c = s.buckets[hash & (s.buckets.size() - 1)]; c != nullptr; c = c->next_in_bucket) {
-    if (c->hash() == hash && &c->type() == &a && c->key() == key) return c;
+template <class Matches>
+cell* registry::shard::find(std::uint64_t hash, Matches matches) const noexcept {
+  if (table.empty()) return nullptr;
+  for (std::size_t i = hash & mask(); table[i].found != nullptr; i = (i + 1) & mask()) {
+    if (table[i].hash == hash && matches(*table[i].found)) return table[i].found;
   }
   return nullptr;
 }
 
-/// Doubles the table of a shard. Its lock is held.
-inline void registry::grow(shard& s) {
-  std::vector<cell*> larger(s.buckets.empty() ? 8 : 2 * s.buckets.size(), nullptr);
-  for (cell* c : s.buckets) {
-    while (c != nullptr) {
-      cell* const next = c->next_in_bucket;
-      cell*& bucket = larger[c->hash() & (larger.size() - 1)];
-      c->next_in_bucket = bucket;
-      bucket = c;
-      c = next;
-    }
+inline void registry::shard::insert(std::uint64_t hash, cell& c) noexcept {
+  std::size_t i = hash & mask();
+  while (table[i].found != nullptr) i = (i + 1) & mask();
+  table[i] = {hash, &c};
+}
+
+/// Moves what follows back over the gap, as far as it may stand there.
+inline void registry::shard::erase(std::uint64_t hash, const cell& c) noexcept {
+  std::size_t gap = hash & mask();
+  while (table[gap].found != &c) gap = (gap + 1) & mask();
+  for (std::size_t i = (gap + 1) & mask(); table[i].found != nullptr; i = (i + 1) & mask()) {
+    const std::size_t from_home = (i - (table[i].hash & mask())) & mask();
+    const std::size_t from_gap = (i - gap) & mask();
+    if (from_home < from_gap) continue;
+    table[gap] = table[i];
+    gap = i;
   }
-  s.buckets = std::move(larger);
+  table[gap] = {0, nullptr};
+  --count;
+}
+
+/// Doubles the table where it is two thirds full.
+inline void registry::shard::make_room() {
+  if (3 * (count + 1) <= 2 * table.size()) return;
+  std::vector<entry> old(table.empty() ? smallest_table : 2 * table.size(), entry{0, nullptr});
+  old.swap(table);
+  for (const entry& e : old) {
+    if (e.found != nullptr) insert(e.hash, *e.found);
+  }
 }
 
 inline intrusive_ptr<cell> registry::find_or_make(cell_owner& owner, const actor_class& a,
@@ -102,12 +130,11 @@ inline intrusive_ptr<cell> registry::find_or_make(cell_owner& owner, const actor
   const std::uint64_t hash = hash_of(a, key);
   shard& s = shard_of(hash);
   const spin_guard guard(s.lock);
-  if (cell* const c = look_up(s, a, key, hash)) return intrusive_ptr<cell>(c);
-  if (s.count >= s.buckets.size()) grow(s);
-  intrusive_ptr<cell> made(new cell(owner, a, key, hash));
-  cell*& bucket = s.buckets[hash & (s.buckets.size() - 1)];
-  made->next_in_bucket = bucket;
-  bucket = made.get();
+  const auto is_it = [&](const cell& c) noexcept { return &c.type() == &a && c.key() == key; };
+  if (cell* const c = s.find(hash, is_it)) return intrusive_ptr<cell>(c);
+  s.make_room();
+  intrusive_ptr<cell> made(cell::make(owner, a, key));
+  s.insert(hash, *made);
   ++s.count;
   return made;
 }
@@ -117,41 +144,35 @@ inline intrusive_ptr<cell> registry::find(const actor_class& a,
   const std::uint64_t hash = hash_of(a, key);
   const shard& s = shard_of(hash);
   const spin_guard guard(s.lock);
-  return intrusive_ptr<cell>(look_up(s, a, key, hash));
+  return intrusive_ptr<cell>(
+      s.find(hash, [&](const cell& c) noexcept { return &c.type() == &a && c.key() == key; }));
 }
 
 inline intrusive_ptr<cell> registry::find(const worker_id& id) const noexcept {
   const std::uint64_t hash = hash_value(id);
   const shard& s = shard_of(hash);
   const spin_guard guard(s.lock);
-  if (s.buckets.empty()) return {};
-  for (cell* c = s.buckets[hash & (s.buckets.size() - 1)]; c != nullptr; c = c->next_in_bucket) {
-    if (c->hash() == hash && c->type().name == id.type && c->key() == id.key) {
-      return intrusive_ptr<cell>(c);
-    }
-  }
-  return {};
+  return intrusive_ptr<cell>(s.find(
+      hash, [&](const cell& c) noexcept { return c.type().name == id.type && c.key() == id.key; }));
 }
 
 template <class F>
 void registry::for_each(F f) const noexcept {
   for (const shard& s : shards_) {
     const spin_guard guard(s.lock);
-    for (cell* c : s.buckets) {
-      for (; c != nullptr; c = c->next_in_bucket) f(*c);
+    for (const entry& e : s.table) {
+      if (e.found != nullptr) f(*e.found);
     }
   }
 }
 
 inline void registry::retire(cell& c) noexcept {
-  shard& s = shard_of(c.hash());
+  const std::uint64_t hash = hash_of(c.type(), c.key());
+  shard& s = shard_of(hash);
   {
     const spin_guard guard(s.lock);
     if (!c.release_last()) return;  // found again, under this lock
-    cell** link = &s.buckets[c.hash() & (s.buckets.size() - 1)];
-    while (*link != &c) link = &(*link)->next_in_bucket;
-    *link = c.next_in_bucket;
-    --s.count;
+    s.erase(hash, c);
   }
   delete &c;
 }
@@ -166,8 +187,8 @@ inline std::vector<intrusive_ptr<cell>> registry::all() const {
     }
     found.reserve(found.size() + count + 8);
     const spin_guard guard(s.lock);
-    for (cell* c : s.buckets) {
-      for (; c != nullptr; c = c->next_in_bucket) found.emplace_back(c);
+    for (const entry& e : s.table) {
+      if (e.found != nullptr) found.emplace_back(e.found);
     }
   }
   return found;

@@ -159,11 +159,17 @@ inline void task_scope::start_waiting(detail::frame& joining) noexcept {
 
 inline void task_scope::ended(std::exception_ptr error) noexcept {
   if (error && handler_ != nullptr) handler_(*this, std::exchange(error, nullptr));
-  if (error) request_stop();
+  if (error) {
+    // First this, then the stop: an error that the stop brings about is not the first one.
+    {
+      const spin_guard guard(lock_);
+      if (!error_) error_ = std::move(error);
+    }
+    request_stop();
+  }
   detail::frame* joined = nullptr;
   {
     const spin_guard guard(lock_);
-    if (error && !error_) error_ = std::move(error);
     if (--children_ == 0) joined = std::exchange(joining_, nullptr);
   }
   if (joined != nullptr) joined->where->resume(*joined);  // the scope may be gone from here on
