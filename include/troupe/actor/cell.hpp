@@ -144,6 +144,12 @@ public:
     if (word_.compare_exchange_strong(plain, word_idle, order::release, order::relaxed)) return;
     leave_with_mail();
   }
+  /// What `enter_fast` began goes on for longer: nobody spins for its end. From then on `leave`
+  /// ends it.
+  void keep_longer() noexcept {
+    std::uintptr_t plain = word_plain;  // anything else: somebody waits already
+    word_.compare_exchange_strong(plain, word_held, order::relaxed, order::relaxed);
+  }
   /// Counts one turn and stamps its time. The holder.
   void count_turn() noexcept {
     turns_.store(turns_.load(order::relaxed) + 1, order::relaxed);
@@ -208,6 +214,8 @@ public:
   void put_first(message& m) noexcept { batch_.push_front(m); }
   void take_first() noexcept { batch_.pop_front(); }
 
+  /// True if the instance has hooks around calls. The holder.
+  bool has_hooks() const noexcept { return hooked_; }
   /// The hooks of the instance around a call. True: `before_call` threw, and `thrown` says so.
   bool refused_by_hook(std::string_view method, cell* from, std::exception_ptr& thrown) noexcept {
     return hooked_ && run_before_hook(method, from, thrown);
@@ -323,11 +331,8 @@ private:
   atomic<std::uint64_t> turns_{0};     // written by the holder
   atomic<std::int64_t> last_used_{0};  // written by the holder
   cell_owner& owner_;
-  const actor_class& type_;
   atomic<const maker*> maker_{nullptr};  // of the instance; written by the holder
   context context_{*this};
-  atomic<std::uint32_t> references_{0};
-  std::uint32_t key_size_;
   spin_lock mail_lock_;                 // guards queue_, and who empties the inbox
   atomic<bool> alive_{false};           // an instance exists; written by the holder
   turn* open_turns_ = nullptr;          // suspended; guarded by mail_lock_
@@ -337,6 +342,11 @@ private:
   std::unique_ptr<life> life_;          // of the instance; the holder's
   close_mark* closing_for_ = nullptr;   // told when the instance is gone; the holder's
   atomic<std::int64_t> kept_until_{0};  // no eviction before; of the executor's clock
+
+  // What a look-up reads stands together, with the key behind it.
+  const actor_class& type_;
+  atomic<std::uint32_t> references_{0};
+  std::uint32_t key_size_;
 };
 
 }  // namespace troupe::detail

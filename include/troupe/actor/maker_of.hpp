@@ -7,6 +7,7 @@
 /// Layer: actor.
 
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 
@@ -95,9 +96,13 @@ const maker& default_maker() {
   return made;
 }
 
+/// Worked out once, while compiling.
+template <class A>
+inline constexpr std::string_view class_name = type_name<A>();
+
 template <class A>
 class_request request_for() noexcept {
-  return {type_name<A>(), tag_of<A>(), &default_maker<A>};
+  return {class_name<A>, tag_of<A>(), &default_maker<A>};
 }
 
 }  // namespace troupe::detail

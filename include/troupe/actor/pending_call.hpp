@@ -99,7 +99,14 @@ private:
     pending_call& call_;
   };
 
-  bool past_its_limits() noexcept;
+  /// True, and failed, if its chain was asked to stop or is too late: then the method is not run.
+  bool past_its_limits() noexcept {
+    const chain_link& l = *caller_.chain;
+    return (l.limited || l.call != nullptr) && looks_past_its_limits(l);
+  }
+  bool looks_past_its_limits(const chain_link& l) noexcept;
+  bool issue_slowly() noexcept;
+  bool run_entered(bool* flag) noexcept;
   bool run_here(bool* flag) noexcept;
   bool wait_in_line(std::uintptr_t word, bool* flag) noexcept;
   bool nest_in(turn& t, bool* flag) noexcept;
@@ -119,10 +126,7 @@ private:
   withdrawal withdraw_;  // last: its destructor waits for a withdrawal under way
 };
 
-/// True, and failed, if its chain was asked to stop or is too late: then the method is not run.
-inline bool pending_call::past_its_limits() noexcept {
-  const chain_link& l = *caller_.chain;
-  if (!l.limited && l.call == nullptr) return false;
+TROUPE_NOINLINE inline bool pending_call::looks_past_its_limits(const chain_link& l) noexcept {
   if (l.stop_requested()) {
     fail(make_failure(errc::cancelled, target_));
     return true;
@@ -140,8 +144,17 @@ inline bool pending_call::settle_failed(errc why, bool* flag, std::string text) 
   return false;
 }
 
-TROUPE_NOINLINE inline bool pending_call::issue() noexcept {
+inline bool pending_call::issue() noexcept {
   if (past_its_limits()) return false;
+  frame& f = caller_;
+  if (f.budget != 0 && !f.fork_calls && target_.enter_fast()) {
+    return run_entered(std::exchange(f.completed_inline, nullptr));
+  }
+  return issue_slowly();
+}
+
+/// The worker is not idle, or there is another reason not to run the call at once.
+TROUPE_NOINLINE inline bool pending_call::issue_slowly() noexcept {
   frame& f = caller_;
   cell& c = target_;
   bool* const flag = std::exchange(f.completed_inline, nullptr);
@@ -158,6 +171,11 @@ TROUPE_NOINLINE inline bool pending_call::issue() noexcept {
       continue;
     }
     if (word > word_idle_slow && word != word_dormant) return wait_in_line(word, flag);
+    if (word == word_idle && !f.fork_calls && !spent) {
+      if (c.enter_fast()) return run_entered(flag);
+      word = c.word();
+      continue;
+    }
     if (!c.acquire(word)) {
       word = c.word();
       continue;
@@ -178,7 +196,22 @@ TROUPE_NOINLINE inline bool pending_call::issue() noexcept {
   }
 }
 
-/// The caller holds the worker: the call runs here and now, once there is an instance.
+/// The caller has entered the idle worker: the call runs here and now.
+inline bool pending_call::run_entered(bool* flag) noexcept {
+  cell& c = target_;
+  const turn_state state = run(c, nullptr);
+  if (state == turn_state::open) return true;
+  if (state == turn_state::suspended) {
+    c.leave();
+    return true;
+  }
+  c.leave_fast();
+  caller_.completed_inline = flag;
+  this_thread_state().running = &caller_;
+  return false;
+}
+
+/// The same for one who holds it otherwise, and may have to make the instance first.
 inline bool pending_call::run_here(bool* flag) noexcept {
   cell& c = target_;
   if (c.instance() == nullptr) {
@@ -358,7 +391,10 @@ private:
     finish();
     caller().where->resume(caller());
   }
-  void finish() noexcept;
+  void finish() noexcept {
+    if (result_.failed() || worker().has_hooks()) finish_slowly();
+  }
+  void finish_slowly() noexcept;
 
   Invocation& call_;
   result_slot<result> result_;
@@ -397,8 +433,9 @@ turn_state pending_coroutine<Invocation>::run(cell& c, turn* nested) noexcept {
   return state;
 }
 
+/// Only where it failed, or there are hooks, is anything left to do.
 template <class Invocation>
-void pending_coroutine<Invocation>::finish() noexcept {
+TROUPE_NOINLINE void pending_coroutine<Invocation>::finish_slowly() noexcept {
   cell& c = worker();
   std::exception_ptr thrown;
   if (result_.failed()) {

@@ -199,6 +199,7 @@ inline turn_state turn::begin_turn(frame& method) noexcept {
     return turn_state::ended;
   }
   worker_->list_turn(*this);
+  worker_->keep_longer();
   state.running = outer;
   const turn_state left = interleaved() ? turn_state::suspended : turn_state::open;
   // What is ready already runs from the bottom of the stack, which stays bounded that way.

@@ -43,8 +43,13 @@ public:
   }
   std::uint64_t random() noexcept override {
     if (pool_ != nullptr) return pool_->random();
-    seed_ += static_cast<std::uint64_t>(steady_now().time_since_epoch().count());
-    return splitmix64(seed_);
+    thread_state& state = this_thread_state();
+    if (state.random == 0) {
+      state.random =
+          hash_combine(reinterpret_cast<std::uintptr_t>(&state),
+                       static_cast<std::uint64_t>(steady_now().time_since_epoch().count()));
+    }
+    return splitmix64(state.random);
   }
   void wake_at(time_point) noexcept override {
     if (this_thread_state().loop != this) parker_.unpark();
@@ -54,8 +59,9 @@ public:
     executor::offload(r);
   }
 
-  /// Runs what is posted, on the thread that made this, until `done` is set by something it ran.
-  void run_until(const bool& done) noexcept;
+  /// Runs `first`, and then what is posted, on the thread that made this, until `done` is set by
+  /// something it ran.
+  void run_until(runnable& first, const bool& done) noexcept;
 
 private:
   static constexpr unsigned timer_interval = 61;  // steps between looks at the timers
@@ -65,7 +71,6 @@ private:
 
   executor* const pool_;
   runnable* oldest_ = nullptr;  // taken from newest_, in order
-  std::uint64_t seed_ = 0;
   parker parker_;
   atomic<runnable*> newest_{nullptr};  // nullptr: nothing posted; else the newest, linked to older
   atomic<unsigned> posting_{0};        // threads inside `post`, which touches the loop last
@@ -112,7 +117,7 @@ inline void blocking_loop::wait() noexcept {
   }
 }
 
-inline void blocking_loop::run_until(const bool& done) noexcept {
+inline void blocking_loop::run_until(runnable& first, const bool& done) noexcept {
   thread_state& state = this_thread_state();
   home* const outer_loop = std::exchange(state.loop, this);
   frame* const outer_frame = std::exchange(state.running, nullptr);
@@ -121,6 +126,7 @@ inline void blocking_loop::run_until(const bool& done) noexcept {
   const bool outer_may_block = std::exchange(state.may_block, false);
   runnable* const outer_first = std::exchange(state.next_first, nullptr);
   runnable* const outer_last = std::exchange(state.next_last, nullptr);
+  run_step(state, first);
   unsigned step = 0;
   while (!done) {
     if (++step % timer_interval == 0) fire_timers();

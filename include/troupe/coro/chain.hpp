@@ -69,7 +69,10 @@ public:
   explicit chain_link(link_kind k) noexcept : kind(k) {}
   chain_link(const chain_link&) = delete;
   chain_link& operator=(const chain_link&) = delete;
-  ~chain_link() { drop_stop(); }
+  ~chain_link() {
+    const std::uintptr_t word = stop_.load(order::acquire);
+    if (word > requested) drop_stop(word);
+  }
 
   /// Makes this a link below `above`, which stays alive longer.
   void join(chain_link* above) noexcept;
@@ -108,9 +111,8 @@ private:
   static constexpr std::uintptr_t requested = 1;
 
   linked_stop* make_stop();
-  void drop_stop() noexcept {
-    const std::uintptr_t word = stop_.load(order::acquire);
-    if (word > requested) delete reinterpret_cast<linked_stop*>(word);
+  TROUPE_NOINLINE static void drop_stop(std::uintptr_t word) noexcept {
+    delete reinterpret_cast<linked_stop*>(word);
   }
   bool requested_here() const noexcept {
     const std::uintptr_t word = stop_.load(order::acquire);

@@ -33,7 +33,9 @@ namespace troupe {
 /// inside `post`.
 class executor : public home {
 public:
-  virtual ~executor() { reap_threads(true); }
+  virtual ~executor() {
+    if (ended_ != nullptr) reap_threads(true);
+  }
 
   /// The time by the executor's own clock; virtual under the simulator.
   virtual time_point now() const noexcept = 0;

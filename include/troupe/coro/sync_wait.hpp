@@ -106,8 +106,7 @@ inline void run_root(frame& root, executor* pool) {
   root.where = &loop;
   root.chain = &link;
   root.then = &set_done;
-  loop.post(root);
-  loop.run_until(done);
+  loop.run_until(root, done);
 }
 
 /// Blocks until `t` has ended; children of `t` go to `pool`, if there is one.

@@ -45,8 +45,8 @@ struct task_promise_base : frame {
     return awaiter_for(static_cast<A&&>(a), *this);
   }
 
-  static void* operator new(std::size_t size) { return allocate_frame(size); }
-  static void operator delete(void* memory, std::size_t size) noexcept {
+  TROUPE_ALWAYS_INLINE static void* operator new(std::size_t size) { return allocate_frame(size); }
+  TROUPE_ALWAYS_INLINE static void operator delete(void* memory, std::size_t size) noexcept {
     deallocate_frame(memory, size);
   }
 };

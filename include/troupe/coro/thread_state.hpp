@@ -9,6 +9,8 @@
 /// everything goes through functions that are never inlined, and no coroutine body holds on to
 /// what they return.
 
+#include <cstdint>
+
 #include <troupe/config.hpp>
 #include <troupe/coro/runnable.hpp>
 
@@ -43,6 +45,8 @@ struct thread_state {
   /// What the loop on this thread runs next, before it asks its queue: first and last.
   runnable* next_first = nullptr;
   runnable* next_last = nullptr;
+  /// Of the numbers for threads that have no other source; 0: not seeded yet.
+  std::uint64_t random = 0;
   /// Free coroutine frames; see frame_pool.hpp.
   frame_cache* frames = nullptr;
   bool frames_closed = false;
