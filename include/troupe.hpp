@@ -27,6 +27,12 @@
 #include <troupe/base/unique_function.hpp>
 #include <troupe/base/worker_id.hpp>
 #include <troupe/broker/broker.hpp>
+#include <troupe/broker/broker_stats.hpp>
+#include <troupe/broker/cleaner.hpp>
+#include <troupe/broker/combine.hpp>
+#include <troupe/broker/idle_cleaner.hpp>
+#include <troupe/broker/lru_cleaner.hpp>
+#include <troupe/broker/worker_event.hpp>
 #include <troupe/config.hpp>
 #include <troupe/coro/as_result.hpp>
 #include <troupe/coro/async_mutex.hpp>

@@ -52,7 +52,7 @@ bool may_include(std::string_view from, std::string_view to) {
 }
 
 bool is_platform_include(std::string_view target) {
-  static constexpr std::string_view folders[] = {"sys/", "linux/", "netinet/", "arpa/"};
+  static constexpr std::string_view folders[] = {"sys/", "linux/", "netinet/", "arpa/", "mach/"};
   return std::ranges::any_of(folders, [&](auto folder) { return target.starts_with(folder); });
 }
 

@@ -50,6 +50,7 @@ struct actor_class {
   const std::string_view name;
   const void* const tag;                  // tells classes apart; see `tag_of`
   const std::uint64_t hash;               // of the name
+  atomic<std::uint64_t> version{0};       // how often it was reloaded
   actor_class* next = nullptr;            // in the broker's list; set before it is published
   atomic<const maker*> current{nullptr};  // how the next instance is made; never nullptr in use
 };

@@ -21,6 +21,7 @@
 #include <troupe/actor/message.hpp>
 #include <troupe/actor/options.hpp>
 #include <troupe/actor/wait_graph.hpp>
+#include <troupe/actor/worker_stats.hpp>
 #include <troupe/base/error.hpp>
 #include <troupe/base/intrusive_ptr.hpp>
 #include <troupe/base/worker_id.hpp>
@@ -56,6 +57,8 @@ public:
   virtual bool closed() const noexcept = 0;
 
   virtual void created(cell& c) noexcept = 0;
+  /// A call or tell has reached an instance that was there; only where `sends_get`.
+  virtual void used(cell& c) noexcept = 0;
   virtual void destroyed(cell& c) noexcept = 0;
 
   /// A message that nobody awaits was not run, or failed.
@@ -65,8 +68,11 @@ public:
   /// The cell of another worker, counted; made if there is none.
   virtual intrusive_ptr<cell> cell_for(const class_request& a, std::string_view key) = 0;
 
-  /// A coarse clock for `last_used`; nanoseconds, advanced now and then.
+  /// A coarse clock for `last_used`; nanoseconds, advanced now and then. Written without care for
+  /// other threads: a lost step makes two uses look as if they had been at the same time.
   atomic<std::int64_t> tick{0};
+  bool orders_uses = false;  // who is used takes a tick of its own, so that uses have an order
+  bool sends_get = false;    // somebody wants to know of each use
 
 protected:
   ~cell_owner() = default;
@@ -153,8 +159,16 @@ public:
   /// Counts one turn and stamps its time. The holder.
   void count_turn() noexcept {
     turns_.store(turns_.load(order::relaxed) + 1, order::relaxed);
-    last_used_.store(owner_.tick.load(order::relaxed), order::relaxed);
+    if (last_used_.load(order::relaxed) != owner_.tick.load(order::relaxed)) note_use();
   }
+  /// The same for a call or tell that came by the slow path.
+  void count_call() noexcept {
+    count_turn();
+    if (slow_ && owner_.sends_get && !std::exchange(newborn_, false)) owner_.used(*this);
+  }
+  /// The instance is there, though no message of its own has made it.
+  void loaded() noexcept { newborn_ = false; }
+  void stamp_use() noexcept { last_used_.store(owner_.tick.load(order::relaxed), order::relaxed); }
 
   std::uintptr_t word() const noexcept { return word_.load(order::acquire); }
   /// Moves the word from `from` to held. True: the caller, which refers to the cell, is the holder.
@@ -234,8 +248,8 @@ public:
   context& surroundings() noexcept { return context_; }
   void* instance() const noexcept { return instance_; }
   bool alive() const noexcept { return alive_.load(order::acquire); }
+  worker_stats stats() const noexcept;
   std::uint64_t turns() const noexcept { return turns_.load(order::relaxed); }
-  std::int64_t last_used() const noexcept { return last_used_.load(order::relaxed); }
   std::size_t waiting() const noexcept { return waiting_.load(order::relaxed); }
   bool busy() const noexcept {
     const std::uintptr_t w = word();
@@ -267,6 +281,8 @@ public:
   /// Closes the worker, and then settles the mark: here and now if it is idle and nothing has to be
   /// awaited, else when what is queued before has run.
   void close(close_mark& mark) noexcept;
+  /// The same as soon as the running turn has ended: what is queued goes to the next instance.
+  void reload(close_mark& mark) noexcept;
 
   /// Closes the worker now if it is idle, else when its mailbox next runs dry. False if there is
   /// nothing to close, or it must not be. Never waits.
@@ -316,6 +332,8 @@ private:
   void destroy_instance() noexcept;
   bool move_to_own_thread();
   bool is_kept_alive() noexcept;
+  void evict_held() noexcept;
+  void note_use() noexcept;
 
   static constexpr int serve_limit = 64;  // messages run before others get the thread
   static constexpr int batch_limit = 16;  // messages taken from the queue at once
@@ -327,19 +345,21 @@ private:
   bool hooked_ = false;                // the instance has call hooks; the holder's
   bool draining_ = false;              // closes when its open turns have ended; the holder's
   bool close_when_dry_ = false;        // evicted; guarded by mail_lock_
+  bool closing_ = false;               // its end has begun; guarded by mail_lock_
+  bool newborn_ = false;               // made by a message that has not run; the holder's
   void* instance_ = nullptr;           // the holder's
   atomic<std::uint64_t> turns_{0};     // written by the holder
   atomic<std::int64_t> last_used_{0};  // written by the holder
   cell_owner& owner_;
   atomic<const maker*> maker_{nullptr};  // of the instance; written by the holder
   context context_{*this};
-  spin_lock mail_lock_;                 // guards queue_, and who empties the inbox
+  mutable spin_lock mail_lock_;         // guards queue_, and who empties the inbox
   atomic<bool> alive_{false};           // an instance exists; written by the holder
   turn* open_turns_ = nullptr;          // suspended; guarded by mail_lock_
   message_queue queue_;                 // waiting, oldest first
   message_queue batch_;                 // taken from queue_, about to run; the holder's
   home* place_ = nullptr;               // a thread of its own; the holder's
-  std::unique_ptr<life> life_;          // of the instance; the holder's
+  std::unique_ptr<life> life_;          // of the instance; set by the holder under mail_lock_
   close_mark* closing_for_ = nullptr;   // told when the instance is gone; the holder's
   atomic<std::int64_t> kept_until_{0};  // no eviction before; of the executor's clock
 

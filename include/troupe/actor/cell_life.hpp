@@ -28,8 +28,32 @@ namespace troupe::detail {
 // --- the instance --------------------------------------------------------------------------------
 
 inline life& cell::life_of() {
-  if (!life_) life_ = std::make_unique<life>(*this);
+  if (!life_) {
+    auto made = std::make_unique<life>(*this);
+    const spin_guard guard(mail_lock_);
+    life_ = std::move(made);
+  }
   return *life_;
+}
+
+inline worker_stats cell::stats() const noexcept {
+  worker_stats s;
+  s.last_used = time_point(duration(last_used_.load(order::relaxed)));
+  s.calls = turns_.load(order::relaxed);
+  s.busy = busy();
+  s.waiting = waiting();
+  const spin_guard guard(mail_lock_);
+  s.closing = close_when_dry_ || closing_;
+  if (life_) s.memory = life_->memory_in_use();
+  return s;
+}
+
+/// The tick has moved since the last turn: somebody else was used, or made.
+TROUPE_NOINLINE inline void cell::note_use() noexcept {
+  if (owner_.orders_uses) {
+    owner_.tick.store(owner_.tick.load(order::relaxed) + 1, order::relaxed);
+  }
+  stamp_use();
 }
 
 inline bool cell::starts_with_a_hook() const noexcept {
@@ -79,7 +103,9 @@ inline turn_state cell::make_instance() noexcept {
     const maker& m = *type_.current.load(order::acquire);
     maker_.store(&m, order::release);
     hooked_ = m.has_call_hooks;
-    slow_ = hooked_ || place_ != nullptr;
+    slow_ = hooked_ || place_ != nullptr || owner_.sends_get;
+    newborn_ = true;
+    turns_.store(0, order::relaxed);
     instance_ = m.make(context_);
     if (m.has_start) starting = m.start(instance_);
   } catch (...) {
@@ -140,13 +166,19 @@ inline void cell::destroy_instance() noexcept {
   {
     const spin_guard guard(mail_lock_);
     close_when_dry_ = false;  // what was asked of this instance does not concern the next
+    closing_ = false;
   }
   const maker* const m = maker_.load(order::relaxed);
   ending_ = true;  // what a destructor still begins would outlive the instance
   if (life_) life_->stop_timers();
   if (void* const instance = std::exchange(instance_, nullptr)) m->destroy(instance);
   maker_.store(nullptr, order::release);
-  life_.reset();
+  std::unique_ptr<life> gone;
+  {
+    const spin_guard guard(mail_lock_);
+    gone = std::move(life_);
+  }
+  gone.reset();
   ending_ = false;
   state.running = outer;
   kept_until_.store(0, order::relaxed);
@@ -188,6 +220,7 @@ inline turn_state cell::close_instance(close_mark* then) noexcept {
   {
     const spin_guard guard(mail_lock_);
     close_when_dry_ = false;
+    closing_ = true;
   }
   if (has_open_turns()) {  // an interleaved worker: they go on, nothing new starts
     draining_ = true;
@@ -226,6 +259,20 @@ inline void cell::close(close_mark& mark) noexcept {
   } else if (close_instance(&mark) != turn_state::open) {
     leave();
   }
+}
+
+/// The mark comes before all that waits: that is for the next instance.
+inline void cell::reload(close_mark& mark) noexcept {
+  for (std::uintptr_t seen = word(); is_held(seen); seen = word()) {
+    const spin_guard guard(mail_lock_);
+    std::uintptr_t plain = word_plain;  // who leaves a plain method has to look here
+    word_.compare_exchange_strong(plain, word_held, order::relaxed, order::relaxed);
+    if (plain <= word_last && !is_held(plain)) continue;
+    mark.queued = true;
+    queue_.push_front(mark);
+    return;
+  }
+  close(mark);
 }
 
 inline void cell::closed(std::exception_ptr error) noexcept {
@@ -293,6 +340,9 @@ inline std::string_view caller::key() const noexcept {
 }
 
 inline std::string_view context::key() const noexcept { return cell_->key(); }
+inline std::uint64_t context::version() const noexcept {
+  return cell_->type().version.load(detail::order::acquire);
+}
 inline const worker_id& context::id() const { return cell_->life_of().id(); }
 inline void context::spawn(task<> t) {
   if (!cell_->ending()) cell_->life_of().spawn(std::move(t));

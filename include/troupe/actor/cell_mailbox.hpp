@@ -312,21 +312,21 @@ inline void cell::close_when_dry() noexcept {
   word_.compare_exchange_strong(plain, word_held, order::relaxed, order::relaxed);
 }
 
+/// A worker that is held and has had no turn is being made: it is not closed before its first one.
 inline bool cell::evict() noexcept {
   for (std::uintptr_t seen = word();;) {
     if (seen == word_dormant || seen == word_gone || !alive()) return false;
     if (is_kept_alive()) return false;
     if (seen <= word_idle_slow) {
       if (acquire(seen)) {
-        if (!draining_) close_when_dry();
-        hand_over();
+        evict_held();
         return true;
       }
       seen = word();
       continue;
     }
     const spin_guard guard(mail_lock_);
-    if (!alive()) return false;
+    if (!alive() || turns_.load(order::relaxed) == 0) return false;
     if (close_when_dry_) return true;
     seen = word_.load(order::relaxed);
     if (seen == word_plain &&
@@ -337,6 +337,16 @@ inline bool cell::evict() noexcept {
     close_when_dry_ = true;
     return true;
   }
+}
+
+/// The caller holds the worker, which was idle.
+inline void cell::evict_held() noexcept {
+  if (may_run_here()) {
+    if (close_instance(nullptr) != turn_state::open) leave();
+    return;
+  }
+  if (!draining_) close_when_dry();
+  hand_over();
 }
 
 inline bool cell::is_kept_alive() noexcept {

@@ -7,6 +7,7 @@
 /// Layer: actor.
 
 #include <concepts>
+#include <cstdint>
 #include <memory_resource>
 #include <string_view>
 #include <type_traits>
@@ -41,6 +42,9 @@ public:
   [[nodiscard]] const worker_id& id() const;
   [[nodiscard]] std::string_view key() const noexcept;
 
+  /// How often workers of this class have been reloaded: for factories that load what may change.
+  [[nodiscard]] std::uint64_t version() const noexcept;
+
   /// A proxy to another worker of the same broker.
   template <class B>
   [[nodiscard]] proxy<B> worker(std::string_view key = {});
@@ -69,7 +73,8 @@ public:
   /// Asked to stop when this worker is about to be closed.
   [[nodiscard]] troupe::stop_token stop_token() const;
 
-  /// Memory that is counted for this worker.
+  /// Memory that is counted for this worker. Beyond `actor_options::memory_limit` it throws
+  /// `std::bad_alloc`.
   [[nodiscard]] std::pmr::memory_resource& memory() noexcept;
 
   /// No cleaner evicts the worker for this long from now on.

@@ -11,9 +11,9 @@
 /// the others have looked before. A cause that several share is kept until all of them are gone, by
 /// a count of our own.
 
-#include <atomic>
 #include <cstdint>
 #include <exception>
+#include <new>
 #include <optional>
 #include <string>
 #include <system_error>
@@ -22,6 +22,7 @@
 #include <troupe/actor/cell.hpp>
 #include <troupe/base/error.hpp>
 #include <troupe/base/intrusive_ptr.hpp>
+#include <troupe/sync/atomic.hpp>
 
 namespace troupe::detail {
 
@@ -57,20 +58,17 @@ public:
   explicit shared_cause(std::exception_ptr e) noexcept : cause_(std::move(e)) {}
   const std::exception_ptr& get() const noexcept { return cause_; }
 
-  friend void add_ref(shared_cause* c) noexcept {
-    c->owners_.fetch_add(1, std::memory_order_relaxed);
-  }
+  friend void add_ref(shared_cause* c) noexcept { c->owners_.fetch_add(1, order::relaxed); }
   friend void release(shared_cause* c) noexcept {
     // Pairs with itself: every owner's last look happens before the deletion.
-    if (c->owners_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete c;
+    if (c->owners_.fetch_sub(1, order::acq_rel) == 1) delete c;
   }
 
 private:
   ~shared_cause() = default;
 
   std::exception_ptr cause_;
-  // house: allow words: as in base/error.hpp, no algorithm depends on this count
-  std::atomic<std::uint32_t> owners_{0};
+  atomic<std::uint32_t> owners_{0};
 };
 
 /// Holds on to the cause until everything else of the exception is gone.

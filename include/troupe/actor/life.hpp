@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <exception>
 #include <memory_resource>
+#include <new>
 #include <utility>
 
 #include <troupe/actor/actor_class.hpp>
@@ -80,6 +81,11 @@ public:
   friend void add_ref(close_mark* m) noexcept { m->references_.fetch_add(1, order::relaxed); }
   friend void release(close_mark* m) noexcept {
     if (m->references_.fetch_sub(1, order::acq_rel) == 1) delete m;
+  }
+
+  bool settled() noexcept {
+    const spin_guard guard(lock_);
+    return settled_;
   }
 
   /// Suspends the awaiting coroutine until the mark is settled; true if it closed a worker.
@@ -166,7 +172,10 @@ private:
 /// What an instance has beyond itself, where it has something: its context, tasks, timers, memory.
 class life final : public task_scope {
 public:
-  explicit life(cell& c) noexcept : task_scope(c.owner().where(), &life::task_failed), cell_(c) {}
+  explicit life(cell& c) noexcept
+      : task_scope(c.owner().where(), &life::task_failed),
+        cell_(c),
+        memory_(c.options().memory_limit) {}
 
   chain_link& chain() noexcept { return link(); }
   std::pmr::memory_resource& memory() noexcept { return memory_; }
@@ -187,16 +196,22 @@ public:
 private:
   static void task_failed(task_scope& scope, std::exception_ptr e) noexcept;
 
-  /// Counts what the instance allocates.
+  /// Counts what the instance allocates, and refuses what exceeds its limit, if there is one.
   class counting_resource final : public std::pmr::memory_resource {
   public:
+    explicit counting_resource(std::size_t limit) noexcept : limit_(limit) {}
     std::size_t in_use() const noexcept { return in_use_.load(order::relaxed); }
 
   private:
     void* do_allocate(std::size_t bytes, std::size_t alignment) override {
-      void* const memory = std::pmr::new_delete_resource()->allocate(bytes, alignment);
-      in_use_.fetch_add(bytes, order::relaxed);
-      return memory;
+      const std::size_t before = in_use_.fetch_add(bytes, order::relaxed);
+      try {
+        if (limit_ != 0 && (before > limit_ || bytes > limit_ - before)) throw std::bad_alloc();
+        return std::pmr::new_delete_resource()->allocate(bytes, alignment);
+      } catch (...) {
+        in_use_.fetch_sub(bytes, order::relaxed);
+        throw;
+      }
     }
     void do_deallocate(void* memory, std::size_t bytes, std::size_t alignment) override {
       in_use_.fetch_sub(bytes, order::relaxed);
@@ -206,6 +221,7 @@ private:
       return this == &other;
     }
 
+    const std::size_t limit_;  // 0: none
     atomic<std::size_t> in_use_{0};
   };
 

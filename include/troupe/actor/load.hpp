@@ -35,7 +35,10 @@ public:
 
 private:
   void fail(std::exception_ptr e) noexcept override { error_ = std::move(e); }
-  turn_state run(cell&, turn*) noexcept override { return turn_state::ended; }
+  turn_state run(cell& c, turn*) noexcept override {
+    c.loaded();
+    return turn_state::ended;
+  }
 
   std::exception_ptr error_;
 };

@@ -57,6 +57,7 @@ struct actor_options {
   troupe::reentrancy reentrancy = troupe::reentrancy::call_chain;
   troupe::placement placement = troupe::placement::shared;
   troupe::supervision supervise{};
+  std::size_t memory_limit = 0;  ///< Bytes of `context::memory()`, at most; 0: no limit.
 };
 
 namespace detail {

@@ -358,7 +358,7 @@ private:
 
 template <class Invocation>
 turn_state owned_call_of<Invocation>::run(cell& c, cell* from) noexcept {
-  c.count_turn();
+  c.count_call();
   std::exception_ptr refused;
   if (c.refused_by_hook(Invocation::name(), from, refused)) {
     result_.fail(std::move(refused));

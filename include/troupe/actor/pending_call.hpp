@@ -353,7 +353,7 @@ private:
 template <class Invocation>
 turn_state pending_plain<Invocation>::run(cell& c, turn* nested) noexcept {
   cell* const from = caller_above(caller().chain);
-  c.count_turn();
+  c.count_call();
   const plain_turn scope(c, nested, caller().chain, Invocation::name());
   std::exception_ptr thrown;
   if (c.refused_by_hook(Invocation::name(), from, thrown)) {
@@ -407,7 +407,7 @@ turn_state pending_coroutine<Invocation>::run(cell& c, turn* nested) noexcept {
   open(c, nested, f.chain, Invocation::name());
   cell* const from = caller_above(f.chain);
   called_by = from;
-  c.count_turn();
+  c.count_call();
   std::exception_ptr thrown;
   if (c.refused_by_hook(Invocation::name(), from, thrown)) {
     result_.fail(std::move(thrown));

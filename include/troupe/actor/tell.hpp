@@ -92,7 +92,7 @@ private:
   turn_state start(cell& c, turn*) noexcept override {
     const plain_turn scope(c, nullptr, nullptr, Invocation::name());
     std::exception_ptr thrown;
-    c.count_turn();
+    c.count_call();
     if (!c.refused_by_hook(Invocation::name(), from(), thrown)) {
       try {
         static_cast<void>(call_(c.instance(), from()));
@@ -133,7 +133,7 @@ private:
   turn_state start(cell& c, turn* nested) noexcept override {
     open_as_root(c, nested, Invocation::name());
     called_by = from();
-    c.count_turn();
+    c.count_call();
     std::exception_ptr thrown;
     if (c.refused_by_hook(Invocation::name(), from(), thrown)) {
       failed(std::move(thrown));

@@ -10,8 +10,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <exception>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -23,36 +25,32 @@
 #include <troupe/actor/options.hpp>
 #include <troupe/actor/proxy.hpp>
 #include <troupe/base/worker_id.hpp>
+#include <troupe/broker/broker_stats.hpp>
+#include <troupe/broker/cleaner.hpp>
 #include <troupe/broker/core.hpp>
 #include <troupe/broker/signals.hpp>
+#include <troupe/broker/worker_event.hpp>
 #include <troupe/coro/as_result.hpp>
 #include <troupe/coro/join_point.hpp>
 #include <troupe/coro/sleep.hpp>
 #include <troupe/coro/sync_wait.hpp>
 #include <troupe/coro/task.hpp>
 #include <troupe/coro/task_scope.hpp>
+#include <troupe/coro/when_all.hpp>
 #include <troupe/exec/thread_pool.hpp>
 
 namespace troupe {
 
 /// How a broker is made.
 struct broker_options {
-  unsigned threads = 0;    ///< Of its own pool; 0: one per core.
-  executor* on = nullptr;  ///< An executor that outlives it, instead of a pool of its own.
+  unsigned threads = 0;       ///< Of its own pool; 0: one per core.
+  executor* on = nullptr;     ///< An executor that outlives it, instead of a pool of its own.
+  troupe::cleaner cleaner{};  ///< Told of all workers; decides which of them go.
   supervision supervise{};
-  duration drain_limit = std::chrono::seconds(10);  ///< For `terminate` and the destructor.
+  duration drain_limit = std::chrono::seconds(10);  ///< For all that closes workers.
   duration slow_turn = std::chrono::seconds(1);     ///< Accepted; nothing watches turns yet.
   std::function<void(const dead_letter&)>
       on_dead_letter{};  ///< From any thread, maybe many at once.
-};
-
-/// One worker at one moment.
-struct worker_info {
-  worker_id id;
-  time_point last_used;     ///< Coarse.
-  std::uint64_t calls = 0;  ///< Turns since the worker was first created.
-  bool busy = false;        ///< A turn is under way, or about to be.
-  std::size_t waiting = 0;  ///< Messages in the mailbox.
 };
 
 /// Owns workers and, unless told otherwise, the threads that run them.
@@ -94,9 +92,31 @@ public:
 
   /// Runs what is queued for the worker, then destroys it; later calls make a new instance. False
   /// if there was none.
+  ///
+  /// Like all that closes a worker: what has not started after `drain_limit` settles
+  /// `errc::worker_stopped`, and what runs is asked to stop.
   template <class A>
   task<bool> remove(std::string_view key = {}) {
-    return close_cell(core_->find(detail::request_for<A>(), key));
+    return close_cell(core_->find(detail::request_for<A>(), key), &detail::cell::close,
+                      drain_limit_);
+  }
+
+  /// Destroys the instance as soon as the running turn has ended. What is queued, and all later
+  /// calls, go to the next one, which the first of them creates. Proxies stay as they are.
+  template <class A>
+  task<> reload(std::string_view key = {}) {
+    core_->class_for(detail::request_for<A>()).version.fetch_add(1, detail::order::release);
+    return reload_cells(one_cell(core_->find(detail::request_for<A>(), key)), drain_limit_);
+  }
+
+  /// The same for all workers of the class.
+  template <class A>
+  task<> reload_all() {
+    detail::actor_class& a = core_->class_for(detail::request_for<A>());
+    a.version.fetch_add(1, detail::order::release);
+    cells all = core_->cells();
+    std::erase_if(all, [&a](const cell_ptr& c) { return &c->type() != &a; });
+    return reload_cells(std::move(all), drain_limit_);
   }
 
   /// Closes the worker now if it is idle, else when its mailbox next runs dry. False if it is
@@ -135,6 +155,12 @@ public:
   [[nodiscard]] std::size_t worker_count() const { return core_->worker_count(); }
   /// All workers that have one.
   [[nodiscard]] std::vector<worker_info> workers() const;
+  /// One of them; nothing if it has no instance.
+  [[nodiscard]] std::optional<worker_info> find(const worker_id& id) const;
+  /// Who runs its workers.
+  [[nodiscard]] executor& runs_on() const noexcept { return core_->where(); }
+  /// Figures; of some moment gone by where work is under way. Looks at every worker.
+  [[nodiscard]] broker_stats stats() const;
   /// Who is there, who is busy and what waits, as text.
   [[nodiscard]] std::string dump() const;
 
@@ -146,8 +172,22 @@ private:
     detail::load_operation load(c);
     co_await std::move(load);
   }
-  static task<bool> close_cell(cell_ptr c);
-  static task<> close_one(cell_ptr c) { static_cast<void>(co_await close_cell(std::move(c))); }
+  using way_to_close = void (detail::cell::*)(detail::close_mark&) noexcept;
+
+  static cells one_cell(cell_ptr c) {
+    cells one;
+    if (c) one.push_back(std::move(c));
+    return one;
+  }
+  static task<bool> close_cell(cell_ptr c, way_to_close how, duration limit);
+  static task<> close_one(cell_ptr c) {
+    static_cast<void>(co_await close_cell(std::move(c), &detail::cell::close, duration::max()));
+  }
+  static task<bool> hurried(detail::close_mark::wait wait, cell_ptr c, duration limit);
+  static task<> reload_one(cell_ptr c, duration limit) {
+    static_cast<void>(co_await close_cell(std::move(c), &detail::cell::reload, limit));
+  }
+  static task<> reload_cells(cells all, duration limit);
   static task<> begin_to_close(const cells& all, task_scope& closing);
   static task<> hurry_up(const cells& all, duration limit, const detail::atomic<bool>& closed);
   static task<> close_all(intrusive_ptr<detail::broker_core> core, duration limit);
@@ -184,8 +224,9 @@ inline broker::broker(broker_options options) : drain_limit_(options.drain_limit
     own = std::make_unique<thread_pool>(thread_pool_options{.threads = options.threads});
     options.on = own.get();
   }
-  core_ = intrusive_ptr<detail::broker_core>(
-      new detail::broker_core(std::move(own), *options.on, std::move(options.on_dead_letter)));
+  core_ = intrusive_ptr<detail::broker_core>(new detail::broker_core(
+      std::move(own), *options.on, std::move(options.on_dead_letter), std::move(options.cleaner)));
+  core_->events().open(*this);
   end_ = shut_down(core_, drain_limit_);
 }
 
@@ -226,13 +267,45 @@ inline bool broker::evict(const worker_id& id) {
   return c && c->evict();
 }
 
-inline task<bool> broker::close_cell(cell_ptr c) {
+/// Where it is not closed at once, somebody sees to it that this does not take longer than `limit`;
+/// `duration::max()`: the caller does.
+inline task<bool> broker::close_cell(cell_ptr c, way_to_close how, duration limit) {
   if (!c || (!c->alive() && !c->busy())) co_return false;
   intrusive_ptr<detail::close_mark> mark(new detail::close_mark);
   add_ref(mark.get());  // the mailbox's
-  c->close(*mark);
-  detail::close_mark::wait wait(mark, c);
-  co_return co_await std::move(wait);
+  (c.get()->*how)(*mark);
+  const bool is_quick = limit == duration::max() || mark->settled();
+  detail::close_mark::wait wait(std::move(mark), c);
+  if (is_quick) co_return co_await std::move(wait);
+  co_return co_await hurried(std::move(wait), c, limit);
+}
+
+inline task<bool> broker::hurried(detail::close_mark::wait wait, cell_ptr c, duration limit) {
+  const cells one(1, std::move(c));
+  detail::atomic<bool> closed{false};
+  task_scope hurrying;
+  task<result<void>> join_hurrying = as_result(hurrying.join());
+  hurrying.spawn(hurry_up(one, limit, closed));
+  bool was_closed = false;
+  std::exception_ptr failed;
+  try {
+    was_closed = co_await std::move(wait);
+  } catch (...) {
+    failed = std::current_exception();
+  }
+  closed.store(true, detail::order::release);
+  hurrying.request_stop();
+  const result<void> hurry_ended = co_await std::move(join_hurrying);
+  if (failed) std::rethrow_exception(failed);
+  co_return was_closed;
+}
+
+/// All at the same time. An error comes out once all are reloaded.
+inline task<> broker::reload_cells(cells all, duration limit) {
+  std::vector<task<>> reloads;
+  reloads.reserve(all.size());
+  for (cell_ptr& c : all) reloads.push_back(reload_one(std::move(c), limit));
+  co_await when_all(std::move(reloads));
 }
 
 inline task<> broker::begin_to_close(const cells& all, task_scope& closing) {
@@ -271,7 +344,11 @@ inline task<> broker::close_all(intrusive_ptr<detail::broker_core> core, duratio
   ended.value();
 }
 
-inline task<> broker::terminate() { return close_all(core_, drain_limit_); }
+inline task<> broker::terminate() {
+  const intrusive_ptr<detail::broker_core> core = core_;
+  co_await close_all(core, drain_limit_);
+  if (core->events()) core->events().send(worker_event::terminate, worker_id(), worker_stats());
+}
 
 /// What the destructor waits for. Workers may still be created by what drains; then no more.
 inline task<> broker::shut_down(intrusive_ptr<detail::broker_core> core, duration limit) {
@@ -289,19 +366,30 @@ inline task<> broker::shut_down(intrusive_ptr<detail::broker_core> core, duratio
   }
   auto late = core->spawned().all_ended();  // spawned by what drained
   co_await std::move(late);
+  while (!core->events().idle()) co_await yield();
 }
 
 inline std::vector<worker_info> broker::workers() const {
   std::vector<worker_info> infos;
   for (const cell_ptr& c : core_->cells()) {
-    if (!c->alive()) continue;
-    infos.push_back({.id = c->id(),
-                     .last_used = time_point(duration(c->last_used())),
-                     .calls = c->turns(),
-                     .busy = c->busy(),
-                     .waiting = c->waiting()});
+    if (c->alive()) infos.emplace_back(c->id(), c->stats());
   }
   return infos;
+}
+
+inline broker_stats broker::stats() const {
+  broker_stats s = core_->counts();
+  for (const worker_info& w : workers()) {
+    s.turns += w.calls;
+    s.waiting += w.waiting;
+  }
+  return s;
+}
+
+inline std::optional<worker_info> broker::find(const worker_id& id) const {
+  const cell_ptr c = core_->find(id);
+  if (!c || !c->alive()) return std::nullopt;
+  return worker_info(id, c->stats());
 }
 
 inline std::string broker::dump() const {

@@ -20,9 +20,14 @@
 #include <troupe/actor/cell.hpp>
 #include <troupe/actor/cell_life.hpp>
 #include <troupe/actor/dead_letter.hpp>
-#include <troupe/base/scope_exit.hpp>
+#include <troupe/actor/outside_code.hpp>
+#include <troupe/broker/broker_stats.hpp>
+#include <troupe/broker/cleaner.hpp>
+#include <troupe/broker/event_channel.hpp>
 #include <troupe/broker/registry.hpp>
 #include <troupe/coro/executor.hpp>
+#include <troupe/coro/sleep.hpp>
+#include <troupe/coro/task.hpp>
 #include <troupe/coro/task_scope.hpp>
 #include <troupe/exec/thread_pool.hpp>
 #include <troupe/sync/atomic.hpp>
@@ -31,12 +36,20 @@
 namespace troupe::detail {
 
 /// Counted: the broker holds it, and so does every cell.
-class broker_core final : public cell_owner {
+class broker_core final : public cell_owner, private event_channel_owner {
 public:
   using dead_letter_handler = std::function<void(const dead_letter&)>;
 
-  broker_core(std::unique_ptr<thread_pool> own, executor& e, dead_letter_handler on_dead)
-      : own_(std::move(own)), executor_(e), on_dead_letter_(std::move(on_dead)), spawned_(*this) {}
+  broker_core(std::unique_ptr<thread_pool> own, executor& e, dead_letter_handler on_dead,
+              cleaner policy)
+      : own_(std::move(own)),
+        executor_(e),
+        on_dead_letter_(std::move(on_dead)),
+        spawned_(*this),
+        events_(std::move(policy), e, *this) {
+    orders_uses = static_cast<bool>(events_);
+    sends_get = orders_uses && events_.wants_get();
+  }
 
   friend void add_ref(broker_core* c) noexcept { c->add_ref_owner(); }
   friend void release(broker_core* c) noexcept { c->release_owner(); }
@@ -49,11 +62,19 @@ public:
   }
   void retire(cell& c) noexcept override { registry_.retire(c); }
   bool closed() const noexcept override { return closed_.load(order::acquire); }
-  void created(cell&) noexcept override {
+  void created(cell& c) noexcept override {
     workers_.fetch_add(1, order::relaxed);
+    created_.fetch_add(1, order::relaxed);
     refresh_tick();
+    c.stamp_use();
+    if (events_) tell(worker_event::create, c);
   }
-  void destroyed(cell&) noexcept override { workers_.fetch_sub(1, order::relaxed); }
+  void used(cell& c) noexcept override { tell(worker_event::get, c); }
+  void destroyed(cell& c) noexcept override {
+    workers_.fetch_sub(1, order::relaxed);
+    past_turns_.fetch_add(c.turns(), order::relaxed);
+    if (events_) tell(worker_event::remove, c);
+  }
   void dead(cell& c, std::string_view method, const std::error_code& why, std::exception_ptr error,
             cell* from) noexcept override;
   intrusive_ptr<cell> cell_for(const class_request& a, std::string_view key) override {
@@ -86,8 +107,25 @@ public:
   intrusive_ptr<cell> find(const worker_id& id) const noexcept { return registry_.find(id); }
   std::vector<intrusive_ptr<cell>> cells() const { return registry_.all(); }
   std::size_t worker_count() const noexcept { return workers_.load(order::relaxed); }
-  void refresh_tick() noexcept {
-    tick.store(executor_.now().time_since_epoch().count(), order::relaxed);
+  /// All but what the workers that live know themselves.
+  broker_stats counts() const {
+    broker_stats s;
+    s.workers = worker_count();
+    s.created = created_.load(order::relaxed);
+    s.removed = s.created - s.workers;
+    s.turns = past_turns_.load(order::relaxed);
+    s.dead_letters = dead_letters_.load(order::relaxed);
+    if (own_) s.pool = own_->stats();
+    return s;
+  }
+  event_channel& events() noexcept { return events_; }
+
+  // --- event_channel_owner ----------------------------------------------------------------------
+  /// The time; or, where uses have an order, the number after those that were given out as such.
+  void refresh_tick() noexcept override {
+    const std::int64_t now = executor_.now().time_since_epoch().count();
+    const std::int64_t next = tick.load(order::relaxed) + 1;
+    tick.store(now > next || !orders_uses ? now : next, order::relaxed);
   }
 
   /// After everything has ended: no call reaches an instance any more.
@@ -104,19 +142,49 @@ private:
     }
   }
   void report(const dead_letter& letter) noexcept;
+  void tell(worker_event::kind_type kind, cell& c) noexcept;
+  void look_after(duration d) override;
+  static task<> look_later(broker_core& core, duration d);
 
   atomic<std::size_t> references_{0};
-  atomic<std::size_t> workers_{0};    // instances that live
-  atomic<bool> closed_{false};        // true: no instance is made any more, for good
-  std::unique_ptr<thread_pool> own_;  // the broker's own pool, if it made one
-  executor& executor_;                // not to be used once the broker is gone
+  atomic<std::size_t> workers_{0};         // instances that live
+  atomic<std::uint64_t> created_{0};       // instances
+  atomic<std::uint64_t> past_turns_{0};    // of instances that are gone
+  atomic<std::uint64_t> dead_letters_{0};  // reported, or not
+  atomic<bool> closed_{false};             // true: no instance is made any more, for good
+  std::unique_ptr<thread_pool> own_;       // the broker's own pool, if it made one
+  executor& executor_;                     // not to be used once the broker is gone
   dead_letter_handler on_dead_letter_;
   atomic<actor_class*> classes_{nullptr};       // the newest, linked to the older ones; owned
   spin_lock classes_lock_;                      // taken to add to classes_; guards the one below
   std::vector<std::unique_ptr<maker>> makers_;  // provided; kept for instances that they made
   registry registry_;
   spawned_tasks spawned_;
+  event_channel events_;
+  atomic<std::int64_t> next_look_{never.time_since_epoch().count()};  // when a task wakes for it
 };
+
+inline void broker_core::tell(worker_event::kind_type kind, cell& c) noexcept {
+  try {
+    events_.send(kind, c.id(), c.stats());
+  } catch (...) {
+    // No memory for the id: the cleaner is not told.
+  }
+}
+
+/// Delivered by one thread at a time. A task that wakes too early for what came later asks again.
+inline void broker_core::look_after(duration d) {
+  const std::int64_t at = saturating_add(executor_.now(), d).time_since_epoch().count();
+  if (at >= next_look_.load(order::relaxed) || closed()) return;
+  spawned_.spawn(look_later(*this, d));
+  next_look_.store(at, order::relaxed);
+}
+
+inline task<> broker_core::look_later(broker_core& core, duration d) {
+  co_await sleep_for(d);
+  core.next_look_.store(never.time_since_epoch().count(), order::relaxed);
+  core.events_.look();
+}
 
 /// The few classes of a program in a list that only grows: looking one up takes no lock.
 inline actor_class& broker_core::class_for(const class_request& a) {
@@ -144,6 +212,7 @@ inline void broker_core::provide(const class_request& a, std::unique_ptr<maker> 
 
 inline void broker_core::dead(cell& c, std::string_view method, const std::error_code& why,
                               std::exception_ptr error, cell* from) noexcept {
+  dead_letters_.fetch_add(1, order::relaxed);
   if (!on_dead_letter_) return;
   try {
     report(dead_letter(c.id(), method, why, std::move(error), make_caller(from)));
@@ -154,13 +223,7 @@ inline void broker_core::dead(cell& c, std::string_view method, const std::error
 
 inline void broker_core::report(const dead_letter& letter) noexcept {
   if (!on_dead_letter_) return;
-  thread_state& state = this_thread_state();
-  cell* const outer_worker = std::exchange(state.plain_turn, nullptr);  // not the worker's code
-  frame* const outer_frame = std::exchange(state.running, nullptr);
-  const scope_exit restore([&]() noexcept {
-    state.plain_turn = outer_worker;
-    state.running = outer_frame;
-  });
+  const outside_code outside;
   try {
     on_dead_letter_(letter);
   } catch (...) {

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// `combine`: several cleaners as one.
+///
+/// Layer: broker.
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include <troupe/broker/cleaner.hpp>
+
+namespace troupe {
+
+namespace detail {
+
+class combined_cleaners {
+public:
+  explicit combined_cleaners(std::vector<cleaner> all) noexcept : all_(std::move(all)) {}
+
+  void operator()(const worker_event& event) {
+    for (cleaner& c : all_) {
+      if (event.kind != worker_event::get || c.wants_get()) c(event);
+    }
+  }
+  duration check(broker& b) {
+    duration next = duration::max();
+    for (cleaner& c : all_) next = std::min(next, c.check(b));
+    return next;
+  }
+  bool wants_get() const noexcept {
+    return std::any_of(all_.begin(), all_.end(), [](const cleaner& c) { return c.wants_get(); });
+  }
+
+private:
+  std::vector<cleaner> all_;
+};
+
+}  // namespace detail
+
+/// Tells all of `cleaners`, in their order.
+template <class... Cleaners>
+[[nodiscard]] cleaner combine(Cleaners... cleaners) {
+  std::vector<cleaner> all;
+  all.reserve(sizeof...(Cleaners));
+  (all.emplace_back(std::move(cleaners)), ...);
+  return cleaner(detail::combined_cleaners(std::move(all)));
+}
+
+}  // namespace troupe

@@ -1,0 +1,154 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Breaks chosen lines of the library, one at a time, in a copy: the tests must fail each time.
+
+    tests/mutations/mutate.py [part of a name]...
+
+Each mutation names the tests that are to notice it. They are compiled against a copy of include/
+with that one change; a test that hangs has noticed it too. The same tests are first run against the
+unchanged library, where they must pass.
+"""
+import concurrent.futures
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+COMPILER = os.environ.get("CXX", "g++")
+FLAGS = ["-std=c++20", "-O1", "-UNDEBUG", "-pthread", f"-I{ROOT}/tests"]
+PATIENCE = 90  # seconds for a test that takes a few
+
+
+class Mutation:
+    def __init__(self, name, file, old, new, tests, filter=""):
+        self.name, self.file, self.old, self.new = name, file, old, new
+        self.tests, self.filter = tests, filter
+
+
+MUTATIONS = [
+    Mutation("a turn ends without looking at the mail", "actor/cell.hpp",
+             "    leave_with_mail();\n", "    word_.store(word_idle, order::release);\n",
+             ["actor/mailbox.cpp", "actor/serial.cpp"]),
+    Mutation("the inbox is taken newest first", "actor/message.hpp",
+             "      m->next = after;\n", "      m->next = after; if (after == nullptr) front_ = m;\n",
+             ["actor/tell.cpp", "actor/mailbox.cpp"]),
+    Mutation("two may enter an idle worker", "actor/cell.hpp",
+             "return word_.compare_exchange_strong(idle, word_plain, order::acquire, order::relaxed);",
+             "if (word_.load(order::relaxed) != idle) return false;\n"
+             "    word_.store(word_plain, order::relaxed);\n    return true;",
+             ["actor/serial.cpp"]),
+    Mutation("whoever adds work wakes nobody", "exec/sleepers.hpp",
+             "    return take_sleeper();\n", "    return nobody;\n",
+             ["exec/thread_pool.cpp"]),
+    Mutation("a sleeper does not look again", "exec/thread_pool.hpp",
+             "  if (stopping || anything_ready()) {\n", "  if (stopping) {\n",
+             ["exec/thread_pool.cpp"]),
+    Mutation("a permit is lost by parking", "sync/parker.hpp",
+             "  if (take_permit()) return false;\n", "  take_permit();\n",
+             ["sync/parker.cpp"]),
+    Mutation("a lock is not released", "actor/cell_mailbox.hpp",
+             "inline void cell::unlist_turn(turn& t) noexcept {\n  const spin_guard guard(mail_lock_);\n",
+             "inline void cell::unlist_turn(turn& t) noexcept {\n  mail_lock_.lock();\n",
+             ["actor/calls.cpp"]),
+    Mutation("a call settles twice", "actor/owned_call.hpp",
+             "    if (before > outcome::waiting) return false;\n", "",
+             ["actor/within.cpp", "actor/within_threads.cpp"]),
+    Mutation("cycles are not looked for", "actor/wait_graph.hpp",
+             "    return enter_locked(w, t, point);\n",
+             "    if (point.blocked_holder == &t) return enter_locked(w, t, point);\n    return {};\n",
+             ["actor/cycles.cpp"]),
+    Mutation("what became ready is not scheduled", "actor/turn.hpp",
+             "  return word == parked;\n", "  return word == parked && r.next != nullptr;\n",
+             ["actor/calls.cpp"]),
+    Mutation("the budget never runs out", "coro/frame.hpp",
+             "  child.budget = parent.budget - 1;\n", "  child.budget = parent.budget;\n",
+             ["coro/when_all.cpp"]),
+    Mutation("a stop comes before the error that asks for it", "coro/task_scope.hpp",
+             "      if (!error_) error_ = std::move(error);\n    }\n    request_stop();\n",
+             "      request_stop();\n      if (!error_) error_ = std::move(error);\n    }\n",
+             ["coro/task_scope.cpp"]),
+    Mutation("an evicted worker goes with its queue", "actor/cell_mailbox.hpp",
+             "    if (!draining_ && !queue_.empty()) return false;\n", "",
+             ["broker/evict.cpp", "actor/mailbox.cpp"]),
+    Mutation("a found cell is deleted all the same", "broker/registry.hpp",
+             "    if (!c.release_last()) return;  // found again, under this lock\n",
+             "    static_cast<void>(c.release_last());\n",
+             ["stress/churn.cpp"]),
+    Mutation("a timer fires up to a tick early", "time/timer_wheel.hpp",
+             "    if (node->deadline <= now) {\n",
+             "    if (tick_of(node->deadline) <= tick_of(now)) {\n", ["time/timer_wheel.cpp"]),
+]
+
+
+def run(command, **kwargs):
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          errors="replace", **kwargs)
+
+
+class Bench:
+    """Compiles and runs tests in a folder of its own."""
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+        self.main = self.folder / "main.o"
+        done = run([COMPILER, *FLAGS, f"-I{ROOT}/include", "-c", f"{ROOT}/tests/support/main.cpp",
+                    "-o", str(self.main)])
+        if done.returncode != 0:
+            sys.exit(done.stdout)
+
+    def passes(self, include, tests, program, filter=""):
+        """None where it does not compile."""
+        sources = [str(ROOT / "tests" / t) for t in tests]
+        built = run([COMPILER, *FLAGS, f"-I{include}", *sources, str(self.main), "-o", str(program)])
+        if built.returncode != 0:
+            print(built.stdout[-2000:])
+            return None
+        try:
+            return run([str(program), *filter.split()], timeout=PATIENCE).returncode == 0
+        except subprocess.TimeoutExpired:
+            return False
+
+    def try_mutation(self, index, m):
+        include = self.folder / f"include{index}"
+        shutil.copytree(ROOT / "include", include)
+        path = include / "troupe" / m.file
+        text = path.read_text()
+        if text.count(m.old) != 1:
+            return m, "the line to break is not there, or not there once"
+        path.write_text(text.replace(m.old, m.new))
+        program = self.folder / f"test{index}"
+        passed = self.passes(include, m.tests, program, m.filter)
+        shutil.rmtree(include)
+        program.unlink(missing_ok=True)
+        if passed is None:
+            return m, "the mutation does not compile"
+        return m, "not noticed" if passed else "noticed"
+
+
+def main():
+    parts = sys.argv[1:] or [""]
+    chosen = [m for m in MUTATIONS if any(part in m.name for part in parts)]
+    unnoticed = 0
+    with tempfile.TemporaryDirectory() as folder, \
+            concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        bench = Bench(folder)
+        sets = sorted({(tuple(m.tests), m.filter) for m in chosen})
+        sound = pool.map(lambda s: bench.passes(ROOT / "include", s[1][0],
+                                                pathlib.Path(folder) / f"sound{s[0]}", s[1][1]),
+                         enumerate(sets))
+        for (tests, _), passed in zip(sets, sound):
+            if not passed:
+                sys.exit(f"without any mutation, {' '.join(tests)} fails")
+        for m, verdict in pool.map(lambda x: bench.try_mutation(*x), enumerate(chosen)):
+            print(f"{verdict:12} {m.name} ({m.file})", flush=True)
+            if verdict != "noticed":
+                unnoticed += 1
+    print(f"{len(chosen)} mutations, {unnoticed} not noticed")
+    return 1 if unnoticed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
