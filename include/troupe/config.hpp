@@ -125,6 +125,15 @@ namespace detail {
   std::abort();
 }
 
+#if defined(TROUPE_ATOMIC_HEADER)
+
+// A checker schedules threads by itself (sync/atomic.hpp): who spins gives way to the others, and
+// no loop looks twice before it does something else than looking.
+void cpu_relax() noexcept;
+constexpr int spin_limit(int) noexcept { return 0; }
+
+#else
+
 /// Tells the core that this is a spinning loop: saves power and lets its sibling thread run.
 TROUPE_ALWAYS_INLINE void cpu_relax() noexcept {
 #if defined(_MSC_VER) && !defined(__clang__)
@@ -139,6 +148,11 @@ TROUPE_ALWAYS_INLINE void cpu_relax() noexcept {
   __asm__ __volatile__("yield" ::: "memory");
 #endif
 }
+
+/// How often a loop looks before it does something else than looking.
+constexpr int spin_limit(int looks) noexcept { return looks; }
+
+#endif
 
 }  // namespace detail
 }  // namespace troupe
