@@ -12,6 +12,7 @@ namespace model = troupe::model;
 namespace detail = troupe::detail;
 using model::probe;
 using model::worker_world;
+using troupe::task;
 
 /// Two on the fast path: one of them may find the worker busy, and makes a message then.
 void two_calls() {
@@ -196,6 +197,7 @@ void closed() {
         w.tell(before);
         w.target().close(*mark);
         w.done();
+        mark.reset();  // as one who does not wait any longer
       },
       [&] {
         w.tell(after);
@@ -205,7 +207,6 @@ void closed() {
   w.drain();
   model::check(before.ran && after.ran, "a message was lost");
   model::check(model::counter::made == (model::counter::alive != 0 ? 2 : 1), "not closed");
-  mark.reset();
   w.end();
 }
 
@@ -301,23 +302,82 @@ void references() {
   model::check(owner.cells_deleted == 1, "a reference is left");
 }
 
-/// A new factory is used by the next instance only, and whole.
-void new_maker() {
-  worker_world w(2);
+/// Whoever sees that a worker is gone sees what its last turn and its end have done.
+void gone_is_seen() {
+  worker_world w(1);
   w.warm_up();
+  model::var<int> turns(0);
+  model::counter::ends = &turns;
+  model::run(
+      [&] {
+        w.owner.close();
+        static_cast<void>(w.target().evict());
+        w.done();
+      },
+      [&] { w.serve(); },
+      [&] {
+        const bool is_gone = w.target().word() == detail::word_gone;
+        if (is_gone) model::check(turns.get() == 1, "gone before its end");
+      });
+  w.end();
+}
+
+/// A maker whose content is watched.
+class watched_maker final : public detail::maker {
+public:
+  void* make(troupe::context&) const override {
+    model::check(content.get() == 1, "half a maker");
+    return new model::counter;
+  }
+  void destroy(void* instance) const noexcept override {
+    delete static_cast<model::counter*>(instance);
+  }
+  task<> start(void*) const override { return task<>(); }
+  task<> stop(void*) const override { return task<>(); }
+  void before(void*, const troupe::call_info&) const override {}
+  void after(void*, const troupe::call_info&) const noexcept override {}
+
+  model::var<int> content{1};
+};
+
+/// Reads a watched maker through the options that a cell tells.
+void look_at(const detail::cell& c, const watched_maker& possible) {
+  if (&c.options() == &possible.options) model::check(possible.content.get() == 1, "half a maker");
+}
+
+/// A new factory is used by the next instance, and seen whole by whoever asks for the options.
+void new_maker() {
+  worker_world w(1);
+  watched_maker fresh;
   probe a;
   model::run(
       [&] {
-        static_cast<void>(w.target().options());
+        fresh.content.set(1);
+        w.owner.counters.current.store(&fresh, detail::order::release);
         w.tell(a);
         w.done();
       },
+      [&] { look_at(w.target(), fresh); }, [&] { w.serve(); }, [&] { look_at(w.target(), fresh); });
+  w.drain();
+  model::check(a.ran, "a message was lost");
+  w.end();
+}
+
+/// The same where somebody else than who has brought it makes the instance.
+void new_maker_of_another() {
+  worker_world w(1);
+  watched_maker fresh;
+  probe a;
+  model::run(
       [&] {
-        w.target().evict();
-        w.done();
-        if (w.target().alive()) static_cast<void>(w.target().options());
+        fresh.content.set(1);
+        w.owner.counters.current.store(&fresh, detail::order::release);
       },
-      [&] { w.serve(); });
+      [&] {
+        w.tell(a);
+        w.done();
+      },
+      [&] { w.serve(); }, [&] { look_at(w.target(), fresh); });
   w.drain();
   model::check(a.ran, "a message was lost");
   w.end();
@@ -340,6 +400,8 @@ const model::scenario all[] = {{"cell.two_calls", two_calls, bounds},
                                {"cell.gone", gone, bounds},
                                {"cell.last_reference", last_reference, bounds},
                                {"cell.references", references, {.preemptions = 3}},
-                               {"cell.new_maker", new_maker, bounds}};
+                               {"cell.gone_is_seen", gone_is_seen, bounds},
+                               {"cell.new_maker", new_maker, bounds},
+                               {"cell.new_maker_of_another", new_maker_of_another, bounds}};
 
 }  // namespace

@@ -7,11 +7,12 @@
 
 #include <model/checker/checker.hpp>
 
+#include <coroutine>
 #include <cstdint>
 #include <exception>
-#include <memory>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 #include <troupe/actor/actor_class.hpp>
 #include <troupe/actor/cell.hpp>
@@ -20,7 +21,12 @@
 #include <troupe/actor/maker_of.hpp>
 #include <troupe/actor/message.hpp>
 #include <troupe/broker/registry.hpp>
+#include <troupe/actor/proxy.hpp>
 #include <troupe/coro/executor.hpp>
+#include <troupe/coro/frame.hpp>
+#include <troupe/coro/sync_wait.hpp>
+#include <troupe/coro/task.hpp>
+#include <troupe/coro/when_all.hpp>
 
 namespace troupe::model {
 
@@ -82,6 +88,98 @@ private:
   std::uint64_t random_ = 0;
 };
 
+/// Happens once; one coroutine may wait for it.
+class event {
+public:
+  event() = default;
+  event(const event&) = delete;
+  event& operator=(const event&) = delete;
+
+  /// From any thread, once.
+  void set() noexcept {
+    detail::frame* const waiting = state_.exchange(happened(), detail::order::acq_rel);
+    if (waiting != nullptr) waiting->where->post(*waiting);
+  }
+
+  class awaiter {
+  public:
+    awaiter(event& e, detail::frame& f) noexcept : event_(e), frame_(f) {}
+    bool await_ready() const noexcept { return false; }
+    bool await_suspend(std::coroutine_handle<>) noexcept { return event_.wait(frame_); }
+    void await_resume() const noexcept {}
+
+  private:
+    event& event_;
+    detail::frame& frame_;
+  };
+
+  class operation {
+  public:
+    explicit operation(event& e) noexcept : event_(e) {}
+    awaiter await_by(detail::frame& f) && noexcept { return awaiter(event_, f); }
+
+  private:
+    event& event_;
+  };
+
+  operation occurred() noexcept { return operation(*this); }
+
+private:
+  /// True if the coroutine is suspended until `set`.
+  bool wait(detail::frame& f) noexcept {
+    bool* const flag = std::exchange(f.completed_inline, nullptr);
+    detail::frame* before = nullptr;
+    if (state_.compare_exchange_strong(before, &f, detail::order::acq_rel,
+                                       detail::order::acquire)) {
+      return true;
+    }
+    f.completed_inline = flag;
+    return false;
+  }
+  static detail::frame* happened() noexcept {
+    static detail::frame mark;
+    return &mark;
+  }
+
+  detail::atomic<detail::frame*> state_{nullptr};  // nullptr: not yet, nobody waits
+};
+
+/// A coroutine that nobody awaits, on an executor that others serve.
+template <class T>
+class root final : private detail::completion {
+public:
+  /// `posters` is counted down when it has ended.
+  root(served_executor& on, task<T> t, detail::atomic<int>& posters) noexcept
+      : completion(&root::set), task_(t.release()), link_(on), posters_(posters) {
+    link_.make_stoppable();
+    link_.limited = true;
+    detail::task_promise<T>& promise = task_.promise();
+    promise.result = &result_;
+    promise.where = &on;
+    promise.chain = &link_;
+    promise.then = this;
+  }
+
+  void start() noexcept { task_.promise().where->post(task_.promise()); }
+  void request_stop() noexcept { link_.request_stop(); }
+  T result() { return result_.take(); }
+  bool ended() const noexcept { return ended_; }
+
+private:
+  static void set(completion& c) noexcept {
+    root& self = static_cast<root&>(c);
+    check(!self.ended_, "ended twice");
+    self.ended_ = true;
+    self.posters_.fetch_sub(1, detail::order::release);
+  }
+
+  detail::result_slot<T> result_;
+  detail::started_task<T> task_;
+  detail::root_link link_;
+  detail::atomic<int>& posters_;
+  bool ended_ = false;
+};
+
 /// A worker: counts its calls in a plain variable, and its instances.
 struct counter {
   counter() {
@@ -94,6 +192,7 @@ struct counter {
   ~counter() {
     calls.set(-1);
     --alive;
+    if (ends != nullptr) ends->set(ends->get() + 1);
   }
 
   int add() {
@@ -101,7 +200,31 @@ struct counter {
     return calls.get();
   }
 
+  /// The same, and waits for an event in between.
+  task<int> add_after() {
+    const int before = calls.get();
+    calls.set(before + 1);
+    co_await awaited->occurred();
+    check(calls.get() == before + 1, "somebody else had a turn meanwhile");
+    co_return before + 1;
+  }
+
+  /// The same, with two coroutines that wait beside each other.
+  task<int> add_after_both() {
+    const int before = calls.get();
+    co_await when_all(after(*awaited), after(*awaited_too));
+    check(calls.get() == before + 2, "somebody else had a turn meanwhile");
+    co_return before + 2;
+  }
+  task<> after(event& e) {
+    co_await e.occurred();
+    calls.set(calls.get() + 1);
+  }
+
   var<int> calls{0};
+  static inline event* awaited = nullptr;
+  static inline event* awaited_too = nullptr;
+  static inline var<int>* ends = nullptr;  // counts their ends, where a model wants that
   static inline int alive = 0;
   static inline int made = 0;
 };
@@ -112,6 +235,7 @@ public:
   owner_of_cells() : counters("counter", detail::tag_of<counter>()) {
     keep_static(&counter::alive, sizeof counter::alive);
     keep_static(&counter::made, sizeof counter::made);
+    keep_static(&counter::ends, sizeof counter::ends);
     counters.current.store(&detail::default_maker<counter>(), detail::order::release);
   }
 
@@ -206,6 +330,10 @@ struct worker_world {
     return true;
   }
   /// The calling thread posts nothing any more.
+  template <auto M>
+  auto call() {
+    return detail::make_call<M, counter>(detail::borrowed_cell(worker.get()));
+  }
   void done() { posters.fetch_sub(1, detail::order::release); }
   void serve() { owner.on.serve(posters); }
 

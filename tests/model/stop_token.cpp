@@ -146,8 +146,12 @@ void two_ask_a_link() {
   chain_link link(link_kind::root);
   link.make_stoppable();
   troupe::detail::stop_state* seen[2] = {};
-  model::run([&] { seen[0] = link.stop(); }, [&] { seen[1] = link.stop(); });
-  model::check(seen[0] == seen[1] && !seen[0]->requested(), "two states of one link");
+  const auto ask = [&](int i) {
+    seen[i] = link.stop();
+    model::check(!seen[i]->requested(), "a request out of nothing");
+  };
+  model::run([&] { ask(0); }, [&] { ask(1); });
+  model::check(seen[0] == seen[1], "two states of one link");
 }
 
 /// The request and the making of the state meet.

@@ -278,15 +278,22 @@ engine::candidates engine::who_may_run() noexcept {
   return c;
 }
 
-/// Nobody can go on but who spins, or sleeps for a limited time.
+/// Nobody can go on but who spins, or sleeps for a limited time. Those that spin look once more, one
+/// after the other, since their last look may have been at an old store; then time passes.
 void engine::add_stalled(candidates& c) noexcept {
   stalls_ = all_writes_ == writes_at_stall_ ? stalls_ + 1 : 0;
   writes_at_stall_ = all_writes_;
-  for (unsigned i = 0; i != thread_count_; ++i) {
-    const virtual_thread& t = threads_[i];
-    if (t.now == status::ready || (t.now == status::sleeping && t.limited)) c.add(i);
+  const bool time_passes = stalls_ > 2 * max_threads;
+  for (const bool limited : {time_passes, !time_passes}) {
+    for (unsigned i = 1; i <= thread_count_; ++i) {
+      const unsigned other = (current_ + i) % thread_count_;
+      const virtual_thread& t = threads_[other];
+      if (t.now == (limited ? status::sleeping : status::ready) && (!limited || t.limited)) {
+        c.add(other);
+      }
+    }
+    if (c.allowed == 0) c.allowed = limited ? c.count : std::min(c.count, 1u);
   }
-  c.allowed = c.count;
   if (c.count == 0) fail("deadlock: every thread waits", nullptr);
   if (stalls_ > 8 * max_threads) fail("livelock: all that can run spins", nullptr);
 }

@@ -76,10 +76,14 @@ bool explore(const scenario& s, const request& r) {
     report(s, v);
     return false;
   }
-  std::printf("%-34.*s %9llu searched%s, %8llu drawn, %4u steps, %.1f s\n",
+  std::string outcomes;
+  for (const std::int64_t o : v.outcomes) outcomes += ' ' + std::to_string(o);
+  if (!outcomes.empty()) outcomes = ", outcomes" + outcomes;
+  std::printf("%-34.*s %9llu searched%s, %8llu drawn, %4u steps, %.1f s%s\n",
               static_cast<int>(s.name.size()), s.name.data(),
               static_cast<unsigned long long>(searched), complete ? " (all)" : "      ",
-              static_cast<unsigned long long>(drawn), v.longest, seconds_since(begin));
+              static_cast<unsigned long long>(drawn), v.longest, seconds_since(begin),
+              outcomes.c_str());
   std::fflush(stdout);
   return true;
 }
