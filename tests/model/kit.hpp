@@ -20,8 +20,8 @@
 #include <troupe/actor/cell_mailbox.hpp>
 #include <troupe/actor/maker_of.hpp>
 #include <troupe/actor/message.hpp>
-#include <troupe/broker/registry.hpp>
 #include <troupe/actor/proxy.hpp>
+#include <troupe/broker/registry.hpp>
 #include <troupe/coro/executor.hpp>
 #include <troupe/coro/frame.hpp>
 #include <troupe/coro/sync_wait.hpp>
@@ -180,6 +180,18 @@ private:
   bool ended_ = false;
 };
 
+/// What a worker answers: who reads it has to come after who wrote it.
+class reply {
+public:
+  explicit reply(int number) noexcept : number_(number) {}
+  reply(reply&& other) noexcept : number_(other.get()) {}
+
+  int get() const noexcept { return number_.get(); }
+
+private:
+  var<int> number_;
+};
+
 /// A worker: counts its calls in a plain variable, and its instances.
 struct counter {
   counter() {
@@ -195,26 +207,26 @@ struct counter {
     if (ends != nullptr) ends->set(ends->get() + 1);
   }
 
-  int add() {
+  reply add() {
     calls.set(calls.get() + 1);
-    return calls.get();
+    return reply(calls.get());
   }
 
   /// The same, and waits for an event in between.
-  task<int> add_after() {
+  task<reply> add_after() {
     const int before = calls.get();
     calls.set(before + 1);
     co_await awaited->occurred();
     check(calls.get() == before + 1, "somebody else had a turn meanwhile");
-    co_return before + 1;
+    co_return reply(before + 1);
   }
 
   /// The same, with two coroutines that wait beside each other.
-  task<int> add_after_both() {
+  task<reply> add_after_both() {
     const int before = calls.get();
     co_await when_all(after(*awaited), after(*awaited_too));
     check(calls.get() == before + 2, "somebody else had a turn meanwhile");
-    co_return before + 2;
+    co_return reply(before + 2);
   }
   task<> after(event& e) {
     co_await e.occurred();
@@ -289,7 +301,7 @@ public:
     check(!settled(), "settled twice");
     auto& target = *static_cast<counter*>(c.instance());
     c.count_turn();
-    number = target.add();
+    number = target.add().get();
     ran = true;
   }
   void refuse(const detail::refusal&) noexcept override {
@@ -325,7 +337,7 @@ struct worker_world {
   bool call_fast() {
     if (!worker->enter_fast()) return false;
     worker->count_turn();
-    static_cast<counter*>(worker->instance())->add();
+    static_cast<void>(static_cast<counter*>(worker->instance())->add());
     worker->leave_fast();
     return true;
   }

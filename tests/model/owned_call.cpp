@@ -3,6 +3,8 @@
 
 #include <model/kit.hpp>
 
+#include <troupe/coro/as_result.hpp>
+
 #include <chrono>
 
 namespace {
@@ -16,10 +18,16 @@ using model::worker_world;
 using troupe::task;
 using namespace std::chrono_literals;
 
-task<int> limited_add(worker_world& w) { co_return co_await w.call<&counter::add>().within(1s); }
-task<int> limited_add_after(worker_world& w) {
-  co_return co_await w.call<&counter::add_after>().within(1s);
+/// A variable of the caller is written before its call and read after it.
+template <auto M>
+task<int> limited(worker_world& w) {
+  model::var<int> mine(7);
+  auto answer = co_await troupe::as_result(w.call<M>().within(1s));
+  model::check(mine.get() == 7, "the caller is not as it was");
+  co_return answer.value().get();
 }
+task<int> limited_add(worker_world& w) { return limited<&counter::add>(w); }
+task<int> limited_add_after(worker_world& w) { return limited<&counter::add_after>(w); }
 
 /// 0: a value; else the code it failed with, which has to be one of these.
 int code_of(model::root<int>& r, std::initializer_list<troupe::errc> allowed) {
@@ -138,25 +146,131 @@ void late_in_line() {
   w.end();
 }
 
-/// Refused by its worker while the time is up.
+task<int> open_turn(worker_world& w) {
+  const model::reply r = co_await w.call<&counter::add_after>();
+  co_return r.get();
+}
+
+/// It waits behind a turn that is open, is refused there, and the time is up.
 void refused_or_late() {
-  worker_world w(3);
+  worker_world w(4);
   w.warm_up();
+  event e;
+  counter::awaited = &e;
+  model::root<int> open(w.owner.on, open_turn(w), w.posters);
   model::root<int> r(w.owner.on, limited_add(w), w.posters);
+  open.start();
   r.start();
+  w.owner.on.serve_once();
   model::run(
       [&] {
         w.target().refuse_waiting(troupe::errc::worker_stopped);
         w.done();
+        e.set();
+        w.owner.on.serve_once();
       },
       [&] {
         w.owner.on.pass(2s);
         w.done();
-      },
-      [&] { w.serve(); });
+        w.owner.on.serve_once();
+      });
   w.drain();
+  model::check(open.ended(), "a turn was lost");
   model::note(
       code_of(r, {troupe::errc::expired, troupe::errc::timed_out, troupe::errc::worker_stopped}));
+  w.end();
+}
+
+/// Settled while its caller is still about to suspend: the two ways to the answer.
+void settled_at_once() {
+  worker_world w(1);
+  w.warm_up();
+  model::root<int> r(w.owner.on, limited_add(w), w.posters);
+  r.start();
+  model::run([&] { w.owner.on.serve_once(); },
+             [&] {
+               w.owner.on.serve_once();
+               w.owner.on.serve_once();
+             });
+  w.drain();
+  model::note(code_of(r, {}));
+  w.end();
+}
+
+/// The time is up, or a stop requested, while its caller is still about to suspend.
+void late_at_once() {
+  worker_world w(1);
+  w.warm_up();
+  model::root<int> r(w.owner.on, limited_add(w), w.posters);
+  r.start();
+  model::run([&] { w.owner.on.serve_once(); },
+             [&] {
+               w.owner.on.pass(2s);
+               w.owner.on.serve_once();
+             });
+  w.drain();
+  model::note(code_of(r, {troupe::errc::expired, troupe::errc::timed_out}));
+  w.end();
+}
+
+/// Issues a call as `owned_awaiter` does, and writes something between the issue and the
+/// suspension.
+class late_writer {
+public:
+  using invocation = detail::invocation_for<&counter::add, counter, true>;
+  using block = detail::owned_call_of<invocation>;
+
+  class awaiter {
+  public:
+    awaiter(worker_world& w, detail::frame& f)
+        : block_(new block(w.worker, invocation(std::in_place))), frame_(f) {}
+    bool await_ready() const noexcept { return false; }
+    bool await_suspend(std::coroutine_handle<>) {
+      bool* const flag = std::exchange(frame_.completed_inline, nullptr);
+      block_->bind(frame_, troupe::never);
+      block_->issue();
+      written_.set(1);
+      if (block_->stay_suspended()) return true;
+      frame_.completed_inline = flag;
+      return false;
+    }
+    int await_resume() {
+      model::check(written_.get() == 1, "the caller is not as it was");
+      model::check(block_->settled() == block::outcome::done, "settled in another way");
+      return block_->take().get();
+    }
+
+  private:
+    troupe::intrusive_ptr<block> block_;
+    detail::frame& frame_;
+    model::var<int> written_{0};
+  };
+
+  explicit late_writer(worker_world& w) noexcept : world_(w) {}
+  awaiter await_by(detail::frame& f) && { return awaiter(world_, f); }
+
+private:
+  worker_world& world_;
+};
+
+task<int> write_late(worker_world& w) {
+  const int answer = co_await late_writer(w);
+  co_return answer;
+}
+
+/// Who settles the call resumes a caller that is as it was when it suspended.
+void resumed_as_it_was() {
+  worker_world w(1);
+  w.warm_up();
+  model::root<int> r(w.owner.on, write_late(w), w.posters);
+  r.start();
+  model::run([&] { w.owner.on.serve_once(); },
+             [&] {
+               w.owner.on.serve_once();
+               w.owner.on.serve_once();
+             });
+  w.drain();
+  model::note(code_of(r, {}));
   w.end();
 }
 
@@ -168,6 +282,9 @@ const model::scenario all[] = {{"owned_call.done_or_late", done_or_late, bounds}
                                {"owned_call.done_late_or_stopped", done_late_or_stopped, bounds},
                                {"owned_call.late_while_it_runs", late_while_it_runs, bounds},
                                {"owned_call.late_in_line", late_in_line, bounds},
-                               {"owned_call.refused_or_late", refused_or_late, bounds}};
+                               {"owned_call.refused_or_late", refused_or_late, bounds},
+                               {"owned_call.settled_at_once", settled_at_once, bounds},
+                               {"owned_call.resumed_as_it_was", resumed_as_it_was, bounds},
+                               {"owned_call.late_at_once", late_at_once, bounds}};
 
 }  // namespace

@@ -14,9 +14,18 @@ using model::probe;
 using model::worker_world;
 using troupe::task;
 
-task<int> call_add_after(worker_world& w) { co_return co_await w.call<&counter::add_after>(); }
-task<int> call_add_both(worker_world& w) { co_return co_await w.call<&counter::add_after_both>(); }
-task<int> call_add(worker_world& w) { co_return co_await w.call<&counter::add>(); }
+/// A variable of the caller is written before its call and read after it: on another thread, if
+/// that is where it goes on.
+template <auto M>
+task<int> call(worker_world& w) {
+  model::var<int> mine(7);
+  const model::reply r = co_await w.call<M>();
+  model::check(mine.get() == 7, "the caller is not as it was");
+  co_return r.get();
+}
+task<int> call_add_after(worker_world& w) { return call<&counter::add_after>(w); }
+task<int> call_add_both(worker_world& w) { return call<&counter::add_after_both>(w); }
+task<int> call_add(worker_world& w) { return call<&counter::add>(w); }
 
 /// Resumed by another thread than the one that serves, which may be suspending it just then.
 void resumed() {
@@ -88,6 +97,27 @@ void resumed_twice() {
   w.end();
 }
 
+/// The same with nobody else to run what is ready: each of the two comes and goes.
+void served_in_turns() {
+  worker_world w(3);
+  w.warm_up();
+  event one;
+  event two;
+  counter::awaited = &one;
+  counter::awaited_too = &two;
+  model::root<int> r(w.owner.on, call_add_both(w), w.posters);
+  r.start();
+  w.owner.on.serve_once();
+  const auto set = [&](event& e) {
+    e.set();
+    w.owner.on.serve_once();
+  };
+  model::run([&] { set(one); }, [&] { set(two); });
+  w.drain();
+  model::check(r.ended() && r.result() == 3, "a turn was lost");
+  w.end();
+}
+
 /// A call that waits in line, and is asked to stop meanwhile.
 void withdrawn() {
   worker_world w(4);
@@ -141,6 +171,7 @@ constexpr model::limits bounds{
 const model::scenario all[] = {{"turn.resumed", resumed, bounds},
                                {"turn.resumed_beside_a_message", resumed_beside_a_message, bounds},
                                {"turn.resumed_twice", resumed_twice, bounds},
+                               {"turn.served_in_turns", served_in_turns, bounds},
                                {"turn.withdrawn", withdrawn, bounds},
                                {"turn.joined", joined, bounds}};
 
