@@ -136,17 +136,17 @@ constexpr int spin_limit(int) noexcept { return 0; }
 
 /// Tells the core that this is a spinning loop: saves power and lets its sibling thread run.
 TROUPE_ALWAYS_INLINE void cpu_relax() noexcept {
-#if defined(_MSC_VER) && !defined(__clang__)
-#  if defined(_M_ARM64) || defined(_M_ARM)
+#  if defined(_MSC_VER) && !defined(__clang__)
+#    if defined(_M_ARM64) || defined(_M_ARM)
   __yield();
-#  else
+#    else
   _mm_pause();
-#  endif
-#elif defined(__x86_64__) || defined(__i386__)
+#    endif
+#  elif defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();
-#elif defined(__aarch64__) || defined(__arm__)
+#  elif defined(__aarch64__) || defined(__arm__)
   __asm__ __volatile__("yield" ::: "memory");
-#endif
+#  endif
 }
 
 /// How often a loop looks before it does something else than looking.

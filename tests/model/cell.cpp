@@ -384,7 +384,7 @@ void new_maker_of_another() {
 }
 
 constexpr model::limits bounds{
-    .preemptions = 2, .stale_reads = 1, .executions = 150'000, .draws = 40'000};
+    .preemptions = 2, .stale_reads = 1, .executions = 100'000, .draws = 15'000};
 
 const model::scenario all[] = {{"cell.two_calls", two_calls, bounds},
                                {"cell.messages", messages, bounds},

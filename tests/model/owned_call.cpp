@@ -275,7 +275,7 @@ void resumed_as_it_was() {
 }
 
 constexpr model::limits bounds{
-    .preemptions = 2, .stale_reads = 1, .executions = 80'000, .draws = 60'000};
+    .preemptions = 2, .stale_reads = 1, .executions = 80'000, .draws = 20'000};
 
 const model::scenario all[] = {{"owned_call.done_or_late", done_or_late, bounds},
                                {"owned_call.done_or_stopped", done_or_stopped, bounds},

@@ -166,7 +166,7 @@ void joined() {
 }
 
 constexpr model::limits bounds{
-    .preemptions = 2, .stale_reads = 1, .executions = 100'000, .draws = 60'000};
+    .preemptions = 2, .stale_reads = 1, .executions = 100'000, .draws = 20'000};
 
 const model::scenario all[] = {{"turn.resumed", resumed, bounds},
                                {"turn.resumed_beside_a_message", resumed_beside_a_message, bounds},

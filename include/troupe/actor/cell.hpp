@@ -161,7 +161,7 @@ public:
     runnable* const node = &m;
     while (is_held(seen)) {
       m.next = seen > word_last ? reinterpret_cast<runnable*>(seen) : nullptr;
-      // Release: whoever takes the inbox sees the message. What is seen is only compared, or linked.
+      // Release: whoever takes the inbox sees the message. What is seen is compared or linked.
       if (word_.compare_exchange_weak(seen, reinterpret_cast<std::uintptr_t>(node), order::release,
                                       order::relaxed)) {
         return true;

@@ -12,9 +12,9 @@
 /// the next sleeper search before it runs what it found. No wake-up is lost: whoever adds work
 /// first makes it visible and then reads `word_` by a read-modify-write; a thread that goes to
 /// sleep first enters `word_` and then looks at all queues once more. Of the two read-modify-writes
-/// one comes first: either the adder sees the sleeper, or the sleeper, which acquires what the adder
-/// has released, sees the work. So it is with whoever ends a search and looks then: an adder that
-/// has seen it search has woken nobody. The word carries nothing else from thread to thread.
+/// one comes first: either the adder sees the sleeper, or the sleeper, which acquires what the
+/// adder has released, sees the work. So it is with whoever ends a search and looks then: an adder
+/// that has seen it search has woken nobody. The word carries nothing else from thread to thread.
 
 #include <cstdint>
 #include <vector>
@@ -39,8 +39,8 @@ public:
     return take_sleeper();
   }
 
-  /// True if the caller may search: nobody else does. Relaxed: what the search misses, it finds when
-  /// it looks again after `enter`.
+  /// True if the caller may search: nobody else does. Relaxed: what the search misses, it finds
+  /// when it looks again after `enter`.
   bool begin_search() noexcept {
     std::uint32_t word = word_.load(order::relaxed);
     while (searching(word) == 0) {

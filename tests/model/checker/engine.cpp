@@ -278,8 +278,8 @@ engine::candidates engine::who_may_run() noexcept {
   return c;
 }
 
-/// Nobody can go on but who spins, or sleeps for a limited time. Those that spin look once more, one
-/// after the other, since their last look may have been at an old store; then time passes.
+/// Nobody can go on but who spins, or sleeps for a limited time. Those that spin look once more,
+/// one after the other, since their last look may have been at an old store; then time passes.
 void engine::add_stalled(candidates& c) noexcept {
   stalls_ = all_writes_ == writes_at_stall_ ? stalls_ + 1 : 0;
   writes_at_stall_ = all_writes_;
