@@ -140,11 +140,11 @@ bool check_mutations(const std::vector<const scenario*>& models, bool all, bool 
   for (const auto& [name, i] : in_order) {
     const site& s = table[i];
     std::vector<const model_of_sites*> candidates;
-    for (const model_of_sites& k : known) {
-      if (k.meets.contains(i)) candidates.push_back(&k);
+    for (const bool first : {true, false}) {
+      for (const model_of_sites& k : known) {
+        if (k.meets.contains(i) && made_for(*k.model, s) == first) candidates.push_back(&k);
+      }
     }
-    std::stable_partition(candidates.begin(), candidates.end(),
-                          [&](const model_of_sites* k) { return made_for(*k->model, s); });
     for (const mutant& m : mutants_of(s, i)) {
       const explanation* const why = explained(m, s);
       const catcher c = who_catches(m, candidates, times);
