@@ -274,6 +274,69 @@ void resumed_as_it_was() {
   w.end();
 }
 
+/// Awaits a call that others know.
+class shared_call {
+public:
+  using block = late_writer::block;
+
+  class awaiter {
+  public:
+    awaiter(block& b, detail::frame& f) noexcept : block_(b), frame_(f) {}
+    bool await_ready() const noexcept { return false; }
+    bool await_suspend(std::coroutine_handle<>) {
+      bool* const flag = std::exchange(frame_.completed_inline, nullptr);
+      block_.bind(frame_, troupe::never);
+      block_.issue();
+      if (block_.stay_suspended()) return true;
+      frame_.completed_inline = flag;
+      return false;
+    }
+    block::outcome await_resume() const noexcept { return block_.settled(); }
+
+  private:
+    block& block_;
+    detail::frame& frame_;
+  };
+
+  explicit shared_call(block& b) noexcept : block_(b) {}
+  awaiter await_by(detail::frame& f) && noexcept { return awaiter(block_, f); }
+
+private:
+  block& block_;
+};
+
+task<int> await_shared(shared_call::block& b, event& late) {
+  const auto first = co_await shared_call(b);
+  co_await late.occurred();
+  model::check(b.settled() == first, "settled again, in another way");
+  co_return static_cast<int>(first);
+}
+
+/// How a call has settled is for good: a time limit that comes later changes nothing.
+void stays_settled() {
+  worker_world w(1);
+  w.warm_up();
+  event late;
+  troupe::intrusive_ptr<shared_call::block> b(
+      new shared_call::block(w.worker, late_writer::invocation(std::in_place)));
+  model::root<int> r(w.owner.on, await_shared(*b, late), w.posters);
+  r.start();
+  w.owner.on.serve_once();
+  model::run(
+      [&] {
+        w.owner.on.serve_once();
+        w.owner.on.serve_once();
+      },
+      [&] {
+        b->expire();
+        late.set();
+      });
+  w.drain();
+  model::note(r.result());
+  b.reset();
+  w.end();
+}
+
 constexpr model::limits bounds{
     .preemptions = 2, .stale_reads = 1, .executions = 80'000, .draws = 20'000};
 
@@ -285,6 +348,7 @@ const model::scenario all[] = {{"owned_call.done_or_late", done_or_late, bounds}
                                {"owned_call.refused_or_late", refused_or_late, bounds},
                                {"owned_call.settled_at_once", settled_at_once, bounds},
                                {"owned_call.resumed_as_it_was", resumed_as_it_was, bounds},
+                               {"owned_call.stays_settled", stays_settled, bounds},
                                {"owned_call.late_at_once", late_at_once, bounds}};
 
 }  // namespace
