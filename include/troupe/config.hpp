@@ -125,20 +125,34 @@ namespace detail {
   std::abort();
 }
 
+#if defined(TROUPE_ATOMIC_HEADER)
+
+// A checker schedules threads by itself (sync/atomic.hpp): who spins gives way to the others, and
+// no loop looks twice before it does something else than looking.
+void cpu_relax() noexcept;
+constexpr int spin_limit(int) noexcept { return 0; }
+
+#else
+
 /// Tells the core that this is a spinning loop: saves power and lets its sibling thread run.
 TROUPE_ALWAYS_INLINE void cpu_relax() noexcept {
-#if defined(_MSC_VER) && !defined(__clang__)
-#  if defined(_M_ARM64) || defined(_M_ARM)
+#  if defined(_MSC_VER) && !defined(__clang__)
+#    if defined(_M_ARM64) || defined(_M_ARM)
   __yield();
-#  else
+#    else
   _mm_pause();
-#  endif
-#elif defined(__x86_64__) || defined(__i386__)
+#    endif
+#  elif defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();
-#elif defined(__aarch64__) || defined(__arm__)
+#  elif defined(__aarch64__) || defined(__arm__)
   __asm__ __volatile__("yield" ::: "memory");
-#endif
+#  endif
 }
+
+/// How often a loop looks before it does something else than looking.
+constexpr int spin_limit(int looks) noexcept { return looks; }
+
+#endif
 
 }  // namespace detail
 }  // namespace troupe

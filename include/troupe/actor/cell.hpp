@@ -134,8 +134,9 @@ public:
     }
     c->owner_.retire(*c);
   }
-  /// Gives one reference back, under the registry's lock. True if it was the last.
-  bool release_last() noexcept { return references_.fetch_sub(1, order::acq_rel) == 1; }
+  /// Gives one reference back, under the registry's lock. True if it was the last. Acquire, with
+  /// `release`: all that others did comes before the end; the lock carries what this one did.
+  bool release_last() noexcept { return references_.fetch_sub(1, order::acquire) == 1; }
 
   // --- the turn ---------------------------------------------------------------------------------
   /// The fast path of a call: one compare-exchange; pairs with `leave_fast`.
@@ -189,9 +190,9 @@ public:
     runnable* const node = &m;
     while (is_held(seen)) {
       m.next = seen > word_last ? reinterpret_cast<runnable*>(seen) : nullptr;
-      // Release: whoever takes the inbox sees the message.
+      // Release: whoever takes the inbox sees the message. What is seen is compared or linked.
       if (word_.compare_exchange_weak(seen, reinterpret_cast<std::uintptr_t>(node), order::release,
-                                      order::acquire)) {
+                                      order::relaxed)) {
         return true;
       }
     }
@@ -247,7 +248,8 @@ public:
   // --- the instance -----------------------------------------------------------------------------
   context& surroundings() noexcept { return context_; }
   void* instance() const noexcept { return instance_; }
-  bool alive() const noexcept { return alive_.load(order::acquire); }
+  /// True of some moment gone by. Nobody reaches the instance through it.
+  bool alive() const noexcept { return alive_.load(order::relaxed); }
   worker_stats stats() const noexcept;
   std::uint64_t turns() const noexcept { return turns_.load(order::relaxed); }
   std::size_t waiting() const noexcept { return waiting_.load(order::relaxed); }

@@ -151,7 +151,7 @@ inline turn_state cell::end_failed_start() noexcept {
 /// The end of making an instance. Where it failed, all who wait are told, and nothing is left.
 inline void cell::started(std::exception_ptr error) noexcept {
   if (!error) {
-    alive_.store(true, order::release);
+    alive_.store(true, order::relaxed);
     owner_.created(*this);
     return;
   }
@@ -162,7 +162,7 @@ inline void cell::started(std::exception_ptr error) noexcept {
 inline void cell::destroy_instance() noexcept {
   thread_state& state = this_thread_state();
   frame* const outer = std::exchange(state.running, nullptr);
-  alive_.store(false, order::release);
+  alive_.store(false, order::relaxed);
   {
     const spin_guard guard(mail_lock_);
     close_when_dry_ = false;  // what was asked of this instance does not concern the next
@@ -172,7 +172,7 @@ inline void cell::destroy_instance() noexcept {
   ending_ = true;  // what a destructor still begins would outlive the instance
   if (life_) life_->stop_timers();
   if (void* const instance = std::exchange(instance_, nullptr)) m->destroy(instance);
-  maker_.store(nullptr, order::release);
+  maker_.store(nullptr, order::relaxed);
   std::unique_ptr<life> gone;
   {
     const spin_guard guard(mail_lock_);

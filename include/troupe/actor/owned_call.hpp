@@ -59,8 +59,8 @@ public:
   /// True if the caller stays suspended until the call settles.
   bool stay_suspended() noexcept {
     auto state = outcome::issuing;
-    return outcome_.compare_exchange_strong(state, outcome::waiting, order::acq_rel,
-                                            order::acquire);
+    return outcome_.compare_exchange_strong(state, outcome::waiting, order::release,
+                                            order::relaxed);
   }
 
   /// The time is up.
@@ -106,7 +106,9 @@ private:
   };
 
   // Whether the method may still be withheld. `queued` → `started` by whoever gives it its turn,
-  // or `queued` → `withdrawn` by whoever settles the call first; never back.
+  // or `queued` → `withdrawn` by whoever settles the call first; never back. It decides between the
+  // two and carries nothing from one to the other, so all its orders are relaxed: the message comes
+  // through the mailbox, what settles it goes through outcome_.
   enum class phase : std::uint32_t { queued, started, withdrawn };
 
   bool settle_first(outcome o, outcome& before) noexcept;
@@ -122,7 +124,8 @@ private:
   atomic<std::uint32_t> references_{0};
   // issuing: the caller is inside await_suspend; waiting: it is suspended, and whoever settles the
   // call makes it ready; the rest: settled, for good. Release of settling pairs with the caller's
-  // acquire.
+  // acquire in `settled`; release of `stay_suspended` with the acquire of settling, which resumes
+  // the caller.
   atomic<outcome> outcome_{outcome::issuing};
   atomic<phase> phase_{phase::queued};
   intrusive_ptr<cell> target_;
@@ -135,10 +138,10 @@ private:
 /// True if this settles the call; `before` is then what it was, and tells whether the caller has
 /// suspended yet.
 inline bool owned_call::settle_first(outcome o, outcome& before) noexcept {
-  before = outcome_.load(order::acquire);
+  before = outcome_.load(order::relaxed);
   do {
     if (before > outcome::waiting) return false;
-  } while (!outcome_.compare_exchange_weak(before, o, order::acq_rel, order::acquire));
+  } while (!outcome_.compare_exchange_weak(before, o, order::acq_rel, order::relaxed));
   return true;
 }
 
@@ -153,7 +156,7 @@ inline bool owned_call::settle(outcome o) noexcept {
 
 inline bool owned_call::withdraw() noexcept {
   phase p = phase::queued;
-  return phase_.compare_exchange_strong(p, phase::withdrawn, order::acq_rel, order::acquire);
+  return phase_.compare_exchange_strong(p, phase::withdrawn, order::relaxed, order::relaxed);
 }
 
 /// What runs below the call no longer belongs to the caller, which goes on.
@@ -174,7 +177,7 @@ inline void owned_call::expire() noexcept {
     if (was_waiting) release(static_cast<owned_call*>(this));
     return;
   }
-  if (phase_.load(order::acquire) != phase::started) return;  // refused: that settles it
+  if (phase_.load(order::relaxed) != phase::started) return;  // refused: that settles it
   // Where the caller is at home: that executor fires this timer, so it is there. Its worker's
   // broker may be gone as soon as the method ends.
   frame& waiting = *caller_;
@@ -197,7 +200,7 @@ inline void owned_call::cancel() noexcept {
 
 inline void owned_call::settle_refused(errc why, std::string text) noexcept {
   fail(make_failure(why, *target_, std::move(text)));
-  phase_.store(phase::withdrawn, order::release);
+  phase_.store(phase::withdrawn, order::relaxed);
   settle(outcome::done);
   release(this);
 }
@@ -297,7 +300,7 @@ inline bool owned_call::enter_line(std::uintptr_t& word) noexcept {
 inline turn_state owned_call::start(cell& c, turn* nested) noexcept {
   phase p = phase::queued;
   wait_graph::instance().leave(entry_);
-  if (!phase_.compare_exchange_strong(p, phase::started, order::acq_rel, order::acquire)) {
+  if (!phase_.compare_exchange_strong(p, phase::started, order::relaxed, order::relaxed)) {
     release(this);
     return turn_state::ended;
   }
@@ -323,7 +326,7 @@ inline void owned_call::settle_done() noexcept {
 inline void owned_call::refuse(const refusal& r) noexcept {
   wait_graph::instance().leave(entry_);
   phase p = phase::queued;
-  if (phase_.compare_exchange_strong(p, phase::withdrawn, order::acq_rel, order::acquire)) {
+  if (phase_.compare_exchange_strong(p, phase::withdrawn, order::relaxed, order::relaxed)) {
     fail(r.make());
     settle(outcome::done);
   }

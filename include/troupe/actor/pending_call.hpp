@@ -118,7 +118,7 @@ private:
     if (entry_.below != nullptr) wait_graph::instance().leave(entry_);
   }
 
-  static constexpr int enter_spins = 12;  // a plain method is over before a queue pays
+  static constexpr int enter_spins = spin_limit(12);  // a plain method is over before a queue pays
 
   cell& target_;
   frame& caller_;

@@ -103,7 +103,8 @@ inline runnable* blocking_loop::take() noexcept {
 }
 
 inline void blocking_loop::wait() noexcept {
-  constexpr int spins = 200;  // an answer from a running thread comes within a microsecond or two
+  // An answer from a running thread comes within a microsecond or two.
+  constexpr int spins = spin_limit(200);
   for (int i = 0; i < spins; ++i) {
     if (newest_.load(order::relaxed) != nullptr) return;
     cpu_relax();

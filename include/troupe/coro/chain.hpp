@@ -70,7 +70,7 @@ public:
   chain_link(const chain_link&) = delete;
   chain_link& operator=(const chain_link&) = delete;
   ~chain_link() {
-    const std::uintptr_t word = stop_.load(order::acquire);
+    const std::uintptr_t word = stop_.load(order::relaxed);  // all who used the link came before
     if (word > requested) drop_stop(word);
   }
 
@@ -107,7 +107,8 @@ public:
 private:
   // 0: nobody has asked for the state; `requested`: stop was requested before anybody did; else a
   // linked_stop*, for good. Set by compare-exchange with release, read with acquire: whoever sees
-  // the pointer sees what it points to.
+  // the pointer sees what it points to. What a compare-exchange replaces needs no acquire: nothing,
+  // or a request that was seen by the one before, which failed.
   static constexpr std::uintptr_t requested = 1;
 
   linked_stop* make_stop();
@@ -136,7 +137,7 @@ inline void chain_link::join(chain_link* link_above) noexcept {
 
 inline void chain_link::request_stop() noexcept {
   std::uintptr_t word = 0;
-  if (stop_.compare_exchange_strong(word, requested, order::acq_rel, order::acquire)) return;
+  if (stop_.compare_exchange_strong(word, requested, order::release, order::acquire)) return;
   if (word > requested) reinterpret_cast<linked_stop*>(word)->state()->request();
 }
 
@@ -160,7 +161,7 @@ inline linked_stop* chain_link::make_stop() {
   stop_state* const above_state = above != nullptr ? above->stop() : nullptr;
   auto* const fresh = new linked_stop;
   std::uintptr_t word = 0;
-  while (!stop_.compare_exchange_weak(word, reinterpret_cast<std::uintptr_t>(fresh), order::acq_rel,
+  while (!stop_.compare_exchange_weak(word, reinterpret_cast<std::uintptr_t>(fresh), order::release,
                                       order::acquire)) {
     if (word <= requested) continue;
     delete fresh;  // somebody else was first

@@ -110,7 +110,9 @@ inline bool stop_state::request() noexcept {
 /// False if stop was requested already; then the hook is not in the list.
 inline bool stop_state::add(stop_hook& hook) noexcept {
   const spin_guard guard(lock_);
-  if (requested_.load(order::relaxed)) return false;  // `request` empties the list under the lock
+  // `request` empties the list under the lock. Acquire, with its exchange: it may not have come to
+  // the lock yet, and a hook that is called at once sees what was written before the request.
+  if (requested_.load(order::acquire)) return false;
   hook.next_ = first_;
   hook.previous_next_ = &first_;
   if (first_ != nullptr) first_->previous_next_ = &hook.next_;

@@ -52,11 +52,20 @@ struct thread_state {
   bool frames_closed = false;
 };
 
+#if defined(TROUPE_ATOMIC_HEADER)
+
+/// The state of the calling thread: a checker has threads of its own (sync/atomic.hpp).
+thread_state& this_thread_state() noexcept;
+
+#else
+
 /// The state of the calling thread.
 TROUPE_NOINLINE inline thread_state& this_thread_state() noexcept {
   static constinit thread_local thread_state state;
   return state;
 }
+
+#endif
 
 /// An object that belongs to the calling thread and is destroyed when it ends.
 template <class T>

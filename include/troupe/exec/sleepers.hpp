@@ -12,7 +12,9 @@
 /// the next sleeper search before it runs what it found. No wake-up is lost: whoever adds work
 /// first makes it visible and then reads `word_` by a read-modify-write; a thread that goes to
 /// sleep first enters `word_` and then looks at all queues once more. Of the two read-modify-writes
-/// one comes first, so either the adder sees the sleeper or the sleeper sees the work.
+/// one comes first: either the adder sees the sleeper, or the sleeper, which acquires what the
+/// adder has released, sees the work. So it is with whoever ends a search and looks then: an adder
+/// that has seen it search has woken nobody. The word carries nothing else from thread to thread.
 
 #include <cstdint>
 #include <vector>
@@ -32,31 +34,32 @@ public:
 
   /// After work was added: who is to be woken, as a searcher; or `nobody`.
   std::uint32_t wake_one() noexcept {
-    const std::uint32_t word = word_.fetch_add(0, order::acq_rel);
+    const std::uint32_t word = word_.fetch_add(0, order::release);  // pairs with enter, end_search
     if (searching(word) != 0 || sleeping(word) == 0) return nobody;
     return take_sleeper();
   }
 
-  /// True if the caller may search: nobody else does.
+  /// True if the caller may search: nobody else does. Relaxed: what the search misses, it finds
+  /// when it looks again after `enter`.
   bool begin_search() noexcept {
     std::uint32_t word = word_.load(order::relaxed);
     while (searching(word) == 0) {
-      if (word_.compare_exchange_weak(word, word + one_searching, order::acq_rel, order::relaxed)) {
+      if (word_.compare_exchange_weak(word, word + one_searching, order::relaxed, order::relaxed)) {
         return true;
       }
     }
     return false;
   }
 
-  /// The caller stops searching.
-  void end_search() noexcept { word_.fetch_sub(one_searching, order::acq_rel); }
+  /// The caller stops searching; afterwards it must look at all queues again.
+  void end_search() noexcept { word_.fetch_sub(one_searching, order::acquire); }
 
   /// The caller is about to sleep; afterwards it must look at all queues again.
   void enter(std::uint32_t index, bool searched) noexcept {
     const spin_guard guard(lock_);
     asleep_[index] = 1;
     order_.push_back(index);
-    word_.fetch_add(one_sleeping - (searched ? one_searching : 0), order::acq_rel);
+    word_.fetch_add(one_sleeping - (searched ? one_searching : 0), order::acquire);
   }
 
   /// The caller found work, or its time has come, after `enter`. True if it left by itself; false
@@ -66,7 +69,7 @@ public:
     if (asleep_[index] == 0) return false;
     asleep_[index] = 0;
     std::erase(order_, index);
-    word_.fetch_sub(one_sleeping, order::acq_rel);
+    word_.fetch_sub(one_sleeping, order::acquire);  // pairs with count
     return true;
   }
 
@@ -76,7 +79,8 @@ public:
     return asleep_[index] == 0;
   }
 
-  std::uint32_t count() const noexcept { return sleeping(word_.fetch_add(0, order::acq_rel)); }
+  /// How many sleep. Who leaves after this sees what the caller wrote before it.
+  std::uint32_t count() const noexcept { return sleeping(word_.fetch_add(0, order::release)); }
 
 private:
   static constexpr std::uint32_t one_searching = 1;
@@ -91,7 +95,7 @@ private:
     const std::uint32_t index = order_.back();
     order_.pop_back();
     asleep_[index] = 0;
-    word_.fetch_add(one_searching - one_sleeping, order::acq_rel);
+    word_.fetch_add(one_searching - one_sleeping, order::relaxed);  // the parker carries the rest
     return index;
   }
 

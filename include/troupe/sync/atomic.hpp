@@ -7,7 +7,8 @@
 /// Layer: sync. Every lock-free part of the library spells its shared words `detail::atomic<T>`.
 /// With TROUPE_ATOMIC_HEADER defined as a header, that header is included instead and supplies
 /// `troupe::model::atomic`, with the interface of `std::atomic` (and, where blocking is used, the
-/// functions of sync/futex.hpp).
+/// functions of sync/futex.hpp). It also defines `detail::cpu_relax` and
+/// `detail::this_thread_state`, since its threads are not the system's; tests/model has one.
 
 #include <atomic>
 

@@ -73,7 +73,8 @@ public:
   /// Takes the oldest element. The owner may use it too. Wait-free: one attempt, which may be lost.
   [[nodiscard]] steal_result<T> steal() noexcept;
 
-  /// Exact for the owner as long as nobody steals; for others, true of some moment gone by.
+  /// Exact for the owner as long as nobody steals. For others an estimate: the two ends are of two
+  /// moments gone by, neither older than what the caller knows already.
   [[nodiscard]] bool empty_hint() const noexcept { return size_hint() == 0; }
   [[nodiscard]] std::size_t size_hint() const noexcept;
 
@@ -156,7 +157,7 @@ bool chase_lev_deque<T, Capacity>::claim(index top) noexcept {
 
 template <class T, std::size_t Capacity>
 std::size_t chase_lev_deque<T, Capacity>::size_hint() const noexcept {
-  const index top = top_.load(detail::order::acquire);  // with claim: bottom is not older than top
+  const index top = top_.load(detail::order::relaxed);
   const index bottom = bottom_.load(detail::order::relaxed);
   return bottom > top ? static_cast<std::size_t>(bottom - top) : 0;
 }
