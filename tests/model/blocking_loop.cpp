@@ -34,6 +34,15 @@ private:
   }
 };
 
+/// What the loop begins with.
+class beginning final : public troupe::runnable {
+public:
+  beginning() noexcept : runnable(&beginning::do_nothing) {}
+
+private:
+  static void do_nothing(runnable&) noexcept {}
+};
+
 struct world {
   explicit world(int count) : left(count) {
     for (step& s : steps) {
@@ -46,6 +55,7 @@ struct world {
     loop.post(steps[i]);
   }
 
+  beginning nothing;
   step steps[2];
   int left;
   bool done = false;
@@ -62,7 +72,7 @@ void one_poster() {
         w.post(shared, 1);
       },
       [&] {
-        loop->run_until(w.done);
+        loop->run_until(w.nothing, w.done);
         loop.reset();
       });
 }
@@ -73,7 +83,7 @@ void two_posters() {
   blocking_loop& shared = *loop;
   model::run([&] { w.post(shared, 0); }, [&] { w.post(shared, 1); },
              [&] {
-               loop->run_until(w.done);
+               loop->run_until(w.nothing, w.done);
                loop.reset();
              });
 }

@@ -258,6 +258,7 @@ public:
   bool closed() const noexcept override { return closed_.load(detail::order::acquire); }
   void created(detail::cell&) noexcept override { ++instances; }
   void destroyed(detail::cell&) noexcept override { --instances; }
+  void used(detail::cell&) noexcept override {}
   void dead(detail::cell&, std::string_view, const std::error_code&, std::exception_ptr,
             detail::cell*) noexcept override {
     ++dead_letters;
