@@ -260,6 +260,10 @@ public:
   /// The turns that are suspended: for stop requests and for those who look.
   void list_turn(turn& t) noexcept;
   void unlist_turn(turn& t) noexcept;
+  /// Calls `f(turn&)` for each suspended turn, `g(message&)` for each message that waits, oldest
+  /// first, under the mailbox lock. For those who look.
+  template <class F, class G>
+  void for_each_open(F f, G g);
   /// Asks the suspended turns to stop.
   void stop_turns() noexcept;
   /// Refuses all that waits, except what belongs to the life cycle.

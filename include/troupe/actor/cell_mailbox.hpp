@@ -21,6 +21,7 @@
 #include <troupe/actor/pending_call.hpp>
 #include <troupe/actor/plain_turn.hpp>
 #include <troupe/actor/turn.hpp>
+#include <troupe/coro/simulation.hpp>
 
 namespace troupe::detail {
 
@@ -243,7 +244,7 @@ inline void cell::leave_with_mail() noexcept {
   message* const m = next_message();
   if (m == nullptr) {
     if (try_leave()) return;
-  } else if (m->runs_plain && instance_ != nullptr && !slow_) {
+  } else if (m->runs_plain && instance_ != nullptr && !slow_ && !TROUPE_BUGGIFY) {
     run_batch(*m);
     if (try_leave()) return;
   } else {
@@ -357,6 +358,14 @@ inline void cell::unlist_turn(turn& t) noexcept {
   *t.previous_open = t.next_open;
   if (t.next_open != nullptr) t.next_open->previous_open = t.previous_open;
   t.previous_open = nullptr;
+}
+
+template <class F, class G>
+void cell::for_each_open(F f, G g) {
+  const spin_guard guard(mail_lock_);
+  for (turn* t = open_turns_; t != nullptr; t = t->next_open) f(*t);
+  if (word_.load(order::relaxed) > word_last) take_inbox();
+  for (message* m = queue_.front(); m != nullptr; m = message_queue::newer(*m)) g(*m);
 }
 
 /// The stop states are taken under the lock, where no turn ends, and asked outside of it.

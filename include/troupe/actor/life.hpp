@@ -36,6 +36,7 @@ public:
     exclusive = true;
     open(c, nullptr, &root_, name);
     steps_.promise().result = &result_;
+    steps_.promise().refill();
   }
   ~life_turn() = default;
 

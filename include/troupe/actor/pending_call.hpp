@@ -25,6 +25,7 @@
 #include <troupe/config.hpp>
 #include <troupe/coro/frame.hpp>
 #include <troupe/coro/result_slot.hpp>
+#include <troupe/coro/simulation.hpp>
 #include <troupe/coro/stop_token.hpp>
 #include <troupe/coro/task.hpp>
 
@@ -138,6 +139,8 @@ private:
     pending_call& call_;
   };
 
+  hold_up how_held_up() noexcept;
+  bool run_held_up(hold_up how, bool* flag) noexcept;
   bool past_its_limits() noexcept;
   bool run_here(bool* flag) noexcept;
   bool wait_in_line(std::uintptr_t word, bool* flag) noexcept;
@@ -178,13 +181,24 @@ inline bool pending_call::settle_failed(errc why, bool* flag, std::string text) 
   return false;
 }
 
+/// Whether others go first, once its caller has spent its budget.
+inline hold_up pending_call::how_held_up() noexcept {
+  frame& f = caller_;
+  if (f.budget != 0) return hold_up::no;
+  if (!f.where->others_wait()) {
+    f.refill();
+    return hold_up::no;
+  }
+  simulation* const s = f.where->base().simulated();
+  return s == nullptr || f.fork_calls ? hold_up::in_line : s->hold_up_call();
+}
+
 TROUPE_NOINLINE inline bool pending_call::issue() noexcept {
   if (past_its_limits()) return false;
   frame& f = caller_;
   cell& c = target_;
   bool* const flag = std::exchange(f.completed_inline, nullptr);
-  const bool spent = f.budget == 0 && f.where->others_wait();
-  if (f.budget == 0 && !spent) f.budget = run_budget;
+  const hold_up held = how_held_up();
   int spins = 0;
   for (std::uintptr_t word = c.word();;) {
     if (word == word_gone) return settle_failed(errc::broker_gone, flag);
@@ -200,10 +214,11 @@ TROUPE_NOINLINE inline bool pending_call::issue() noexcept {
       word = c.word();
       continue;
     }
-    if (f.fork_calls || spent || !c.may_run_here()) {
+    if (held > hold_up::in_line && c.may_run_here()) return run_held_up(held, flag);
+    if (f.fork_calls || held != hold_up::no || !c.may_run_here()) {
       c.put_first(*this);
       if (c.starts_with_a_hook()) wait_for_start();
-      if (spent) {
+      if (held != hold_up::no) {
         c.yield();
       } else if (f.fork_calls) {
         c.place().fork(c);
@@ -216,12 +231,29 @@ TROUPE_NOINLINE inline bool pending_call::issue() noexcept {
   }
 }
 
+/// The caller holds the worker, and a simulation wants to see what contention does.
+inline bool pending_call::run_held_up(hold_up how, bool* flag) noexcept {
+  frame& f = caller_;
+  if (how == hold_up::contended) {
+    target_.yield();  // to somebody who is not there
+    return wait_in_line(target_.word(), flag);
+  }
+  if (run_here(flag)) return true;
+  f.park();
+  f.where->yield(f);
+  return true;
+}
+
 /// The caller holds the worker: the call runs here and now, once there is an instance.
 inline bool pending_call::run_here(bool* flag) noexcept {
   cell& c = target_;
   if (c.instance() == nullptr) {
     c.put_first(*this);
     if (c.starts_with_a_hook()) wait_for_start();
+    if (TROUPE_BUGGIFY) {
+      c.yield();
+      return true;
+    }
     if (c.make_instance() == turn_state::open) return true;
     if (c.instance() == nullptr) {  // refused, with all who waited
       c.leave();

@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -25,8 +26,10 @@
 #include <troupe/base/worker_id.hpp>
 #include <troupe/broker/core.hpp>
 #include <troupe/broker/signals.hpp>
+#include <troupe/broker/waits.hpp>
 #include <troupe/coro/as_result.hpp>
 #include <troupe/coro/join_point.hpp>
+#include <troupe/coro/simulation.hpp>
 #include <troupe/coro/sleep.hpp>
 #include <troupe/coro/sync_wait.hpp>
 #include <troupe/coro/task.hpp>
@@ -153,6 +156,25 @@ private:
   static task<> close_all(intrusive_ptr<detail::broker_core> core, duration limit);
   static task<> shut_down(intrusive_ptr<detail::broker_core> core, duration limit);
 
+  /// Tells a simulation that has come to a deadlock who waits.
+  class dumper final : public detail::witness {
+  public:
+    explicit dumper(const broker& b) noexcept
+        : broker_(b), simulation_(b.core_->where().simulated()) {
+      if (simulation_ != nullptr) simulation_->add_witness(*this);
+    }
+    dumper(const dumper&) = delete;
+    dumper& operator=(const dumper&) = delete;
+    ~dumper() {
+      if (simulation_ != nullptr) simulation_->remove_witness(*this);
+    }
+    void testify(std::string& text) const override { text += broker_.dump(); }
+
+  private:
+    const broker& broker_;
+    detail::simulation* const simulation_;
+  };
+
   template <class T>
   static task<T> stoppable_by_signal(task<T> t);
   template <class T>
@@ -161,6 +183,7 @@ private:
   intrusive_ptr<detail::broker_core> core_;
   duration drain_limit_;
   task<> end_;  // made with the broker: the destructor must not lack memory
+  std::optional<dumper> dumper_;
 };
 
 namespace detail {
@@ -187,6 +210,7 @@ inline broker::broker(broker_options options) : drain_limit_(options.drain_limit
   core_ = intrusive_ptr<detail::broker_core>(
       new detail::broker_core(std::move(own), *options.on, std::move(options.on_dead_letter)));
   end_ = shut_down(core_, drain_limit_);
+  dumper_.emplace(*this);
 }
 
 inline broker::~broker() {
@@ -194,6 +218,7 @@ inline broker::~broker() {
       detail::this_thread_state().loop == nullptr || detail::this_thread_state().may_block,
       "a broker is destroyed on a thread that may block, not by what it runs");
   detail::block_on(std::move(end_), &core_->where());
+  dumper_.reset();
   core_->drop_executor();
 }
 
@@ -310,6 +335,7 @@ inline std::string broker::dump() const {
     text += "  " + to_string(w.id) + (w.busy ? " busy" : " idle") + ", " +
             std::to_string(w.waiting) + " waiting, " + std::to_string(w.calls) + " turns\n";
   }
+  text += detail::describe_waits(core_->cells());
   return text;
 }
 

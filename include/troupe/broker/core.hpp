@@ -20,6 +20,7 @@
 #include <troupe/actor/cell.hpp>
 #include <troupe/actor/cell_life.hpp>
 #include <troupe/actor/dead_letter.hpp>
+#include <troupe/base/scope_exit.hpp>
 #include <troupe/broker/registry.hpp>
 #include <troupe/coro/executor.hpp>
 #include <troupe/coro/task_scope.hpp>
