@@ -281,9 +281,7 @@ private:
   void serve() noexcept;
   message* next_message() noexcept;
   int run_batch(message& first) noexcept;
-  message* next_resumption() noexcept;
   void take_inbox() noexcept;
-  void enqueue(message& m) noexcept;
   void put_back() noexcept;
   message* dequeue(message* m) noexcept;
   bool run_before_hook(std::string_view method, cell* from, std::exception_ptr& thrown) noexcept;
@@ -293,6 +291,8 @@ private:
   bool must_close() noexcept;
   bool has_open_turns() noexcept;
   bool finish_draining() noexcept;
+  turn_state end_instance() noexcept;
+  close_mark* next_closing() noexcept;
   void leave_with_mail() noexcept;
   void refuse_all(const refusal& r) noexcept;
   turn_state end_failed_start() noexcept;
@@ -330,7 +330,8 @@ private:
   message_queue batch_;                 // taken from queue_, about to run; the holder's
   home* place_ = nullptr;               // a thread of its own; the holder's
   std::unique_ptr<life> life_;          // of the instance; the holder's
-  close_mark* closing_for_ = nullptr;   // told when the instance is gone; the holder's
+  close_mark* closing_for_ = nullptr;   // told when the instance is gone, each linked to the one
+                                        // before; the holder's
   atomic<std::int64_t> kept_until_{0};  // no eviction before; of the executor's clock
 };
 

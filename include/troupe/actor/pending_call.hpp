@@ -140,6 +140,7 @@ private:
   };
 
   hold_up how_held_up() noexcept;
+  bool may_run_now() const noexcept;
   bool run_held_up(hold_up how, bool* flag) noexcept;
   bool past_its_limits() noexcept;
   bool run_here(bool* flag) noexcept;
@@ -214,8 +215,8 @@ TROUPE_NOINLINE inline bool pending_call::issue() noexcept {
       word = c.word();
       continue;
     }
-    if (held > hold_up::in_line && c.may_run_here()) return run_held_up(held, flag);
-    if (f.fork_calls || held != hold_up::no || !c.may_run_here()) {
+    if (held > hold_up::in_line && may_run_now()) return run_held_up(held, flag);
+    if (f.fork_calls || held != hold_up::no || !may_run_now()) {
       c.put_first(*this);
       if (c.starts_with_a_hook()) wait_for_start();
       if (held != hold_up::no) {
@@ -229,6 +230,14 @@ TROUPE_NOINLINE inline bool pending_call::issue() noexcept {
     }
     return run_here(flag);
   }
+}
+
+/// The holder may run the call on its own stack, which stays bounded: a turn of an interleaved
+/// worker starts where it is begun.
+inline bool pending_call::may_run_now() const noexcept {
+  if (!target_.may_run_here()) return false;
+  if (runs_plain || (caller_.depth + 1) % nesting_limit != 0) return true;
+  return target_.options().reentrancy != reentrancy::interleaved;
 }
 
 /// The caller holds the worker, and a simulation wants to see what contention does.
@@ -307,7 +316,7 @@ inline bool pending_call::wait_in_line(std::uintptr_t word, bool* flag) noexcept
         word = c.word();
         continue;
       }
-      if (c.may_run_here()) return run_here(flag);
+      if (may_run_now()) return run_here(flag);
       c.put_first(*this);
       c.hand_over();
       return true;

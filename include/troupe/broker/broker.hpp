@@ -96,10 +96,10 @@ public:
   }
 
   /// Runs what is queued for the worker, then destroys it; later calls make a new instance. False
-  /// if there was none.
+  /// if there was none. A stop request ends the wait for that, with `errc::cancelled`.
   template <class A>
   task<bool> remove(std::string_view key = {}) {
-    return close_cell(core_->find(detail::request_for<A>(), key));
+    return close_cell(core_->find(detail::request_for<A>(), key), true);
   }
 
   /// Closes the worker now if it is idle, else when its mailbox next runs dry. False if it is
@@ -149,8 +149,10 @@ private:
     detail::load_operation load(c);
     co_await std::move(load);
   }
-  static task<bool> close_cell(cell_ptr c);
-  static task<> close_one(cell_ptr c) { static_cast<void>(co_await close_cell(std::move(c))); }
+  static task<bool> close_cell(cell_ptr c, bool heeds_stop);
+  static task<> close_one(cell_ptr c) {
+    static_cast<void>(co_await close_cell(std::move(c), false));
+  }
   static task<> begin_to_close(const cells& all, task_scope& closing);
   static task<> hurry_up(const cells& all, duration limit, const detail::atomic<bool>& closed);
   static task<> close_all(intrusive_ptr<detail::broker_core> core, duration limit);
@@ -251,12 +253,12 @@ inline bool broker::evict(const worker_id& id) {
   return c && c->evict();
 }
 
-inline task<bool> broker::close_cell(cell_ptr c) {
+inline task<bool> broker::close_cell(cell_ptr c, bool heeds_stop) {
   if (!c || (!c->alive() && !c->busy())) co_return false;
   intrusive_ptr<detail::close_mark> mark(new detail::close_mark);
   add_ref(mark.get());  // the mailbox's
   c->close(*mark);
-  detail::close_mark::wait wait(mark, c);
+  detail::close_mark::wait wait(mark, c, heeds_stop);
   co_return co_await std::move(wait);
 }
 
