@@ -40,6 +40,7 @@
 #include <troupe/coro/channel.hpp>
 #include <troupe/coro/executor.hpp>
 #include <troupe/coro/offload.hpp>
+#include <troupe/coro/simulation.hpp>
 #include <troupe/coro/sleep.hpp>
 #include <troupe/coro/stop_token.hpp>
 #include <troupe/coro/sync_wait.hpp>
@@ -50,6 +51,9 @@
 #include <troupe/coro/when_any.hpp>
 #include <troupe/coro/within.hpp>
 #include <troupe/exec/sim_executor.hpp>
+#include <troupe/exec/sim_options.hpp>
+#include <troupe/exec/sim_schedule.hpp>
+#include <troupe/exec/sim_search.hpp>
 #include <troupe/exec/thread_pool.hpp>
 #include <troupe/time/backoff.hpp>
 #include <troupe/time/clock.hpp>

@@ -151,11 +151,6 @@ void two_simulators() {
   const troupe::sim_executor two;
 }
 
-void wait_for_nothing() {
-  const troupe::sim_executor sim({.seed = 1234});
-  troupe::sync_wait(wait_for_ever());
-}
-
 void check(void (*act)(), const char* message) {
   const death seen = dying(act);
   CAPTURE(message, seen.message);
@@ -193,10 +188,6 @@ TEST_CASE("a channel without room is an assertion", "[coro][assertion]") {
 
 TEST_CASE("a second simulator on one thread is an assertion", "[coro][assertion]") {
   check(&two_simulators, "a thread has one sim_executor at a time");
-}
-
-TEST_CASE("a deadlock under sync_wait ends the program and names the seed", "[coro][assertion]") {
-  check(&wait_for_nothing, "deadlock: nothing is ready and no timer is armed (seed 1234");
 }
 
 #endif

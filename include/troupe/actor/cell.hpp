@@ -296,6 +296,10 @@ public:
   /// The turns that are suspended: for stop requests and for those who look.
   void list_turn(turn& t) noexcept;
   void unlist_turn(turn& t) noexcept;
+  /// Calls `f(turn&)` for each suspended turn, `g(message&)` for each message that waits, oldest
+  /// first, under the mailbox lock. For those who look.
+  template <class F, class G>
+  void for_each_open(F f, G g);
   /// Asks the suspended turns to stop.
   void stop_turns() noexcept;
   /// Refuses all that waits, except what belongs to the life cycle.
@@ -314,9 +318,7 @@ private:
   void serve() noexcept;
   message* next_message() noexcept;
   int run_batch(message& first) noexcept;
-  message* next_resumption() noexcept;
   void take_inbox() noexcept;
-  void enqueue(message& m) noexcept;
   void put_back() noexcept;
   message* dequeue(message* m) noexcept;
   bool run_before_hook(std::string_view method, cell* from, std::exception_ptr& thrown) noexcept;
@@ -326,6 +328,8 @@ private:
   bool must_close() noexcept;
   bool has_open_turns() noexcept;
   bool finish_draining() noexcept;
+  turn_state end_instance() noexcept;
+  close_mark* next_closing() noexcept;
   void leave_with_mail() noexcept;
   void refuse_all(const refusal& r) noexcept;
   turn_state end_failed_start() noexcept;
@@ -362,7 +366,8 @@ private:
   message_queue batch_;                 // taken from queue_, about to run; the holder's
   home* place_ = nullptr;               // a thread of its own; the holder's
   std::unique_ptr<life> life_;          // of the instance; set by the holder under mail_lock_
-  close_mark* closing_for_ = nullptr;   // told when the instance is gone; the holder's
+  close_mark* closing_for_ = nullptr;   // told when the instance is gone, each linked to the one
+                                        // before; the holder's
   atomic<std::int64_t> kept_until_{0};  // no eviction before; of the executor's clock
 
   // What a look-up reads stands together, with the key behind it.

@@ -21,6 +21,7 @@
 #include <troupe/actor/hooks.hpp>
 #include <troupe/actor/life.hpp>
 #include <troupe/actor/pending_call.hpp>
+#include <troupe/coro/simulation.hpp>
 #include <troupe/coro/task.hpp>
 
 namespace troupe::detail {
@@ -216,17 +217,27 @@ inline turn_state cell::close_instance(close_mark* then) noexcept {
     if (then != nullptr) then->settle(false);
     return turn_state::ended;
   }
-  closing_for_ = then;
+  if (then != nullptr) {
+    then->next = closing_for_;
+    closing_for_ = then;
+  }
   {
     const spin_guard guard(mail_lock_);
     close_when_dry_ = false;
     closing_ = true;
   }
-  if (has_open_turns()) {  // an interleaved worker: they go on, nothing new starts
+  // An interleaved worker: they go on, and so does what they may wait for; it closes as soon as no
+  // turn is open.
+  if (has_open_turns()) {
     draining_ = true;
     slow_ = true;
     return turn_state::ended;
   }
+  return end_instance();
+}
+
+/// No turn is open any more.
+inline turn_state cell::end_instance() noexcept {
   const maker& m = *maker_.load(order::relaxed);
   if (!life_ && !m.has_stop) {
     closed(nullptr);
@@ -237,13 +248,11 @@ inline turn_state cell::close_instance(close_mark* then) noexcept {
     return (new life_turn(*this, std::move(steps), "on_stop", &cell::closed))->run();
   } catch (...) {
     // No memory for the steps: tried again when it is served.
-    closing_for_ = nullptr;
-    if (then != nullptr) {
-      batch_.push_front(*then);
-    } else {
+    if (closing_for_ == nullptr) {
       const spin_guard guard(mail_lock_);
       close_when_dry_ = true;
     }
+    while (close_mark* const mark = next_closing()) batch_.push_front(*mark);
     yield();
     return turn_state::open;
   }
@@ -251,7 +260,7 @@ inline turn_state cell::close_instance(close_mark* then) noexcept {
 
 inline void cell::close(close_mark& mark) noexcept {
   const std::uintptr_t seen = word();
-  if (seen > word_idle_slow || !acquire(seen)) {
+  if (seen > word_idle_slow || TROUPE_BUGGIFY || !acquire(seen)) {
     static_cast<void>(deliver(mark));
   } else if (!may_run_here()) {
     put_first(mark);
@@ -279,10 +288,16 @@ inline void cell::closed(std::exception_ptr error) noexcept {
   if (error) {
     owner_.dead(*this, "on_stop", std::error_code(), std::move(error), nullptr);
   }
-  close_mark* const mark = std::exchange(closing_for_, nullptr);
   destroy_instance();
   owner_.destroyed(*this);
-  if (mark != nullptr) mark->settle(true);
+  while (close_mark* const mark = next_closing()) mark->settle(true);
+}
+
+/// Takes one of those that are told of the end.
+inline close_mark* cell::next_closing() noexcept {
+  close_mark* const mark = closing_for_;
+  if (mark != nullptr) closing_for_ = static_cast<close_mark*>(mark->next);
+  return mark;
 }
 
 // --- hooks ---------------------------------------------------------------------------------------

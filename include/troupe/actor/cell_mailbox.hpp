@@ -22,6 +22,7 @@
 #include <troupe/actor/pending_call.hpp>
 #include <troupe/actor/plain_turn.hpp>
 #include <troupe/actor/turn.hpp>
+#include <troupe/coro/simulation.hpp>
 
 namespace troupe::detail {
 
@@ -69,12 +70,6 @@ inline bool cell::deliver(message& m) noexcept {
   return true;
 }
 
-/// Behind the queue, where others may take it out. The lock is held.
-inline void cell::enqueue(message& m) noexcept {
-  m.queued = true;
-  queue_.push_back(m);
-}
-
 /// Out of the queue. The lock is held.
 inline message* cell::dequeue(message* m) noexcept {
   queue_.remove(*m);
@@ -117,7 +112,6 @@ inline void cell::put_back() noexcept {
 inline message* cell::next_message() noexcept {
   if (message* const m = batch_.pop_front()) return m;
   const spin_guard guard(mail_lock_);
-  if (draining_) return next_resumption();
   if (queue_.empty()) take_inbox();
   message* const first = queue_.front();
   if (first == nullptr) return nullptr;
@@ -134,16 +128,6 @@ inline message* cell::next_message() noexcept {
   batch_.take_front(queue_, *last);
   if (counted != 0) waiting_.fetch_sub(counted, order::relaxed);
   return batch_.pop_front();
-}
-
-/// The next message that continues an open turn; the rest waits for the next instance. The lock is
-/// held.
-inline message* cell::next_resumption() noexcept {
-  take_inbox();
-  for (message* m = queue_.front(); m != nullptr; m = message_queue::newer(*m)) {
-    if (m->kind == message_kind::resume) return dequeue(m);
-  }
-  return nullptr;
 }
 
 inline bool cell::take_out(message& m) noexcept {
@@ -198,20 +182,16 @@ inline void cell::refuse_waiting(errc why) noexcept {
 inline void cell::serve() noexcept {
   if (life_ && life_->start_error && end_failed_start() == turn_state::open) return;
   for (int i = 0; i < serve_limit; ++i) {
+    if (draining_ && !has_open_turns()) {
+      if (!finish_draining()) return;
+    }
     message* const m = next_message();
     if (m == nullptr) {
-      if (draining_ && !has_open_turns()) {
-        if (!finish_draining()) return;
-      } else if (must_close()) {
+      if (must_close()) {
         if (close_instance(nullptr) == turn_state::open) return;
       } else if (try_leave()) {
         return;
       }
-      continue;
-    }
-    if (draining_ && m->kind != message_kind::resume) {  // for the next instance
-      const spin_guard guard(mail_lock_);
-      enqueue(*m);
       continue;
     }
     const bool needs_instance = m->kind != message_kind::mark && m->kind != message_kind::resume;
@@ -251,7 +231,7 @@ inline void cell::leave_with_mail() noexcept {
   message* const m = next_message();
   if (m == nullptr) {
     if (try_leave()) return;
-  } else if (m->runs_plain && instance_ != nullptr && !slow_) {
+  } else if (m->runs_plain && instance_ != nullptr && !slow_ && !TROUPE_BUGGIFY) {
     run_batch(*m);
     if (try_leave()) return;
   } else {
@@ -270,8 +250,7 @@ inline bool cell::try_leave() noexcept {
   {
     const spin_guard guard(mail_lock_);
     std::uintptr_t held = word_.load(order::relaxed);
-    if (held > word_last || !batch_.empty()) return false;
-    if (!draining_ && !queue_.empty()) return false;
+    if (held > word_last || !batch_.empty() || !queue_.empty()) return false;
     if (!draining_ && close_when_dry_ && instance_ != nullptr) return false;
     if (draining_ && open_turns_ == nullptr) return false;
     close_when_dry_ = false;
@@ -302,7 +281,8 @@ inline bool cell::has_open_turns() noexcept {
 /// the caller's any more.
 inline bool cell::finish_draining() noexcept {
   draining_ = false;
-  return close_instance(std::exchange(closing_for_, nullptr)) != turn_state::open;
+  put_back();
+  return end_instance() != turn_state::open;
 }
 
 inline void cell::close_when_dry() noexcept {
@@ -375,6 +355,14 @@ inline void cell::unlist_turn(turn& t) noexcept {
   *t.previous_open = t.next_open;
   if (t.next_open != nullptr) t.next_open->previous_open = t.previous_open;
   t.previous_open = nullptr;
+}
+
+template <class F, class G>
+void cell::for_each_open(F f, G g) {
+  const spin_guard guard(mail_lock_);
+  for (turn* t = open_turns_; t != nullptr; t = t->next_open) f(*t);
+  if (word_.load(order::relaxed) > word_last) take_inbox();
+  for (message* m = queue_.front(); m != nullptr; m = message_queue::newer(*m)) g(*m);
 }
 
 /// The stop states are taken under the lock, where no turn ends, and asked outside of it.

@@ -113,6 +113,7 @@ inline turn_state context_timer::start(cell& c, turn* nested) noexcept {
   }
   if (steps_) {
     steps_->promise().result = &result_;
+    steps_->promise().refill();
     const turn_state left = begin_turn(steps_->promise());
     if (left != turn_state::ended) return left;
   }

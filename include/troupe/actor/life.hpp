@@ -21,6 +21,7 @@
 #include <troupe/base/error.hpp>
 #include <troupe/config.hpp>
 #include <troupe/coro/frame_pool.hpp>
+#include <troupe/coro/stop_token.hpp>
 #include <troupe/coro/sync_wait.hpp>
 #include <troupe/coro/task.hpp>
 #include <troupe/coro/task_scope.hpp>
@@ -37,6 +38,7 @@ public:
     exclusive = true;
     open(c, nullptr, &root_, name);
     steps_.promise().result = &result_;
+    steps_.promise().refill();
   }
   ~life_turn() = default;
 
@@ -88,7 +90,9 @@ public:
     return settled_;
   }
 
-  /// Suspends the awaiting coroutine until the mark is settled; true if it closed a worker.
+  /// Suspends the awaiting coroutine until the mark is settled; true if it closed a worker. Where
+  /// it heeds them, a stop request ends the wait, which then throws `errc::cancelled`; the worker
+  /// is closed all the same.
   class wait;
 
 private:
@@ -117,15 +121,20 @@ inline void close_mark::settle(bool closed) noexcept {
 
 class close_mark::wait {
 public:
-  wait(intrusive_ptr<close_mark> mark, intrusive_ptr<cell> c) noexcept
-      : mark_(std::move(mark)), cell_(std::move(c)) {}
+  wait(intrusive_ptr<close_mark> mark, intrusive_ptr<cell> c, bool heeds_stop) noexcept
+      : mark_(std::move(mark)), cell_(std::move(c)), heeds_stop_(heeds_stop) {}
 
-  class awaiter {
+  class awaiter : private stop_hook {
   public:
-    awaiter(wait& w, frame& f) noexcept : wait_(w), frame_(f) {}
+    awaiter(wait& w, frame& f) noexcept : stop_hook(&awaiter::on_stop), wait_(w), frame_(f) {}
+    ~awaiter() { detach(); }
     bool await_ready() const noexcept { return false; }
     bool await_suspend(std::coroutine_handle<>) { return suspend(*this); }
-    bool await_resume() const noexcept { return wait_.mark_->closed_; }
+    bool await_resume() {
+      detach();
+      if (cancelled_) throw error(errc::cancelled, wait_.cell_->id());
+      return wait_.mark_->closed_;
+    }
 
   private:
     /// A worker above this coroutine, or one that waits for what is above it, will not be closed
@@ -141,25 +150,57 @@ public:
           throw error(errc::deadlock, c.id(), name + " waits for its own end");
         }
       }
+      self.entry_.for_end = true;
       if (turn* const below = turn_held_up_below(f.chain)) {
         std::string cycle = wait_graph::instance().enter(self.entry_, *below, c);
         if (!cycle.empty()) throw error(errc::deadlock, c.id(), std::move(cycle));
       }
       bool* const flag = std::exchange(f.completed_inline, nullptr);
+      self.attach_to_caller();
       const spin_guard guard(mark.lock_);
-      if (!mark.settled_) {
+      if (!mark.settled_ && !self.stopped_) {
         mark.waiting_ = &f;
         mark.entry_ = &self.entry_;
         return true;
       }
+      self.cancelled_ = !mark.settled_;
       wait_graph::instance().leave(self.entry_);
       f.completed_inline = flag;
       return false;
     }
 
+    /// Without memory for it, no stop request ends the wait.
+    void attach_to_caller() noexcept {
+      if (!wait_.heeds_stop_ || !frame_.chain->limited) return;
+      try {
+        attach(frame_.chain->stop());
+      } catch (...) {
+      }
+    }
+
+    /// Who waits may be a task of a worker that closes, which waits for its tasks: asked to stop,
+    /// it must not hold that up. The mark stays.
+    static void on_stop(stop_hook& h) noexcept {
+      awaiter& self = static_cast<awaiter&>(h);
+      close_mark& mark = *self.wait_.mark_;
+      frame& f = self.frame_;
+      {
+        const spin_guard guard(mark.lock_);
+        self.stopped_ = true;
+        if (mark.waiting_ != &f) return;  // settled, or not waiting yet
+        mark.waiting_ = nullptr;
+        mark.entry_ = nullptr;
+        wait_graph::instance().leave(self.entry_);
+        self.cancelled_ = true;
+      }
+      f.where->post(f);
+    }
+
     wait& wait_;
     frame& frame_;
     wait_entry entry_;
+    bool stopped_ = false;    // guarded by the mark's lock
+    bool cancelled_ = false;  // the stop request ended the wait
   };
 
   awaiter await_by(frame& f) && noexcept { return awaiter(*this, f); }
@@ -167,6 +208,7 @@ public:
 private:
   intrusive_ptr<close_mark> mark_;
   intrusive_ptr<cell> cell_;
+  bool heeds_stop_;
 };
 
 /// What an instance has beyond itself, where it has something: its context, tasks, timers, memory.

@@ -382,6 +382,7 @@ turn_state owned_call_of<Invocation>::run(cell& c, cell* from) noexcept {
     if (!method_) return turn_state::ended;
     task_promise<result>& method = method_->promise();
     method.result = &result_;
+    method.refill();
     return begin_turn(method);
   } else {
     return turn_state::ended;

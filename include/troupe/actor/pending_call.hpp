@@ -26,6 +26,7 @@
 #include <troupe/config.hpp>
 #include <troupe/coro/frame.hpp>
 #include <troupe/coro/result_slot.hpp>
+#include <troupe/coro/simulation.hpp>
 #include <troupe/coro/stop_token.hpp>
 #include <troupe/coro/task.hpp>
 
@@ -105,6 +106,13 @@ private:
     return (l.limited || l.call != nullptr) && looks_past_its_limits(l);
   }
   bool looks_past_its_limits(const chain_link& l) noexcept;
+  /// The stack stays bounded: now and then a turn starts from the bottom of it.
+  bool is_at_nesting_limit() const noexcept {
+    return !runs_plain && (caller_.depth + 1) % nesting_limit == 0;
+  }
+  hold_up how_held_up() noexcept;
+  bool may_run_now() const noexcept;
+  bool run_held_up(hold_up how, bool* flag) noexcept;
   bool issue_slowly() noexcept;
   bool run_entered(bool* flag) noexcept;
   bool run_here(bool* flag) noexcept;
@@ -144,10 +152,22 @@ inline bool pending_call::settle_failed(errc why, bool* flag, std::string text) 
   return false;
 }
 
+/// Whether others go first, once its caller has spent its budget.
+inline hold_up pending_call::how_held_up() noexcept {
+  frame& f = caller_;
+  if (f.budget != 0) return hold_up::no;
+  if (!f.where->others_wait()) {
+    f.refill();
+    return hold_up::no;
+  }
+  simulation* const s = f.where->base().simulated();
+  return s == nullptr || f.fork_calls ? hold_up::in_line : s->hold_up_call();
+}
+
 inline bool pending_call::issue() noexcept {
   if (past_its_limits()) return false;
   frame& f = caller_;
-  if (f.budget != 0 && !f.fork_calls && target_.enter_fast()) {
+  if (f.budget != 0 && !f.fork_calls && !is_at_nesting_limit() && target_.enter_fast()) {
     return run_entered(std::exchange(f.completed_inline, nullptr));
   }
   return issue_slowly();
@@ -158,8 +178,7 @@ TROUPE_NOINLINE inline bool pending_call::issue_slowly() noexcept {
   frame& f = caller_;
   cell& c = target_;
   bool* const flag = std::exchange(f.completed_inline, nullptr);
-  const bool spent = f.budget == 0 && f.where->others_wait();
-  if (f.budget == 0 && !spent) f.budget = run_budget;
+  const hold_up held = how_held_up();
   int spins = 0;
   for (std::uintptr_t word = c.word();;) {
     if (word == word_gone) return settle_failed(errc::broker_gone, flag);
@@ -171,7 +190,7 @@ TROUPE_NOINLINE inline bool pending_call::issue_slowly() noexcept {
       continue;
     }
     if (word > word_idle_slow && word != word_dormant) return wait_in_line(word, flag);
-    if (word == word_idle && !f.fork_calls && !spent) {
+    if (word == word_idle && !f.fork_calls && held == hold_up::no && !is_at_nesting_limit()) {
       if (c.enter_fast()) return run_entered(flag);
       word = c.word();
       continue;
@@ -180,10 +199,11 @@ TROUPE_NOINLINE inline bool pending_call::issue_slowly() noexcept {
       word = c.word();
       continue;
     }
-    if (f.fork_calls || spent || !c.may_run_here()) {
+    if (held > hold_up::in_line && may_run_now()) return run_held_up(held, flag);
+    if (f.fork_calls || held != hold_up::no || !may_run_now()) {
       if (c.starts_with_a_hook() && !wait_for_start()) return withdrawn_from_start(flag);
       c.put_first(*this);
-      if (spent) {
+      if (held != hold_up::no) {
         c.yield();
       } else if (f.fork_calls) {
         c.place().fork(c);
@@ -211,12 +231,37 @@ inline bool pending_call::run_entered(bool* flag) noexcept {
   return false;
 }
 
+/// The holder may run the call on its own stack, which stays bounded: a turn of an interleaved
+/// worker starts where it is begun.
+inline bool pending_call::may_run_now() const noexcept {
+  if (!target_.may_run_here()) return false;
+  if (!is_at_nesting_limit()) return true;
+  return target_.options().reentrancy != reentrancy::interleaved;
+}
+
+/// The caller holds the worker, and a simulation wants to see what contention does.
+inline bool pending_call::run_held_up(hold_up how, bool* flag) noexcept {
+  frame& f = caller_;
+  if (how == hold_up::contended) {
+    target_.yield();  // to somebody who is not there
+    return wait_in_line(target_.word(), flag);
+  }
+  if (run_here(flag)) return true;
+  f.park();
+  f.where->yield(f);
+  return true;
+}
+
 /// The same for one who holds it otherwise, and may have to make the instance first.
 inline bool pending_call::run_here(bool* flag) noexcept {
   cell& c = target_;
   if (c.instance() == nullptr) {
     if (c.starts_with_a_hook() && !wait_for_start()) return withdrawn_from_start(flag);
     c.put_first(*this);
+    if (TROUPE_BUGGIFY) {
+      c.yield();
+      return true;
+    }
     if (c.make_instance() == turn_state::open) return true;
     if (c.instance() == nullptr) {  // refused, with all who waited
       c.leave();
@@ -283,7 +328,7 @@ inline bool pending_call::wait_in_line(std::uintptr_t word, bool* flag) noexcept
         word = c.word();
         continue;
       }
-      if (c.may_run_here()) return run_here(flag);
+      if (may_run_now()) return run_here(flag);
       c.put_first(*this);
       c.hand_over();
       return true;

@@ -148,6 +148,7 @@ private:
       return turn_state::ended;
     }
     method_->promise().result = &result_;
+    method_->promise().refill();
     const turn_state state = begin_turn(method_->promise());
     if (state == turn_state::ended) ended();
     return state;

@@ -192,7 +192,8 @@ inline turn_state turn::begin_turn(frame& method) noexcept {
   method.then = &on_done_;
   thread_state& state = this_thread_state();
   frame* const outer = state.running;
-  if (method.depth % nesting_limit == 0) {
+  // An interleaved worker is free meanwhile: what is begun later must not get in between.
+  if (method.depth % nesting_limit == 0 && !interleaved()) {
     pending_.push_back(method);
   } else if (start_inline(method, state)) {
     state.running = outer;
@@ -324,12 +325,27 @@ inline void wait_graph::block(turn& first) noexcept {
       t->nested_in()->nest().blocked_holder = t;
     } else if (!t->interleaved()) {
       t->worker().blocked_holder = t;
+    } else {
+      list_open(*t);
     }
     turn* const above = t->awaited_by();
     t->parent = above;
     if (above != nullptr) above->blocked_below.push_back(*t);
     t = above;
   }
+}
+
+inline void wait_graph::list_open(turn& t) noexcept {
+  turn_waits& waits = t;
+  waits.next_blocked = t.worker().blocked_open;
+  t.worker().blocked_open = &waits;
+}
+
+inline void wait_graph::unlist_open(turn& t) noexcept {
+  const turn_waits* const gone = &t;
+  turn_waits** link = &t.worker().blocked_open;
+  while (*link != nullptr && *link != gone) link = &(*link)->next_blocked;
+  if (*link != nullptr) *link = gone->next_blocked;
 }
 
 /// Takes the marks back where nothing is left that holds the turn up.
@@ -339,6 +355,7 @@ inline void wait_graph::unblock(turn& first) noexcept {
     t->blocked = false;
     hold_point& held = t->nested_in() != nullptr ? t->nested_in()->nest() : t->worker();
     if (held.blocked_holder == t) held.blocked_holder = nullptr;
+    if (t->interleaved()) unlist_open(*t);
     turn_waits* const above = std::exchange(t->parent, nullptr);
     if (above != nullptr) above->blocked_below.remove(*t);
     t = static_cast<turn*>(above);
@@ -350,7 +367,7 @@ inline std::string wait_graph::enter_locked(wait_entry& w, turn& t, hold_point& 
   w.point = &point;
   t.waits.push_back(w);
   block(t);
-  const turn_waits* const met = find_cycle(t, point);
+  const turn_waits* const met = find_cycle(t, w);
   if (met == nullptr) return {};
   t.waits.remove(w);
   w.below = nullptr;
@@ -375,7 +392,7 @@ inline void wait_graph::cut(turn& t) noexcept {
 }
 
 /// A turn at or above `t` that what `t` waits for waits for; `nullptr`: there is none.
-inline turn_waits* wait_graph::find_cycle(turn& t, hold_point& point) noexcept {
+inline turn_waits* wait_graph::find_cycle(turn& t, const wait_entry& entry) noexcept {
   search_ += 2;
   const std::uint64_t above = search_;
   const std::uint64_t visited = search_ + 1;
@@ -394,11 +411,16 @@ inline turn_waits* wait_graph::find_cycle(turn& t, hold_point& point) noexcept {
     x->next_to_visit = to_visit;
     to_visit = x;
   };
-  reach(point.blocked_holder, nullptr);
+  const auto follow = [&reach](const wait_entry& w, turn_waits* from) noexcept {
+    reach(w.point->blocked_holder, from);
+    turn_waits* open = w.for_end ? w.point->blocked_open : nullptr;
+    for (; open != nullptr; open = open->next_blocked) reach(open, from);
+  };
+  follow(entry, nullptr);
   while (met == nullptr && to_visit != nullptr) {
     turn_waits& x = *to_visit;
     to_visit = x.next_to_visit;
-    for (wait_entry& w : x.waits) reach(w.point->blocked_holder, &x);
+    for (const wait_entry& w : x.waits) follow(w, &x);
     for (turn_waits& child : x.blocked_below) reach(&child, &x);
   }
   return met;

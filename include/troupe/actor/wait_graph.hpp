@@ -31,12 +31,15 @@ struct turn_waits;
 struct hold_point {
   turn_waits* blocked_holder =
       nullptr;  // its holder, while that is blocked; guarded by the graph's lock
+  /// The blocked turns of an interleaved worker, which hold nothing but its end; guarded likewise.
+  turn_waits* blocked_open = nullptr;
 };
 
 /// A call that waits, below a turn.
 struct wait_entry : list_hook {
   turn* below = nullptr;        // the turn that waits; nullptr: not in the graph
   hold_point* point = nullptr;  // what for
+  bool for_end = false;         // for the worker's end, and so for all of its turns
 };
 
 /// What the graph knows of a turn. Guarded by the graph's lock.
@@ -46,7 +49,8 @@ struct turn_waits : list_hook {
   turn_waits* parent = nullptr;              // in whose `blocked_below` this is
   turn_waits* reached_from = nullptr;        // by the search that runs now
   turn_waits* next_to_visit = nullptr;
-  std::uint64_t seen = 0;  // number of the last search that came here
+  turn_waits* next_blocked = nullptr;  // of its interleaved worker, in `blocked_open`
+  std::uint64_t seen = 0;              // number of the last search that came here
   bool blocked = false;
 };
 
@@ -84,7 +88,9 @@ private:
 
   void block(turn& t) noexcept;
   void unblock(turn& t) noexcept;
-  turn_waits* find_cycle(turn& t, hold_point& point) noexcept;
+  static void list_open(turn& t) noexcept;
+  static void unlist_open(turn& t) noexcept;
+  turn_waits* find_cycle(turn& t, const wait_entry& w) noexcept;
   static std::string describe(const turn& t, const turn_waits* met) noexcept;
 
   spin_lock lock_;

@@ -29,9 +29,11 @@
 #include <troupe/broker/cleaner.hpp>
 #include <troupe/broker/core.hpp>
 #include <troupe/broker/signals.hpp>
+#include <troupe/broker/waits.hpp>
 #include <troupe/broker/worker_event.hpp>
 #include <troupe/coro/as_result.hpp>
 #include <troupe/coro/join_point.hpp>
+#include <troupe/coro/simulation.hpp>
 #include <troupe/coro/sleep.hpp>
 #include <troupe/coro/sync_wait.hpp>
 #include <troupe/coro/task.hpp>
@@ -91,7 +93,7 @@ public:
   }
 
   /// Runs what is queued for the worker, then destroys it; later calls make a new instance. False
-  /// if there was none.
+  /// if there was none. A stop request ends the wait for that, with `errc::cancelled`.
   ///
   /// Like all that closes a worker: what has not started after `drain_limit` settles
   /// `errc::worker_stopped`, and what runs is asked to stop.
@@ -189,9 +191,29 @@ private:
   }
   static task<> reload_cells(cells all, duration limit);
   static task<> begin_to_close(const cells& all, task_scope& closing);
-  static task<> hurry_up(const cells& all, duration limit, const detail::atomic<bool>& closed);
+  static task<> hurry_up(const cells& all, duration limit, const detail::atomic<bool>& closed,
+                         bool also_when_stopped);
   static task<> close_all(intrusive_ptr<detail::broker_core> core, duration limit);
   static task<> shut_down(intrusive_ptr<detail::broker_core> core, duration limit);
+
+  /// Tells a simulation that has come to a deadlock who waits.
+  class dumper final : public detail::witness {
+  public:
+    explicit dumper(const broker& b) noexcept
+        : broker_(b), simulation_(b.core_->where().simulated()) {
+      if (simulation_ != nullptr) simulation_->add_witness(*this);
+    }
+    dumper(const dumper&) = delete;
+    dumper& operator=(const dumper&) = delete;
+    ~dumper() {
+      if (simulation_ != nullptr) simulation_->remove_witness(*this);
+    }
+    void testify(std::string& text) const override { text += broker_.dump(); }
+
+  private:
+    const broker& broker_;
+    detail::simulation* const simulation_;
+  };
 
   template <class T>
   static task<T> stoppable_by_signal(task<T> t);
@@ -201,6 +223,7 @@ private:
   intrusive_ptr<detail::broker_core> core_;
   duration drain_limit_;
   task<> end_;  // made with the broker: the destructor must not lack memory
+  std::optional<dumper> dumper_;
 };
 
 namespace detail {
@@ -228,6 +251,7 @@ inline broker::broker(broker_options options) : drain_limit_(options.drain_limit
       std::move(own), *options.on, std::move(options.on_dead_letter), std::move(options.cleaner)));
   core_->events().open(*this);
   end_ = shut_down(core_, drain_limit_);
+  dumper_.emplace(*this);
 }
 
 inline broker::~broker() {
@@ -235,6 +259,7 @@ inline broker::~broker() {
       detail::this_thread_state().loop == nullptr || detail::this_thread_state().may_block,
       "a broker is destroyed on a thread that may block, not by what it runs");
   detail::block_on(std::move(end_), &core_->where());
+  dumper_.reset();
   core_->drop_executor();
 }
 
@@ -275,7 +300,7 @@ inline task<bool> broker::close_cell(cell_ptr c, way_to_close how, duration limi
   add_ref(mark.get());  // the mailbox's
   (c.get()->*how)(*mark);
   const bool is_quick = limit == duration::max() || mark->settled();
-  detail::close_mark::wait wait(std::move(mark), c);
+  detail::close_mark::wait wait(std::move(mark), c, limit != duration::max());
   if (is_quick) co_return co_await std::move(wait);
   co_return co_await hurried(std::move(wait), c, limit);
 }
@@ -285,7 +310,7 @@ inline task<bool> broker::hurried(detail::close_mark::wait wait, cell_ptr c, dur
   detail::atomic<bool> closed{false};
   task_scope hurrying;
   task<result<void>> join_hurrying = as_result(hurrying.join());
-  hurrying.spawn(hurry_up(one, limit, closed));
+  hurrying.spawn(hurry_up(one, limit, closed, false));
   bool was_closed = false;
   std::exception_ptr failed;
   try {
@@ -313,11 +338,12 @@ inline task<> broker::begin_to_close(const cells& all, task_scope& closing) {
   co_return;
 }
 
-/// At the limit, or as soon as who waits for the end is asked to stop.
-inline task<> broker::hurry_up(const cells& all, duration limit,
-                               const detail::atomic<bool>& closed) {
+/// At the limit, or, if so wanted, as soon as who waits for the end is asked to stop.
+inline task<> broker::hurry_up(const cells& all, duration limit, const detail::atomic<bool>& closed,
+                               bool also_when_stopped) {
   const result<void> slept = co_await as_result(sleep_for(limit));
   if (closed.load(detail::order::acquire)) co_return;
+  if (!slept.has_value() && !also_when_stopped) co_return;
   for (const cell_ptr& c : all) {
     c->refuse_waiting(errc::worker_stopped);
     c->stop_turns();
@@ -334,7 +360,7 @@ inline task<> broker::close_all(intrusive_ptr<detail::broker_core> core, duratio
   task<result<void>> begin = as_result(begin_to_close(all, closing));
   task<result<void>> join = as_result(closing.join());
   task<result<void>> join_hurrying = as_result(hurrying.join());
-  hurrying.spawn(hurry_up(all, limit, closed));
+  hurrying.spawn(hurry_up(all, limit, closed, true));
   const result<void> begun = co_await std::move(begin);
   const result<void> ended = co_await std::move(join);
   closed.store(true, detail::order::release);
@@ -398,6 +424,7 @@ inline std::string broker::dump() const {
     text += "  " + to_string(w.id) + (w.busy ? " busy" : " idle") + ", " +
             std::to_string(w.waiting) + " waiting, " + std::to_string(w.calls) + " turns\n";
   }
+  text += detail::describe_waits(core_->cells());
   return text;
 }
 

@@ -94,6 +94,7 @@ public:
       : wait_node(mutex.word_, f), mutex_(mutex) {}
 
   bool await_ready() noexcept {
+    if (spent()) return false;
     const spin_guard guard(mutex_.word_);
     return mutex_.take();
   }

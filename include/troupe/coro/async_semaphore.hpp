@@ -73,7 +73,7 @@ public:
   awaiter(async_semaphore& semaphore, detail::frame& f) noexcept
       : wait_node(semaphore.lock_, f), semaphore_(semaphore) {}
 
-  bool await_ready() noexcept { return semaphore_.try_acquire(); }
+  bool await_ready() noexcept { return !spent() && semaphore_.try_acquire(); }
   bool await_suspend(std::coroutine_handle<>) {
     return wait(*this, semaphore_.waiting_,
                 [&semaphore = semaphore_]() noexcept { return semaphore.take(); });

@@ -114,7 +114,7 @@ public:
   send_awaiter(channel& c, T& value, detail::frame& f) noexcept
       : wait_node(c.lock_, f), channel_(c), value_(value) {}
 
-  bool await_ready() noexcept { return sent_ = channel_.try_send(value_); }
+  bool await_ready() noexcept { return !spent() && (sent_ = channel_.try_send(value_)); }
   bool await_suspend(std::coroutine_handle<>) { return suspend(*this); }
   bool await_resume() {
     end_wait();
@@ -130,7 +130,7 @@ private:
       self.sent_ = self.channel_.put(self.value_, served);
       return self.sent_ || self.channel_.closed_;
     });
-    detail::make_ready(served);  // empty if suspended
+    detail::make_ready(served);  // of others; `self` may be gone if suspended
     return suspended;
   }
 
@@ -155,7 +155,7 @@ class channel<T>::receive_awaiter : private detail::wait_node {
 public:
   receive_awaiter(channel& c, detail::frame& f) noexcept : wait_node(c.lock_, f), channel_(c) {}
 
-  bool await_ready() noexcept { return channel_.receive_into(value_); }
+  bool await_ready() noexcept { return !spent() && channel_.receive_into(value_); }
   bool await_suspend(std::coroutine_handle<>) { return suspend(*this); }
   std::optional<T> await_resume() {
     end_wait();
@@ -170,7 +170,7 @@ private:
     const bool suspended = wait(self, self.channel_.receivers_, [&self, &served]() noexcept {
       return self.channel_.get(self.value_, served) || self.channel_.closed_;
     });
-    detail::make_ready(served);  // empty if suspended
+    detail::make_ready(served);  // of others; `self` may be gone if suspended
     return suspended;
   }
 

@@ -8,14 +8,17 @@
 /// Layer: coro, because every coroutine knows its home; the executors themselves are in exec/.
 
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <utility>
 
+#include <troupe/base/error.hpp>
 #include <troupe/config.hpp>
 #include <troupe/coro/blocking_threads.hpp>
 #include <troupe/coro/dedicated_thread.hpp>
 #include <troupe/coro/home.hpp>
 #include <troupe/coro/runnable.hpp>
+#include <troupe/coro/simulation.hpp>
 #include <troupe/coro/thread_state.hpp>
 #include <troupe/coro/timers.hpp>
 #include <troupe/sync/spin_lock.hpp>
@@ -48,8 +51,17 @@ public:
   virtual void wake_at(time_point t) noexcept = 0;
 
   /// Keeps this thread busy until `w.done()`: runs the loop if the loop is this thread's to run,
-  /// else blocks.
+  /// else blocks. One that finds that nothing can run any more may return before; `stuck` is called
+  /// then.
   virtual void drive(waiter& w) noexcept { w.wait(); }
+
+  /// The error for what waits in a `drive` that has returned too early.
+  virtual std::exception_ptr stuck() noexcept {
+    return std::make_exception_ptr(error(errc::deadlock));
+  }
+
+  /// For the library: what simulates, where something does.
+  virtual detail::simulation* simulated() noexcept { return nullptr; }
 
   /// Runs `r`, which may block, away from the executor's threads. Throws if no thread can be had.
   virtual void offload(runnable& r) { blocking().run(r); }
@@ -118,6 +130,15 @@ inline void executor::end_thread(home& h) noexcept {
   }
   thread.end();
 }
+
+namespace detail {
+
+inline simulation* simulation_here() noexcept {
+  executor* const bound = this_thread_state().bound;
+  return bound != nullptr ? bound->simulated() : nullptr;
+}
+
+}  // namespace detail
 
 /// The loop may be inside a step already, where that blocks: what it has left to do stays its own.
 inline void executor::run_here(runnable& r) noexcept {

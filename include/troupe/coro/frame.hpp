@@ -29,9 +29,6 @@ namespace troupe::detail {
 /// Levels of coroutines that may run on top of each other on one stack.
 inline constexpr std::uint32_t nesting_limit = 32;
 
-/// Awaits that a coroutine may complete at once before it looks whether others wait.
-inline constexpr std::uint32_t run_budget = 128;
-
 /// Told when a coroutine has completed after having been suspended.
 class completion {
 public:
@@ -68,6 +65,9 @@ struct frame : runnable {
     depth = awaiting.depth + 1;
   }
 
+  /// For a coroutine that nobody starts from a loop, and nobody gives a budget of its own.
+  void refill() noexcept { budget = this_thread_state().budget; }
+
   std::coroutine_handle<> self;
   home* where = nullptr;              // where it continues
   chain_link* chain = nullptr;        // what it inherits
@@ -82,8 +82,9 @@ struct frame : runnable {
 private:
   static void resume_ready(runnable& r) noexcept {
     frame& f = static_cast<frame&>(r);
-    f.budget = run_budget;
-    this_thread_state().running = &f;
+    thread_state& state = this_thread_state();
+    f.budget = state.budget;
+    state.running = &f;
     f.self.resume();
   }
 };
@@ -108,9 +109,10 @@ TROUPE_NOINLINE inline bool run_child(frame& child, frame& parent) noexcept {
       child.where->yield(child);
       return false;
     }
-    parent.budget = run_budget;
+    child.refill();
+  } else {
+    child.budget = parent.budget - 1;
   }
-  child.budget = parent.budget - 1;
   if (child.depth % nesting_limit == 0) {
     if (child.where == this_thread_state().loop) {
       run_next(child);
@@ -123,6 +125,19 @@ TROUPE_NOINLINE inline bool run_child(frame& child, frame& parent) noexcept {
   this_thread_state().running = &parent;
   parent.budget = child.budget;
   parent.completed_inline = parents_flag;
+  return true;
+}
+
+/// Called in an `await_suspend` where there was nothing to wait for, but the budget is spent. True:
+/// others go first, and the coroutine is suspended all the same; neither it nor its frame is
+/// touched any more then. Not inlined, see `run_child`.
+TROUPE_NOINLINE inline bool let_others_run(frame& f) noexcept {
+  if (!f.where->others_wait()) {
+    f.refill();
+    return false;
+  }
+  f.park();
+  f.where->yield(f);
   return true;
 }
 

@@ -132,12 +132,16 @@ inline void join_point::prepare(branch_base& b, frame& parent, home& children) n
 
 inline void join_point::start_here(branch_base& b, frame& parent, thread_state& state) noexcept {
   frame& child = *b.child;
-  if (child.depth % nesting_limit == 0) return child.where->post(child);
-  if (parent.budget == 0) {
-    if (child.where->others_wait()) return child.where->yield(child);
-    parent.budget = run_budget;
+  // What only takes its place in line here must do so before the next one does.
+  if (!child.fork_calls) {
+    if (child.depth % nesting_limit == 0) return child.where->post(child);
+    if (parent.budget == 0 && child.where->others_wait()) return child.where->yield(child);
   }
-  child.budget = parent.budget - 1;
+  if (parent.budget == 0) {
+    child.refill();
+  } else {
+    child.budget = parent.budget - 1;
+  }
   if (!start_inline(child, state)) return;
   parent.budget = child.budget;
   b.done();

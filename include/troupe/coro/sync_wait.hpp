@@ -6,6 +6,10 @@
 ///
 /// Layer: coro. One or two pooled frames; no thread is woken as long as nothing suspends.
 
+#include <exception>
+#include <memory>
+#include <new>
+#include <optional>
 #include <type_traits>
 #include <utility>
 
@@ -14,39 +18,11 @@
 #include <troupe/coro/blocking_loop.hpp>
 #include <troupe/coro/chain.hpp>
 #include <troupe/coro/executor.hpp>
+#include <troupe/coro/root.hpp>
 #include <troupe/coro/task.hpp>
 
 namespace troupe {
 namespace detail {
-
-/// The chain link of a coroutine that nobody awaits.
-class root_link : public chain_link {
-public:
-  explicit root_link(executor& e) noexcept : chain_link(link_kind::root) {
-    trace.trace_high = e.random();
-    trace.trace_low = e.random();
-  }
-};
-
-/// Sets a flag when the root has completed; the flag is read by the loop that ran it.
-class root_done final : public completion {
-public:
-  explicit root_done(bool& flag) noexcept : completion(&root_done::set), flag_(flag) {}
-
-private:
-  static void set(completion& c) noexcept { static_cast<root_done&>(c).flag_ = true; }
-  bool& flag_;
-};
-
-/// Notifies a waiter when the root has completed.
-class root_notify final : public completion {
-public:
-  explicit root_notify(waiter& w) noexcept : completion(&root_notify::notify), waiter_(w) {}
-
-private:
-  static void notify(completion& c) noexcept { static_cast<root_notify&>(c).waiter_.notify(); }
-  waiter& waiter_;
-};
 
 /// Throws `errc::would_block` on a thread that runs coroutines and must not stop doing so.
 inline void refuse_to_block() {
@@ -79,24 +55,8 @@ private:
   chain_link* const chain_;
 };
 
-/// Runs `root` to its end; on this thread's own loop, or on the executor that this thread drives.
+/// Runs `root` to its end on this thread's own loop.
 inline void run_root(frame& root, executor* pool) {
-  refuse_to_block();
-  executor* driven = this_thread_state().bound;
-  if (pool != nullptr && pool->driven_by_waiting()) driven = pool;
-  if (driven != nullptr) {
-    waiter w;
-    root_notify notify(w);
-    root_link link(*driven);
-    const blocked_chain blocked(chain_of_this_thread());
-    if (blocked.chain() != nullptr) link.join(blocked.chain());
-    root.where = driven;
-    root.chain = &link;
-    root.then = &notify;
-    driven->post(root);
-    driven->drive(w);
-    return;
-  }
   blocking_loop loop(pool);
   bool done = false;
   root_done set_done(done);
@@ -109,9 +69,32 @@ inline void run_root(frame& root, executor* pool) {
   loop.run_until(root, done);
 }
 
+/// Runs `t` to its end on an executor that this thread drives. Without memory the root stands on
+/// the stack, and cannot stay behind.
+template <class T>
+T block_driven(task<T> t, executor& e) {
+  using root_type = driven_root_of<T>;
+  const blocked_chain blocked(chain_of_this_thread());
+  std::optional<root_type> here;
+  std::unique_ptr<root_type> apart(new (std::nothrow) root_type(e, blocked.chain(), t));
+  root_type& root = apart ? *apart : here.emplace(e, blocked.chain(), t);
+  if (const std::exception_ptr why = root.drive(e)) {
+    if (!root.done()) {
+      if (!apart) std::terminate();
+      driven_root::abandon(*apart.release());
+    }
+    std::rethrow_exception(why);
+  }
+  return root.take();
+}
+
 /// Blocks until `t` has ended; children of `t` go to `pool`, if there is one.
 template <class T>
 T block_on(task<T> t, executor* pool) {
+  refuse_to_block();
+  executor* driven = this_thread_state().bound;
+  if (pool != nullptr && pool->driven_by_waiting()) driven = pool;
+  if (driven != nullptr) return block_driven(std::move(t), *driven);
   result_slot<T> result;
   started_task<T> root(t.release());
   root.promise().result = &result;

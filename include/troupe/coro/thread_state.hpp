@@ -26,6 +26,9 @@ class chain_link;
 struct frame;
 struct frame_cache;
 
+/// Awaits that a coroutine may complete at once before it looks whether others wait.
+inline constexpr std::uint32_t run_budget = 128;
+
 /// One per thread. Only its own thread reads or writes it.
 struct thread_state {
   /// The home whose loop runs on this thread now; `nullptr` outside of any.
@@ -34,6 +37,8 @@ struct thread_state {
   bool may_block = false;
   /// The executor that can only make progress when this thread drives it (`sim_executor`).
   executor* bound = nullptr;
+  /// What a coroutine may spend that goes on here. Less in a simulation, where it looks each time.
+  std::uint32_t budget = run_budget;
   /// The pool worker that this thread is, as its pool knows it.
   void* pool_worker = nullptr;
   /// The innermost coroutine that runs on this thread now.

@@ -46,6 +46,9 @@ public:
   frame& coroutine() const noexcept { return frame_; }
 
 protected:
+  /// True if the coroutine is to look whether others wait, also where it need not wait itself.
+  bool spent() const noexcept { return frame_.budget == 0; }
+
   /// Puts `self` at the end of `line`, unless `serve`, called under the lock, is true or a stop was
   /// requested. True if the coroutine is suspended; then neither `self` nor the frame is touched
   /// any more. Not inlined, see `run_child`.
@@ -71,6 +74,12 @@ private:
 template <class Serve>
 TROUPE_NOINLINE bool wait_node::wait(wait_node& self, wait_list& line, Serve serve) {
   frame& f = self.frame_;
+  if (self.spent()) {
+    self.lock_.lock();
+    const bool served = serve();
+    self.lock_.unlock();
+    if (served) return let_others_run(f);
+  }
   bool* const flag = std::exchange(f.completed_inline, nullptr);
   try {
     self.attach(f.chain->stop());

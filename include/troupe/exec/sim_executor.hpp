@@ -8,17 +8,15 @@
 /// Layer: exec. The list of what is ready grows as needed; `post` ends the program where that
 /// fails. Nothing depends on addresses, on the real clock or on other threads.
 ///
-/// What is ready at one moment may run in any order, all orders equally likely, so that many seeds
-/// show what many schedules of real threads would. Time stands still while anything is ready, and
-/// jumps to the next timer when nothing is.
+/// What is ready at one moment may run in any order, and every await is a place where others may
+/// go first, so that many seeds show what many schedules of real threads would. Time stands still
+/// while anything is ready, and jumps to the next timer when nothing is.
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
+#include <exception>
 #include <memory>
 #include <string>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -27,83 +25,19 @@
 #include <troupe/base/intrusive_list.hpp>
 #include <troupe/config.hpp>
 #include <troupe/coro/executor.hpp>
-#include <troupe/coro/frame_pool.hpp>
-#include <troupe/coro/result_slot.hpp>
+#include <troupe/coro/simulation.hpp>
 #include <troupe/coro/sync_wait.hpp>
 #include <troupe/coro/task.hpp>
 #include <troupe/coro/thread_state.hpp>
-#include <troupe/sync/atomic.hpp>
+#include <troupe/exec/sim_options.hpp>
+#include <troupe/exec/sim_schedule.hpp>
 #include <troupe/time/clock.hpp>
 
 namespace troupe {
 
-/// How a simulation is made.
-struct sim_options {
-  std::uint64_t seed = 1;  ///< Every choice and every random number follows from it.
-  /// Virtual threads. With one, a coroutine goes on as soon as what it awaited has ended, as on a
-  /// thread that is not held up; with more, others may run in between.
-  unsigned threads = 1;
-  bool buggify = false;  ///< The virtual threads are held up now and then: timers fire late.
-};
-
-static_assert(std::is_trivially_destructible_v<sim_options>,
-              "it may stand in an awaited expression (docs/compilers.md)");
-
 namespace detail {
-
-/// What is ready, and where it runs.
-struct sim_step {
-  runnable* what;
-  bool may_block;  // it stands for a thread of its own, not for a step of the loop
-};
-
 class sim_thread;
-
-/// The root of one `run`. It outlives a run that ended in a deadlock: coroutines that have started
-/// cannot be destroyed.
-class sim_root : public pooled {
-public:
-  explicit sim_root(executor& e) noexcept : link(e), set_done(done) { link.make_stoppable(); }
-  sim_root(const sim_root&) = delete;
-  sim_root& operator=(const sim_root&) = delete;
-  virtual ~sim_root() = default;
-
-  /// Leaves a root that is stuck to the end of the program, where leak checkers find it.
-  static void abandon(sim_root& root) noexcept {
-    static constinit atomic<sim_root*> newest{nullptr};
-    root.next_ = newest.load(order::relaxed);
-    while (!newest.compare_exchange_weak(root.next_, &root, order::release, order::relaxed)) {
-    }
-  }
-
-  bool done = false;
-  root_link link;
-  root_done set_done;
-
-private:
-  sim_root* next_ = nullptr;  // abandoned before this one
-};
-
-template <class T>
-class sim_root_of final : public sim_root {
-public:
-  sim_root_of(executor& e, task<T> t) : sim_root(e), task_(t.release()) {
-    frame& f = task_.promise();
-    task_.promise().result = &result;
-    f.where = &e;
-    f.chain = &link;
-    f.then = &set_done;
-  }
-
-  frame& coroutine() noexcept { return task_.promise(); }
-
-  result_slot<T> result;
-
-private:
-  started_task<T> task_;
-};
-
-}  // namespace detail
+}
 
 /// Runs coroutines on the thread that made it, while that thread is inside `run`, `advance`,
 /// `sync_wait` or a destructor that waits.
@@ -112,10 +46,14 @@ private:
 /// steps of the loop. Such a step may block in `sync_wait`; the loop then runs on top of it, so it
 /// goes on only after what was started on top of it and blocks as well.
 ///
+/// Where nothing is ready, no timer is armed and somebody waits all the same, who waits is asked to
+/// stop; then `run`, `sync_wait` or `broker::run` throws `errc::deadlock`, which names the seed and
+/// what waits. Coroutines that do not heed the stop are left suspended for good.
+///
 /// While it lives, this thread's `sync_wait`s drive it. One per thread at a time.
 ///
 /// Thread safety: none; all on the thread that made it (asserted).
-class sim_executor final : public executor {
+class sim_executor final : public executor, private detail::simulation {
 public:
   explicit sim_executor(sim_options options = {});
   sim_executor(const sim_executor&) = delete;
@@ -125,12 +63,11 @@ public:
   ~sim_executor() override;
 
   /// Runs `root` to its end and gives its result or throws its exception.
-  ///
-  /// Where nothing is ready, no timer is armed and `root` has not ended, it is asked to stop; then
-  /// this throws `errc::deadlock`, which names the seed. Coroutines that do not heed the stop are
-  /// left suspended for good.
   template <class T>
-  T run(task<T> root);
+  T run(task<T> root) {
+    detail::refuse_to_block();
+    return detail::block_driven(std::move(root), *this);
+  }
 
   /// Moves time forward by `d`: runs what is ready, and all that becomes due on the way, in order.
   void advance(duration d);
@@ -139,17 +76,33 @@ public:
   [[nodiscard]] std::uint64_t seed() const noexcept { return options_.seed; }
 
   /// A hash of all choices so far: equal runs have equal traces.
-  [[nodiscard]] std::uint64_t trace_hash() const noexcept { return trace_; }
+  [[nodiscard]] std::uint64_t trace_hash() const noexcept { return schedule_.trace(); }
 
   /// How many steps have run.
   [[nodiscard]] std::uint64_t steps() const noexcept { return steps_; }
 
   /// Now and then true, where the options ask for it: for code under test that can do something
-  /// rare and allowed, such as being slow.
-  [[nodiscard]] bool buggify() noexcept { return options_.buggify && choose(buggify_odds) == 0; }
+  /// rare and allowed, such as being slow. `TROUPE_BUGGIFY` needs no executor at hand.
+  [[nodiscard]] bool buggify() noexcept {
+    return options_.buggify && schedule_.choose(buggify_odds) == 0;
+  }
 
-  void post(runnable& r) noexcept override { add(r, false); }
+  /// What failed first among the things that only `sim_expect` saw; nothing, if empty.
+  [[nodiscard]] const std::exception_ptr& failure() const noexcept { return failure_; }
+
+  void post(runnable& r) noexcept override {
+    check_thread();
+    schedule_.add(r);
+  }
   void resume(runnable& r) noexcept override;
+  void fork(runnable& r) noexcept override {
+    check_thread();
+    schedule_.add_apart(r);
+  }
+  void yield(runnable& r) noexcept override {
+    check_thread();
+    schedule_.add_behind(r);
+  }
   bool others_wait() const noexcept override;
 
   /// Virtual; starts an hour after the epoch of the clock.
@@ -157,11 +110,15 @@ public:
   std::uint64_t random() noexcept override { return splitmix64(numbers_); }
   void wake_at(time_point) noexcept override {}  // the loop looks at the timers itself
 
-  /// A deadlock in here ends the program, with a message that names the seed.
   void drive(waiter& w) noexcept override;
+  std::exception_ptr stuck() noexcept override;
   bool driven_by_waiting() const noexcept override { return true; }
+  detail::simulation* simulated() noexcept override { return this; }
 
-  void offload(runnable& r) override { add(r, true); }
+  void offload(runnable& r) override {
+    check_thread();
+    schedule_.add_blocking(r, blocking_threads_[offloaded_++ % blocking_count]);
+  }
   home& begin_thread() override;
   void end_thread(home& h) noexcept override;
 
@@ -171,25 +128,44 @@ private:
 
   static constexpr std::uint64_t buggify_odds = 64;
   static constexpr std::uint64_t longest_delay = 10'000'000;  // of a virtual thread held up, in ns
+  static constexpr std::size_t blocking_count = 4;            // virtual threads for `offload`
 
-  void add(runnable& r, bool may_block) noexcept;
-  std::uint64_t choose(std::uint64_t count) const noexcept;
+  detail::hold_up hold_up_call() noexcept override;
+  bool fault_fires(std::uint64_t point) noexcept override;
+  void note_failure(std::exception_ptr e) noexcept override {
+    if (!failure_) failure_ = std::move(e);
+  }
+  void add_witness(detail::witness& w) noexcept override { witnesses_.push_back(w); }
+  void remove_witness(detail::witness& w) noexcept override { witnesses_.remove(w); }
+
+  void check_thread() const noexcept {
+    TROUPE_ASSERT(&detail::this_thread_state() == &thread_,
+                  "a sim_executor is used by the thread that made it alone");
+  }
+  void add_blocking(runnable& r, std::uint32_t thread) noexcept {
+    check_thread();
+    schedule_.add_blocking(r, thread);
+  }
   void step() noexcept;
   void run_ready() noexcept;
   void move_to(time_point t) noexcept;
-  template <class Done>
-  bool run_until(Done done) noexcept;
-  [[noreturn]] void fail_run(detail::sim_root* root);
+  std::string account();
 
   const sim_options options_;
   detail::thread_state& thread_;           // of the thread that made it
   time_point now_{std::chrono::hours(1)};  // not the epoch: code may take that for "unset"
-  mutable std::uint64_t choices_;          // of splitmix64, for the order ...
-  std::uint64_t numbers_;                  // ... and for the users, so neither changes the other
-  mutable std::uint64_t trace_;
+  std::uint64_t numbers_;                  // for the users: does not change the order
+  mutable detail::sim_schedule schedule_;
   std::uint64_t steps_ = 0;
-  std::vector<detail::sim_step> ready_;
+  std::uint64_t step_limit_;
+  std::uint32_t blocking_threads_[blocking_count];
+  std::size_t offloaded_ = 0;
   std::vector<std::unique_ptr<detail::sim_thread>> threads_;
+  intrusive_list<detail::witness> witnesses_;
+  std::exception_ptr failure_;
+  const waiter* innermost_ = nullptr;  // that is driven for, and what was before it ...
+  bool held_by_stack_ = false;         // ... could go on when nothing else could
+  bool over_limit_ = false;
 };
 
 namespace detail {
@@ -197,12 +173,13 @@ namespace detail {
 /// A thread of its own, simulated: runs what is posted to it, in order, as steps of the loop.
 class sim_thread final : public home, public runnable {
 public:
-  explicit sim_thread(sim_executor& sim) noexcept : runnable(&sim_thread::run_one), sim_(sim) {}
+  sim_thread(sim_executor& sim, std::uint32_t number) noexcept
+      : runnable(&sim_thread::run_one), sim_(sim), number_(number) {}
 
   void post(runnable& r) noexcept override {
     waiting_.push_back(r);
     if (std::exchange(scheduled_, true)) return;
-    sim_.add(*this, true);
+    sim_.add_blocking(*this, number_);
   }
   executor& base() noexcept override { return sim_; }
 
@@ -219,12 +196,13 @@ private:
     state.loop = &self;
     state.may_block = true;
     run_step(state, *self.waiting_.pop_front());
-    if (!self.waiting_.empty()) return self.sim_.add(self, true);
+    if (!self.waiting_.empty()) return self.sim_.add_blocking(self, self.number_);
     self.scheduled_ = false;
     if (self.ending_) self.sim_.end_thread(self);
   }
 
   sim_executor& sim_;
+  const std::uint32_t number_;  // of its virtual thread
   forward_queue<runnable, &runnable::next> waiting_;
   bool scheduled_ = false;  // ready, or running: one at a time, also where it blocks
   bool ending_ = false;     // given back; goes when it is no longer scheduled
@@ -273,13 +251,13 @@ private:
 inline sim_executor::sim_executor(sim_options options)
     : options_(options),
       thread_(detail::this_thread_state()),
-      choices_(hash_combine(options.seed, 1)),
       numbers_(hash_combine(options.seed, 2)),
-      trace_(options.seed) {
+      schedule_(options),
+      step_limit_(options.max_steps) {
   TROUPE_ASSERT(thread_.bound == nullptr, "a thread has one sim_executor at a time");
-  constexpr std::size_t usual_room = 256;
-  ready_.reserve(usual_room);
+  for (std::uint32_t& thread : blocking_threads_) thread = schedule_.begin_thread();
   thread_.bound = this;
+  thread_.budget = 0;  // every await asks `others_wait`
 }
 
 inline sim_executor::~sim_executor() {
@@ -287,20 +265,8 @@ inline sim_executor::~sim_executor() {
     const in_loop loop(*this);
     run_ready();
   }
+  thread_.budget = detail::run_budget;
   thread_.bound = nullptr;
-}
-
-inline void sim_executor::add(runnable& r, bool may_block) noexcept {
-  TROUPE_ASSERT(&detail::this_thread_state() == &thread_,
-                "a sim_executor is used by the thread that made it alone");
-  ready_.push_back({&r, may_block});
-}
-
-/// A number below `count`, drawn from the seed.
-inline std::uint64_t sim_executor::choose(std::uint64_t count) const noexcept {
-  const std::uint64_t chosen = splitmix64(choices_) % count;
-  trace_ = hash_combine(hash_combine(trace_, count), chosen);
-  return chosen;
 }
 
 inline void sim_executor::resume(runnable& r) noexcept {
@@ -308,18 +274,28 @@ inline void sim_executor::resume(runnable& r) noexcept {
   home::resume(r);
 }
 
-/// A coroutine that could go on asks this now and then: a coin decides whether it is held up.
+/// A coroutine that could go on asks this at every await.
 inline bool sim_executor::others_wait() const noexcept {
-  if (ready_.empty() && thread_.next_first == nullptr) return false;
-  return choose(2) == 0;
+  return schedule_.preempts(schedule_.empty() && thread_.next_first == nullptr);
+}
+
+inline detail::hold_up sim_executor::hold_up_call() noexcept {
+  constexpr detail::hold_up ways[] = {detail::hold_up::in_line, detail::hold_up::contended,
+                                      detail::hold_up::afterwards};
+  return ways[schedule_.choose(3)];
+}
+
+/// Which points are enabled in a run does not depend on when they are reached.
+inline bool sim_executor::fault_fires(std::uint64_t point) noexcept {
+  constexpr std::uint64_t odds = 4;
+  if (!options_.buggify) return false;
+  if (hash_combine(hash_combine(options_.seed, 3), point) % odds != 0) return false;
+  return schedule_.choose(odds) == 0;
 }
 
 /// Runs one of those that are ready.
 inline void sim_executor::step() noexcept {
-  const auto chosen = static_cast<std::size_t>(choose(ready_.size()));
-  const detail::sim_step next = ready_[chosen];
-  ready_[chosen] = ready_.back();
-  ready_.pop_back();
+  const detail::sim_step next = schedule_.take();
   ++steps_;
   if (!next.may_block) return detail::run_step(thread_, *next.what);
   thread_.loop = nullptr;
@@ -329,8 +305,8 @@ inline void sim_executor::step() noexcept {
 }
 
 inline void sim_executor::run_ready() noexcept {
-  while (!ready_.empty()) {
-    if (buggify()) move_to(now_ + duration(choose(longest_delay)));
+  while (!schedule_.empty()) {
+    if (buggify()) move_to(now_ + duration(schedule_.choose(longest_delay)));
     step();
   }
 }
@@ -338,46 +314,8 @@ inline void sim_executor::run_ready() noexcept {
 /// Time does not go back: a thread that was held up may have come past `t`.
 inline void sim_executor::move_to(time_point t) noexcept {
   if (t > now_) now_ = t;
-  trace_ = hash_combine(trace_, static_cast<std::uint64_t>(now_.time_since_epoch().count()));
+  schedule_.note(static_cast<std::uint64_t>(now_.time_since_epoch().count()));
   fire_timers();
-}
-
-/// False if it came to a deadlock.
-template <class Done>
-bool sim_executor::run_until(Done done) noexcept {
-  const in_loop loop(*this);
-  while (!done()) {
-    if (!ready_.empty()) {
-      if (buggify()) move_to(now_ + duration(choose(longest_delay)));
-      step();
-      continue;
-    }
-    const time_point next = next_timer();
-    if (next == never) return false;
-    move_to(next);
-  }
-  return true;
-}
-
-template <class T>
-T sim_executor::run(task<T> t) {
-  detail::refuse_to_block();
-  auto root = std::make_unique<detail::sim_root_of<T>>(*this, std::move(t));
-  post(root->coroutine());
-  if (!run_until([&done = root->done]() noexcept { return done; })) fail_run(root.release());
-  return root->result.take();
-}
-
-[[noreturn]] inline void sim_executor::fail_run(detail::sim_root* root) {
-  const std::string told = "nothing is ready and no timer is armed (seed " +
-                           std::to_string(seed()) + ", step " + std::to_string(steps_) + ')';
-  root->link.request_stop();
-  if (run_until([&done = root->done]() noexcept { return done; })) {
-    delete root;
-  } else {
-    detail::sim_root::abandon(*root);
-  }
-  throw error(errc::deadlock, worker_id{}, told);
 }
 
 inline void sim_executor::advance(duration d) {
@@ -393,17 +331,58 @@ inline void sim_executor::advance(duration d) {
   run_ready();
 }
 
+/// Returns too early where nothing can run any more.
 inline void sim_executor::drive(waiter& w) noexcept {
-  if (run_until([&w]() noexcept { return w.done(); })) return;
-  std::fprintf(stderr,
-               "troupe: deadlock: nothing is ready and no timer is armed (seed %llu, step %llu)\n",
-               static_cast<unsigned long long>(seed()), static_cast<unsigned long long>(steps_));
-  std::fflush(stderr);
-  std::abort();
+  const in_loop loop(*this);
+  const std::uint32_t below = schedule_.current();
+  const waiter* const outer = std::exchange(innermost_, &w);
+  while (!w.done()) {
+    if (step_limit_ != 0 && steps_ >= step_limit_) {
+      over_limit_ = true;
+      step_limit_ += options_.max_steps;  // for what ends it
+      break;
+    }
+    if (!schedule_.empty()) {
+      if (buggify()) move_to(now_ + duration(schedule_.choose(longest_delay)));
+      step();
+      continue;
+    }
+    const time_point next = next_timer();
+    if (next == never) {
+      held_by_stack_ = outer != nullptr && outer->done();
+      break;
+    }
+    move_to(next);
+  }
+  innermost_ = outer;
+  schedule_.return_to(below);
+}
+
+inline std::exception_ptr sim_executor::stuck() noexcept try {
+  return std::make_exception_ptr(error(errc::deadlock, worker_id{}, account()));
+} catch (...) {
+  return std::current_exception();
+}
+
+/// What the run has come to, for people.
+inline std::string sim_executor::account() {
+  std::string text = over_limit_ ? "the run takes more steps than its limit"
+                                 : "nothing is ready and no timer is armed";
+  text += " (seed " + std::to_string(seed()) + ", step " + std::to_string(steps_) + ')';
+  if (held_by_stack_) {
+    text +=
+        "; a step that blocked before could go on, but the simulator goes on only with the one "
+        "that blocked last (docs/simulation.md)";
+  }
+  for (const detail::witness& w : witnesses_) {
+    text += '\n';
+    w.testify(text);
+  }
+  return text;
 }
 
 inline home& sim_executor::begin_thread() {
-  threads_.push_back(std::make_unique<detail::sim_thread>(*this));
+  threads_.push_back(std::make_unique<detail::sim_thread>(*this, schedule_.begin_thread()));
   return *threads_.back();
 }
 

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT
+// Searching seeds: what counts as a failure, what the result says, what the environment may ask.
+
+#include <troupe/exec/sim_search.hpp>
+
+#include <cstdint>
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <troupe/coro/sleep.hpp>
+#include <troupe/coro/task.hpp>
+
+#include "../support/catch.hpp"
+
+namespace {
+
+using troupe::sim_executor;
+using troupe::sim_search;
+using troupe::task;
+
+/// Sets a variable of the environment while it stands.
+class with_variable {
+public:
+  with_variable(const char* name, const char* value) : name_(name) {
+    const char* const before = std::getenv(name);
+    if (before != nullptr) before_ = before;
+    was_set_ = before != nullptr;
+    setenv(name, value, 1);
+  }
+  with_variable(const with_variable&) = delete;
+  with_variable& operator=(const with_variable&) = delete;
+  ~with_variable() {
+    if (was_set_) {
+      setenv(name_, before_.c_str(), 1);
+    } else {
+      unsetenv(name_);
+    }
+  }
+
+private:
+  const char* name_;
+  std::string before_;
+  bool was_set_ = false;
+};
+
+std::vector<std::uint64_t> seeds_run(troupe::sim_search_options options) {
+  std::vector<std::uint64_t> seeds;
+  const auto found = sim_search(options, [&](sim_executor& sim) { seeds.push_back(sim.seed()); });
+  REQUIRE_FALSE(found.found());
+  REQUIRE(found.runs() == seeds.size());
+  return seeds;
+}
+
+task<> throw_in_task(sim_executor& sim) {
+  co_await troupe::yield();
+  if (sim.seed() == 5) throw std::runtime_error("five");
+}
+
+}  // namespace
+
+TEST_CASE("a search runs each seed once, in order", "[exec][sim]") {
+  const with_variable one("TROUPE_SEED", "");
+  const with_variable many("TROUPE_SEEDS", "");
+  REQUIRE(seeds_run({.first = 7, .count = 3}) == std::vector<std::uint64_t>{7, 8, 9});
+  REQUIRE(seeds_run({.first = 7, .count = 0}).empty());
+}
+
+TEST_CASE("a search stops at the first seed that fails, and says which", "[exec][sim]") {
+  const with_variable one("TROUPE_SEED", "");
+  const with_variable many("TROUPE_SEEDS", "");
+  const auto check = [](const troupe::sim_search_result& found, const char* what) {
+    REQUIRE(found.found());
+    REQUIRE(found.seed() == 5);
+    REQUIRE(found.runs() == 5);
+    REQUIRE(found.what() == what);
+    REQUIRE(found.replay().starts_with("TROUPE_SEED=5 "));
+  };
+  const troupe::sim_search_options quiet{.quiet = true};
+  check(sim_search(quiet, &throw_in_task), "five");
+  check(sim_search(quiet, [](sim_executor& sim) { return sim.seed() != 5; }),
+        "the test gave false");
+  check(sim_search(quiet, [](sim_executor& sim) { troupe::sim_expect(sim.seed() != 5, "not 5"); }),
+        "not 5");
+  check(sim_search(quiet,
+                   [](sim_executor& sim) {
+                     if (sim.seed() == 5) throw 5;
+                   }),
+        "an exception that is no std::exception (a failed assertion of a test framework?)");
+}
+
+TEST_CASE("an expectation counts also where nobody hears of it", "[exec][sim]") {
+  const with_variable one("TROUPE_SEED", "");
+  const with_variable many("TROUPE_SEEDS", "");
+  const auto found = sim_search({.quiet = true}, [](sim_executor& sim) {
+    try {
+      troupe::sim_expect(sim.seed() != 3, "first");
+      troupe::sim_expect(sim.seed() != 3, "second");
+    } catch (const troupe::sim_failure&) {
+    }
+  });
+  REQUIRE(found.seed() == 3);
+  REQUIRE(found.what() == "first");
+  REQUIRE_THROWS_WITH(found.rethrow(), "first");
+}
+
+TEST_CASE("an expectation that holds does nothing", "[exec][sim]") {
+  REQUIRE_NOTHROW(troupe::sim_expect(true, "x"));
+  REQUIRE_THROWS_AS(troupe::sim_expect(false, "x"), troupe::sim_failure);
+}
+
+TEST_CASE("for_each_seed throws what the seed threw", "[exec][sim]") {
+  const with_variable one("TROUPE_SEED", "");
+  const with_variable many("TROUPE_SEEDS", "");
+  REQUIRE_THROWS_WITH(troupe::for_each_seed({.quiet = true}, &throw_in_task), "five");
+  REQUIRE_NOTHROW(troupe::for_each_seed({.count = 4}, &throw_in_task));
+}
+
+TEST_CASE("the environment chooses the seeds", "[exec][sim]") {
+  const with_variable neither("TROUPE_SEED", "");
+  {
+    const with_variable many("TROUPE_SEEDS", "2");
+    REQUIRE(seeds_run({.first = 10, .count = 5}) == std::vector<std::uint64_t>{10, 11});
+  }
+  const with_variable many("TROUPE_SEEDS", "100+3");
+  REQUIRE(seeds_run({.first = 10, .count = 5}) == std::vector<std::uint64_t>{100, 101, 102});
+  const with_variable one("TROUPE_SEED", "42");
+  REQUIRE(seeds_run({.first = 10, .count = 5}) == std::vector<std::uint64_t>{42});
+}
+
+TEST_CASE("a typing error in the environment is no search that has found nothing", "[exec][sim]") {
+  for (const char* bad : {"x", "1x", "+", "1+", "-1", "1 2"}) {
+    CAPTURE(bad);
+    const with_variable neither("TROUPE_SEED", "");
+    const with_variable many("TROUPE_SEEDS", bad);
+    REQUIRE_THROWS_AS(troupe::for_each_seed({}, [](sim_executor&) {}), std::invalid_argument);
+  }
+  const with_variable one("TROUPE_SEED", "0x11");
+  REQUIRE_THROWS_AS(troupe::for_each_seed({}, [](sim_executor&) {}), std::invalid_argument);
+}
+
+TEST_CASE("a word is quoted for a shell where it must be", "[exec][sim]") {
+  REQUIRE(troupe::detail::quoted("./a-b.c=1") == "./a-b.c=1");
+  REQUIRE(troupe::detail::quoted("a b") == "'a b'");
+  REQUIRE(troupe::detail::quoted("it's") == "'it'\\''s'");
+  REQUIRE(troupe::detail::quoted("") == "''");
+}
