@@ -22,7 +22,6 @@
 #include <troupe/actor/pending_call.hpp>
 #include <troupe/actor/plain_turn.hpp>
 #include <troupe/actor/turn.hpp>
-#include <troupe/coro/simulation.hpp>
 
 namespace troupe::detail {
 
@@ -231,7 +230,7 @@ inline void cell::leave_with_mail() noexcept {
   message* const m = next_message();
   if (m == nullptr) {
     if (try_leave()) return;
-  } else if (m->runs_plain && instance_ != nullptr && !slow_ && !TROUPE_BUGGIFY) {
+  } else if (m->runs_plain && instance_ != nullptr && !slow_) {
     run_batch(*m);
     if (try_leave()) return;
   } else {
