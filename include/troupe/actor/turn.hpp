@@ -8,6 +8,7 @@
 /// Layer: actor. Lives in the call it belongs to; allocates nothing, never throws.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -30,11 +31,7 @@ namespace troupe::detail {
 /// is one more thing made ready here, and as long as it lasts nothing else of this turn runs.
 class turn : public chain_link, public home, public runnable, public turn_waits {
 public:
-  turn() noexcept
-      : chain_link(link_kind::call),
-        runnable(&turn::run_scheduled),
-        on_done_(*this),
-        resume_(*this) {}
+  turn() noexcept : chain_link(link_kind::call), runnable(&turn::run_scheduled), on_done_(*this) {}
 
   /// Makes this a turn of `c`, below `above`; before `begin_turn`.
   void open(cell& c, turn* in, chain_link* link_above, std::string_view name) noexcept {
@@ -155,7 +152,10 @@ private:
 
   bool make_ready(runnable& r) noexcept;
   void schedule(bool at_tail) noexcept;
-  void continue_in_line() noexcept { static_cast<void>(worker_->deliver(resume_)); }
+  void continue_in_line() noexcept {
+    if (!resume_) resume_.emplace(*this);
+    static_cast<void>(worker_->deliver(*resume_));
+  }
   void run_ready() noexcept;
   bool take_ready() noexcept;
   bool start_nested(message& m) noexcept;
@@ -180,7 +180,7 @@ private:
   unsigned nested_turns_ = 0;  // turns of this worker that this one nests in
   hold_point nest_;
   done on_done_;
-  continuation resume_;
+  std::optional<continuation> resume_;  // made where it is needed: few workers are interleaved
 };
 
 /// The turn of a link that is one.
