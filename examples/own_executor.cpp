@@ -14,7 +14,7 @@ namespace asio = boost::asio;
 using namespace std::chrono_literals;
 
 class asio_executor final : public troupe::executor {
- public:
+public:
   // The loop outlives this object.
   explicit asio_executor(asio::io_context& io)
       : io_(io), work_(asio::make_work_guard(io)), timer_(io) {
@@ -37,7 +37,7 @@ class asio_executor final : public troupe::executor {
   }
   bool driven_by_waiting() const noexcept override { return true; }
 
- private:
+private:
   void fire() {
     const troupe::time_point next = fire_timers();
     if (next == troupe::time_point::max()) return;

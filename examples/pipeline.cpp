@@ -50,9 +50,9 @@ troupe::task<bool> pass_through(troupe::broker& broker, std::string place) {
 
 troupe::task<> read_all(troupe::broker& broker) {
   const auto begin = std::chrono::steady_clock::now();
-  auto [cellar, kitchen, attic] = co_await troupe::when_all(pass_through(broker, "cellar"),
-                                                            pass_through(broker, "kitchen"),
-                                                            pass_through(broker, "attic"));
+  auto [cellar, kitchen, attic] =
+      co_await troupe::when_all(pass_through(broker, "cellar"), pass_through(broker, "kitchen"),
+                                pass_through(broker, "attic"));
   const auto took = std::chrono::steady_clock::now() - begin;
   std::cout << "answered: " << cellar + kitchen + attic << " of 3\n";
   std::cout << (took < 5s ? "nobody waited for the attic\n" : "too slow\n");

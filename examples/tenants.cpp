@@ -77,7 +77,7 @@ constexpr bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' &&
 
 // Merges what the tenants have counted.
 class ranking {
- public:
+public:
   explicit ranking(std::size_t how_many) : how_many_(how_many) {}
 
   // Whose words these are is not told by the counter but stamped on the call.
@@ -109,7 +109,7 @@ class ranking {
     return std::move(text).str();
   }
 
- private:
+private:
   struct row {
     std::uint64_t words = 0;
     std::vector<ranked> top;
@@ -134,7 +134,7 @@ TROUPE_METHODS(ranking, merge, table, every_word)
 
 // Counts the words of one tenant, whose text comes in chunks.
 class word_counter {
- public:
+public:
   explicit word_counter(troupe::context& ctx) : ranking_(ctx.worker<ranking>()) {}
 
   void add(const troupe::shared_bytes& chunk) {
@@ -158,7 +158,7 @@ class word_counter {
     co_await ranking_->merge(counts_);
   }
 
- private:
+private:
   void finish_word(std::string_view rest) {
     if (unfinished_.empty()) return count(rest);
     unfinished_ += rest;
@@ -186,7 +186,7 @@ TROUPE_METHODS(word_counter, add, finish)
 
 // Reads a file block by block. Blocks its thread, so it runs by offload.
 class reader {
- public:
+public:
   explicit reader(std::string path) : path_(std::move(path)) {}
 
   // The next block; empty at the end.
@@ -199,7 +199,7 @@ class reader {
     return troupe::shared_bytes(std::move(block));
   }
 
- private:
+private:
   struct close {
     void operator()(std::FILE* file) const { std::fclose(file); }
   };
@@ -235,8 +235,8 @@ troupe::task<> stream(troupe::proxy<word_counter> counter, std::string path,
 troupe::task<std::string> count_file(troupe::broker& broker, troupe::async_semaphore& open_files,
                                      std::string path, std::size_t chunk_size) {
   co_await open_files.acquire();
-  const auto done = co_await troupe::as_result(
-      stream(broker.worker<word_counter>(path), path, chunk_size));
+  const auto done =
+      co_await troupe::as_result(stream(broker.worker<word_counter>(path), path, chunk_size));
   open_files.release();
   try {
     done.value();

@@ -142,8 +142,7 @@ TEST_CASE("a call of a coroutine allocates nothing once its frame's size is pool
   REQUIRE(w.run(calls_that_suspend(p, many)) == 0);
 }
 
-TEST_CASE("calls from worker to worker allocate nothing in the steady state",
-          "[actor][promise5]") {
+TEST_CASE("calls from worker to worker allocate nothing in the steady state", "[actor][promise5]") {
   troupe::test::world w;
   const auto p = w.broker.worker<actor_allocations_caller>();
   REQUIRE(w.run(troupe::test::as_task(p->plain(1))) >= 0);

@@ -116,8 +116,8 @@ template <>
 inline constexpr bool troupe::enable_sendable<const void*> = true;
 
 TROUPE_METHODS(actor_arguments_target, by_ref, by_value, by_rvalue, by_ref_later, by_value_later,
-               by_rvalue_later, converts, converts_later, text_later, text, sum, sum_later,
-               corners, corners_later, address, address_later, pointer, many, wait)
+               by_rvalue_later, converts, converts_later, text_later, text, sum, sum_later, corners,
+               corners_later, address, address_later, pointer, many, wait)
 
 namespace {
 
@@ -126,7 +126,7 @@ using proxy = troupe::proxy<target>;
 
 /// Makes the worker busy until all that was ready has run a few times.
 class busy {
- public:
+public:
   explicit busy(proxy p) : proxy_(std::move(p)) {}
 
   task<> start() {
@@ -136,7 +136,7 @@ class busy {
   }
   task<> end() { co_await scope_.join(); }
 
- private:
+private:
   task<> open_later() {
     for (int i = 0; i < 20; ++i) co_await troupe::yield();
     gate_.open();

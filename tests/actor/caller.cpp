@@ -69,8 +69,7 @@ struct actor_caller_asking {
     co_return who;
   }
   task<std::string> through_all() {
-    auto [a, b, c] =
-        co_await troupe::when_all(asked->who(), asked->who_later("+"), call_later());
+    auto [a, b, c] = co_await troupe::when_all(asked->who(), asked->who_later("+"), call_later());
     co_return a + b + c;
   }
   task<std::string> through_any() {

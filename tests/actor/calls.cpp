@@ -28,7 +28,7 @@ struct not_an_exception {
 };
 
 class own_exception : public std::runtime_error {
- public:
+public:
   own_exception() : std::runtime_error("mine") {}
   int detail = 17;
 };
@@ -79,10 +79,14 @@ struct actor_calls_target : counter_base {
 
   int throws(int what) {
     switch (what) {
-      case 0: throw 42;
-      case 1: throw not_an_exception{7};
-      case 2: throw own_exception();
-      default: throw std::bad_alloc();
+      case 0:
+        throw 42;
+      case 1:
+        throw not_an_exception{7};
+      case 2:
+        throw own_exception();
+      default:
+        throw std::bad_alloc();
     }
   }
   task<int> throws_later(int what) {
@@ -91,9 +95,7 @@ struct actor_calls_target : counter_base {
   }
   task<int> throws_at_once(int what) { co_return throws(what); }
 
-  task<> wait(gate g) {
-    co_await g;
-  }
+  task<> wait(gate g) { co_await g; }
 };
 
 TROUPE_METHODS(actor_calls_target, add, sum, nothing, move_only, large, text, add_later,
@@ -189,10 +191,10 @@ task<> results_of_busy(troupe::broker& broker) {
   troupe::task_scope scope;
   scope.spawn(troupe::test::as_task(p->wait(g)));
   co_await troupe::test::reached(g);
-  auto all = troupe::when_all(p->move_only(3), p->large(9), p->nothing(), p->text("y"),
-                              p->move_only_later(std::make_unique<int>(6)),
-                              p->move_only(4).within(1h), p->large_later(7).within(1h),
-                              p->nothing_later().within(1h));
+  auto all =
+      troupe::when_all(p->move_only(3), p->large(9), p->nothing(), p->text("y"),
+                       p->move_only_later(std::make_unique<int>(6)), p->move_only(4).within(1h),
+                       p->large_later(7).within(1h), p->nothing_later().within(1h));
   scope.spawn([](gate opened) -> task<> {
     for (int i = 0; i < 100; ++i) co_await troupe::yield();
     opened.open();

@@ -158,8 +158,7 @@ task<> stops(world& w) {
         scope.spawn(store(
             troupe::test::as_task(p.call<&node::until_stopped_owned>(hops, g).within(2h)), value));
       } else {
-        scope.spawn(
-            store(troupe::test::as_task(p.call<&node::until_stopped>(hops, g)), value));
+        scope.spawn(store(troupe::test::as_task(p.call<&node::until_stopped>(hops, g)), value));
       }
       co_await troupe::test::reached(g);
       g.open();
@@ -259,8 +258,7 @@ task<> stop_in_method(world& w) {
   gate g;
   std::error_code code;
   troupe::task_scope scope;
-  scope.spawn(
-      store(troupe::test::as_task(p.call<&node::calls_after_stop>(g)), code));
+  scope.spawn(store(troupe::test::as_task(p.call<&node::calls_after_stop>(g)), code));
   co_await troupe::test::reached(g);
   scope.request_stop();
   g.open();
@@ -285,9 +283,7 @@ TEST_CASE("deadlines flow down the chain, and are only brought forward", "[actor
   in_every_order(&deadlines);
 }
 
-TEST_CASE("one trace holds for a whole chain", "[actor][chain]") {
-  in_every_order(&traces);
-}
+TEST_CASE("one trace holds for a whole chain", "[actor][chain]") { in_every_order(&traces); }
 
 TEST_CASE("stop requests flow down the chain into methods", "[actor][chain][stop]") {
   in_every_order(&stops);
@@ -301,8 +297,7 @@ TEST_CASE("a call made after a stop request is cancelled", "[actor][chain][stop]
   in_every_order(&cancelled_before);
 }
 
-TEST_CASE("a call whose caller was stopped while it waited is cancelled",
-          "[actor][chain][stop]") {
+TEST_CASE("a call whose caller was stopped while it waited is cancelled", "[actor][chain][stop]") {
   in_every_order(&cancelled_in_line);
 }
 

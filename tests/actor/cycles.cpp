@@ -40,9 +40,15 @@ struct actor_cycles_node {
     const auto p = ctx.worker<self>(next);
     int n = 0;
     switch (how) {
-      case way::plain: n = co_await p.template call<&self::leaf>(); break;
-      case way::coroutine: n = co_await p.template call<&self::leaf_later>(); break;
-      case way::owning: n = co_await p.template call<&self::leaf_later>().within(1h); break;
+      case way::plain:
+        n = co_await p.template call<&self::leaf>();
+        break;
+      case way::coroutine:
+        n = co_await p.template call<&self::leaf_later>();
+        break;
+      case way::owning:
+        n = co_await p.template call<&self::leaf_later>().within(1h);
+        break;
       case way::all: {
         auto both = co_await troupe::when_all(p.template call<&self::leaf>(), own());
         n = std::get<0>(both);
@@ -60,8 +66,7 @@ struct actor_cycles_node {
         break;
       }
       case way::any_owning: {
-        auto first =
-            co_await troupe::when_any(p.template call<&self::leaf>().within(1h), soon());
+        auto first = co_await troupe::when_any(p.template call<&self::leaf>().within(1h), soon());
         n = first.index() == 0 ? 1 : 2;
         break;
       }
@@ -85,9 +90,7 @@ struct actor_cycles_node {
     co_await troupe::sleep_for(1s);
     co_return 1;
   }
-  static task<> into(int& n, troupe::proxy<self> p) {
-    n = co_await p.template call<&self::leaf>();
-  }
+  static task<> into(int& n, troupe::proxy<self> p) { n = co_await p.template call<&self::leaf>(); }
   static task<int> as_task_of(troupe::proxy<self> p) {
     int n = co_await p.template call<&self::leaf>();
     co_return n;
@@ -262,10 +265,8 @@ TEST_CASE("a cycle through a worker that is starting is found", "[actor][deadloc
   using caller = actor_cycles_caller;
   // on_start is refused the call that would close the cycle, so the worker cannot start.
   CHECK(w.run(troupe::test::code_of(p.call<&caller::start_other>())) == errc::start_failed);
-  CHECK(w.run(troupe::test::code_of(p.call<&caller::start_other_later>())) ==
-        errc::start_failed);
-  CHECK(w.run(troupe::test::code_of(p.call<&caller::start_other_owned>())) ==
-        errc::start_failed);
+  CHECK(w.run(troupe::test::code_of(p.call<&caller::start_other_later>())) == errc::start_failed);
+  CHECK(w.run(troupe::test::code_of(p.call<&caller::start_other_owned>())) == errc::start_failed);
   CHECK(w.run(troupe::test::code_of(p.call<&caller::start_other_in_branch>())) ==
         errc::start_failed);
   // From outside there is no cycle.

@@ -60,7 +60,9 @@ struct actor_cycles_threads_node {
       const auto p = pick(upwards);
       const auto q = pick(upwards);
       switch (draw(6)) {
-        case 0: n += co_await p.template call<&self::leaf>() != 0 ? 1 : 0; break;
+        case 0:
+          n += co_await p.template call<&self::leaf>() != 0 ? 1 : 0;
+          break;
         case 1: {
           auto both = co_await troupe::when_all(p.template call<&self::go>(depth - 1, upwards),
                                                 q.template call<&self::go>(depth - 1, upwards));
@@ -87,7 +89,9 @@ struct actor_cycles_threads_node {
           n += co_await p.template call<&self::go>(depth - 1, upwards);
           break;
         }
-        default: n += co_await p.template call<&self::go>(depth - 1, upwards); break;
+        default:
+          n += co_await p.template call<&self::go>(depth - 1, upwards);
+          break;
       }
     }
     ++state;
@@ -176,8 +180,7 @@ TEST_CASE("calls that form no cycle are never taken for one", "[actor][deadlock]
   }
 }
 
-TEST_CASE("calls that form no cycle are never taken for one, in any order",
-          "[actor][deadlock]") {
+TEST_CASE("calls that form no cycle are never taken for one, in any order", "[actor][deadlock]") {
   for (std::uint64_t seed = 1; seed <= 60; ++seed) {
     CAPTURE(seed);
     tally t;

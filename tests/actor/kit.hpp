@@ -26,7 +26,7 @@ namespace troupe::test {
 /// Coroutines that await it wait until it is open. It heeds no stop request: a method that waits
 /// here runs for as long as the test wants. Copies are the same gate. From any thread.
 class gate {
- public:
+public:
   gate() : shared_(std::make_shared<shared>()) {}
 
   void open() {
@@ -55,7 +55,7 @@ class gate {
   }
   void await_resume() const noexcept {}
 
- private:
+private:
   struct shared {
     std::mutex mutex;
     bool open = false;
@@ -91,8 +91,7 @@ task<std::error_code> code_of(A awaitable) {
 
 /// Awaits anything as a task.
 template <class A>
-auto as_task(A awaitable)
-    -> task<std::remove_cv_t<detail::await_result_t<A>>> {
+auto as_task(A awaitable) -> task<std::remove_cv_t<detail::await_result_t<A>>> {
   using result = std::remove_cv_t<detail::await_result_t<A>>;
   if constexpr (std::is_void_v<result>) {
     co_await std::move(awaitable);
@@ -105,7 +104,11 @@ auto as_task(A awaitable)
 /// What a dead letter said.
 struct letter {
   letter(const dead_letter& l)
-      : key(l.to.key), method(l.method), reason(l.reason), error(l.error), from(l.from.key()),
+      : key(l.to.key),
+        method(l.method),
+        reason(l.reason),
+        error(l.error),
+        from(l.from.key()),
         from_worker(static_cast<bool>(l.from)) {}
 
   std::string key;
@@ -118,7 +121,7 @@ struct letter {
 
 /// A broker on a simulator: nothing happens but what `run` drives.
 class world {
- public:
+public:
   explicit world(std::uint64_t seed = 1, unsigned threads = 1)
       : sim(sim_options{.seed = seed, .threads = threads}), broker(options(*this)) {}
 
@@ -131,7 +134,7 @@ class world {
   std::vector<letter> dead;
   troupe::broker broker;
 
- private:
+private:
   static broker_options options(world& w) {
     broker_options o;
     o.on = &w.sim;

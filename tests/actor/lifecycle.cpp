@@ -47,7 +47,7 @@ struct actor_lifecycle_slow {
   task<bool> is_ready_later() {
     const bool was = ready;
     co_await troupe::yield();
-    co_return was && ready;
+    co_return was&& ready;
   }
   bool ready = false;
   static constexpr troupe::actor_options options{.reentrancy = R};

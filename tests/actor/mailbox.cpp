@@ -57,7 +57,7 @@ std::size_t waiting(world& w) {
 /// A worker whose turn lasts until the gate opens.
 template <class A>
 class held {
- public:
+public:
   explicit held(world& w) : world_(w), proxy(w.broker.worker<A>("t")) {}
   task<> begin() {
     scope_.spawn(hold(proxy, at));
@@ -82,11 +82,10 @@ class held {
     for (int n = 0; n < 50 && waiting(world_) == before; ++n) co_await troupe::yield();
   }
 
- private:
+private:
   static task<> hold(troupe::proxy<A> p, gate g) { co_await p.template call<&A::wait>(g); }
   task<> one(int i) {
-    codes[static_cast<std::size_t>(i)] =
-        co_await code_of(proxy.template call<&A::note>(i));
+    codes[static_cast<std::size_t>(i)] = co_await code_of(proxy.template call<&A::note>(i));
     settled[static_cast<std::size_t>(i)] = true;
   }
   task<> one_owning(int i) {
@@ -98,7 +97,7 @@ class held {
   world& world_;
   troupe::task_scope scope_;
 
- public:
+public:
   troupe::proxy<A> proxy;
   gate at;
   std::vector<std::error_code> codes = std::vector<std::error_code>(64);
@@ -266,7 +265,6 @@ TEST_CASE("a call that borrows is never dropped", "[actor][mailbox][promise6]") 
   in_every_order(&dropping_nothing);
 }
 
-TEST_CASE("a call at a bound that drops makes room among the tells",
-          "[actor][mailbox][promise6]") {
+TEST_CASE("a call at a bound that drops makes room among the tells", "[actor][mailbox][promise6]") {
   in_every_order(&calls_drop_tells);
 }

@@ -24,7 +24,7 @@ using troupe::test::code_of;
 
 /// A gate for threads.
 class blocker {
- public:
+public:
   void wait() {
     std::unique_lock lock(mutex_);
     ++arrived_;
@@ -41,7 +41,7 @@ class blocker {
     changed_.wait(lock, [&] { return arrived_ >= count; });
   }
 
- private:
+private:
   std::mutex mutex_;
   std::condition_variable changed_;
   bool open_ = false;
@@ -271,8 +271,7 @@ TEST_CASE("a worker with a thread of its own may block it", "[actor][own_thread]
   broker.run(blocks(broker));
 }
 
-TEST_CASE("a worker with a thread of its own may wait for others there",
-          "[actor][own_thread]") {
+TEST_CASE("a worker with a thread of its own may wait for others there", "[actor][own_thread]") {
   troupe::broker broker(troupe::broker_options{.threads = 1});
   broker.run(waits(broker));
 }

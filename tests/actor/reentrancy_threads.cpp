@@ -35,8 +35,8 @@ struct actor_reentrancy_threads_node {
     ++state;
     const auto b = at("b");
     const auto c = at("c");
-    auto both = co_await troupe::when_all(b.template call<&self::back>(),
-                                          c.template call<&self::back>());
+    auto both =
+        co_await troupe::when_all(b.template call<&self::back>(), c.template call<&self::back>());
     static_cast<void>(both);
     ++state;
   }

@@ -180,8 +180,12 @@ task<> send(troupe::broker& broker, int from, int rounds, std::uint64_t seed) {
   for (int i = 0; i < rounds; ++i) {
     const int mine = number++;
     switch (troupe::splitmix64(random) % 6) {
-      case 0: co_await p->note(from, mine); break;
-      case 1: co_await p->note_later(from, mine); break;
+      case 0:
+        co_await p->note(from, mine);
+        break;
+      case 1:
+        co_await p->note_later(from, mine);
+        break;
       case 2: {
         const bool told = p.tell<&recorder::note>(from, mine);
         static_cast<void>(told);
@@ -192,13 +196,15 @@ task<> send(troupe::broker& broker, int from, int rounds, std::uint64_t seed) {
         static_cast<void>(told);
         break;
       }
-      case 4: co_await p->note(from, mine).within(1h); break;
+      case 4:
+        co_await p->note(from, mine).within(1h);
+        break;
       default: {
         const int first = mine;
         number += 3;
-        auto all = co_await troupe::when_all(
-            p->note(from, first), p->note_later(from, first + 1),
-            p->note(from, first + 2).within(1h), p->note_later(from, first + 3));
+        auto all = co_await troupe::when_all(p->note(from, first), p->note_later(from, first + 1),
+                                             p->note(from, first + 2).within(1h),
+                                             p->note_later(from, first + 3));
         static_cast<void>(all);
         break;
       }

@@ -24,7 +24,7 @@ using troupe::test::world;
 
 /// Tells how many are alive.
 class counted {
- public:
+public:
   static inline int alive = 0;
   counted() { ++alive; }
   counted(const counted&) { ++alive; }
@@ -153,8 +153,7 @@ task<> in_time(world& w) {
   CHECK(at_once == 1);
   const int slept = co_await p.call<&target::sleep_short>(500ms).within(1s);
   CHECK(slept == 2);
-  const std::error_code late =
-      co_await code_of(p.call<&target::sleep_short>(1500ms).within(1s));
+  const std::error_code late = co_await code_of(p.call<&target::sleep_short>(1500ms).within(1s));
   CHECK(late == errc::timed_out);
 }
 
@@ -375,8 +374,7 @@ TEST_CASE("a method whose call has timed out is asked to stop", "[actor][within]
   in_every_order(&asked_to_stop);
 }
 
-TEST_CASE("calls that time out in the mailbox give their memory back at once",
-          "[actor][within]") {
+TEST_CASE("calls that time out in the mailbox give their memory back at once", "[actor][within]") {
   in_every_order(&memory_given_back);
 }
 
@@ -414,8 +412,7 @@ TEST_CASE("troupe::within of a call is the call's own limit", "[actor][within]")
   in_every_order(&free_form);
 }
 
-TEST_CASE("what a method throws after its call has timed out is a dead letter",
-          "[actor][within]") {
+TEST_CASE("what a method throws after its call has timed out is a dead letter", "[actor][within]") {
   world w;
   w.run(dead_after_timeout(w));
   REQUIRE(w.dead.size() == 1);

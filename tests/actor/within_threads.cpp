@@ -27,7 +27,7 @@ constexpr int rounds = 2000;
 std::atomic<int> alive{0};
 
 class payload {
- public:
+public:
   payload() : text_(std::make_unique<std::string>(100, 'x')) { ++alive; }
   payload(const payload& o) : text_(std::make_unique<std::string>(*o.text_)) { ++alive; }
   payload(payload&& o) noexcept : text_(std::move(o.text_)) { ++alive; }
@@ -35,7 +35,7 @@ class payload {
   ~payload() { --alive; }
   int size() const { return text_ ? static_cast<int>(text_->size()) : 0; }
 
- private:
+private:
   std::unique_ptr<std::string> text_;
 };
 
@@ -69,13 +69,12 @@ struct actor_within_threads_target {
   task<int> around(payload p, int microseconds) {
     ++ran;
     const auto other = ctx.worker<actor_within_threads_target>("other");
-    const std::error_code code = co_await code_of(
-        other.call<&actor_within_threads_target::back>(std::string(ctx.key()))
-            .within(std::chrono::microseconds(microseconds)));
+    const std::error_code code =
+        co_await code_of(other.call<&actor_within_threads_target::back>(std::string(ctx.key()))
+                             .within(std::chrono::microseconds(microseconds)));
     ++ran;
-    co_return code && code != errc::timed_out && code != errc::expired &&
-                      code != errc::interrupted && code != errc::cancelled &&
-                      code != errc::deadlock
+    co_return code&& code != errc::timed_out&& code != errc::expired&& code !=
+            errc::interrupted&& code != errc::cancelled&& code != errc::deadlock
         ? -1
         : p.size();
   }
@@ -106,8 +105,8 @@ void settle(tally& t, const troupe::result<int>& r) {
   }
   const std::error_code code = r.code();
   if (troupe::is_safe_to_retry(code)) ++t.not_run;
-  const bool known = code == errc::expired || code == errc::timed_out ||
-                     code == errc::cancelled || code == errc::interrupted;
+  const bool known = code == errc::expired || code == errc::timed_out || code == errc::cancelled ||
+                     code == errc::interrupted;
   t.wrong += known ? 0 : 1;
 }
 

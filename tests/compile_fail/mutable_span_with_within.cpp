@@ -3,8 +3,8 @@
 // A span through which the worker writes cannot be owned: the caller would not see what is written.
 #include <chrono>
 #include <span>
-#include <vector>
 #include <troupe.hpp>
+#include <vector>
 
 struct target {
 #ifdef CORRECT

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // expect: troupe: this is awaited once, as an rvalue: write co_await std::move(it)
 // A call is awaited once.
-#include <utility>
 #include <troupe.hpp>
+#include <utility>
 
 struct target {
   int get() { return 1; }

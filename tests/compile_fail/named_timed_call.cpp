@@ -2,8 +2,8 @@
 // expect: troupe: this is awaited once, as an rvalue: write co_await std::move(it)
 // The same of a call with a limit.
 #include <chrono>
-#include <utility>
 #include <troupe.hpp>
+#include <utility>
 
 struct target {
   int get() { return 1; }

@@ -5,7 +5,7 @@
 
 class target {
 #ifdef CORRECT
- public:
+public:
 #endif
   void on_start() {}
 };

@@ -4,7 +4,7 @@
 
 class target {
 #ifdef CORRECT
- public:
+public:
 #endif
   void set(int) {}
 };

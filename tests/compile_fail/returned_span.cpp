@@ -2,8 +2,8 @@
 // expect: troupe: a method called through a proxy returns a view of something it does not own
 // The same of a coroutine that returns a span.
 #include <span>
-#include <vector>
 #include <troupe.hpp>
+#include <vector>
 
 struct target {
 #ifdef CORRECT
@@ -14,6 +14,4 @@ struct target {
   std::vector<int> v;
 };
 
-troupe::task<> f(troupe::proxy<target> p) {
-  auto all = co_await p.call<&target::all>();
-}
+troupe::task<> f(troupe::proxy<target> p) { auto all = co_await p.call<&target::all>(); }

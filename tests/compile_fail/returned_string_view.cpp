@@ -14,6 +14,4 @@ struct target {
   std::string n;
 };
 
-troupe::task<> f(troupe::proxy<target> p) {
-  std::string name(co_await p.call<&target::name>());
-}
+troupe::task<> f(troupe::proxy<target> p) { std::string name(co_await p.call<&target::name>()); }

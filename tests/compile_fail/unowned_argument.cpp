@@ -3,8 +3,8 @@
 // What stays with its caller and cannot be copied is not for a call that owns.
 #include <chrono>
 #include <memory>
-#include <utility>
 #include <troupe.hpp>
+#include <utility>
 
 struct target {
   void look(const std::unique_ptr<int>&) {}

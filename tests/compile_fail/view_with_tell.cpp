@@ -2,8 +2,8 @@
 // expect: troupe: within() and tell() own their arguments
 // Only string_view and span<const T> are known how to own.
 #include <ranges>
-#include <vector>
 #include <troupe.hpp>
+#include <vector>
 
 using view = std::ranges::take_view<std::ranges::ref_view<const std::vector<int>>>;
 

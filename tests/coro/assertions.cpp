@@ -8,25 +8,25 @@
 
 #if defined(__unix__) || defined(__APPLE__)
 
-#include <sys/wait.h>
-#include <unistd.h>
+#  include <sys/wait.h>
+#  include <unistd.h>
 
-#include <chrono>
-#include <coroutine>
-#include <csignal>
-#include <memory>
-#include <optional>
-#include <string>
-#include <utility>
+#  include <chrono>
+#  include <coroutine>
+#  include <csignal>
+#  include <memory>
+#  include <optional>
+#  include <string>
+#  include <utility>
 
-#include <troupe/coro/async_mutex.hpp>
-#include <troupe/coro/async_semaphore.hpp>
-#include <troupe/coro/channel.hpp>
-#include <troupe/coro/sleep.hpp>
-#include <troupe/coro/sync_wait.hpp>
-#include <troupe/coro/task.hpp>
-#include <troupe/coro/task_scope.hpp>
-#include <troupe/exec/sim_executor.hpp>
+#  include <troupe/coro/async_mutex.hpp>
+#  include <troupe/coro/async_semaphore.hpp>
+#  include <troupe/coro/channel.hpp>
+#  include <troupe/coro/sleep.hpp>
+#  include <troupe/coro/sync_wait.hpp>
+#  include <troupe/coro/task.hpp>
+#  include <troupe/coro/task_scope.hpp>
+#  include <troupe/exec/sim_executor.hpp>
 
 namespace {
 

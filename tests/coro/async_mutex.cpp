@@ -88,9 +88,8 @@ task<std::string> stop_a_waiter() {
 }
 
 task<std::error_code> code_of_lock(async_mutex& mutex) {
-  const std::error_code code = co_await troupe::test::code_of([](async_mutex& m) -> task<> {
-    const async_lock lock = co_await m.lock();
-  }(mutex));
+  const std::error_code code = co_await troupe::test::code_of(
+      [](async_mutex& m) -> task<> { const async_lock lock = co_await m.lock(); }(mutex));
   co_return code;
 }
 

@@ -59,7 +59,7 @@ ready_value operator co_await(const with_free_operator&) noexcept { return {6}; 
 
 /// Ends on a thread of its own, which it joins when the coroutine goes on.
 class other_thread {
- public:
+public:
   other_thread() noexcept {}
   other_thread(other_thread&& other) noexcept : thread_(std::move(other.thread_)) {}
   ~other_thread() {
@@ -82,7 +82,7 @@ class other_thread {
     return id;
   }
 
- private:
+private:
   std::thread thread_;
   std::atomic<bool> assigned_{false};
 };

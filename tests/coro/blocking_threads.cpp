@@ -16,11 +16,11 @@ using troupe::detail::blocking_threads;
 
 /// Waits until `expected` of its kind run at once.
 class meeting final : public troupe::runnable {
- public:
+public:
   meeting(std::atomic<int>& arrived, int expected)
       : runnable(&meeting::work), arrived_(arrived), expected_(expected) {}
 
- private:
+private:
   static void work(runnable& r) noexcept {
     auto& self = static_cast<meeting&>(r);
     self.arrived_.fetch_add(1);

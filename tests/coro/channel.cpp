@@ -94,8 +94,7 @@ task<std::pair<int, int>> close_while_sender_waits() {
 
 task<std::size_t> close_while_receivers_wait() {
   channel<int> c(2);
-  auto [a, b, closed] =
-      co_await troupe::when_all(receive_all(c), receive_all(c), stop_soon(c, 1s));
+  auto [a, b, closed] = co_await troupe::when_all(receive_all(c), receive_all(c), stop_soon(c, 1s));
   co_return a.size() + b.size();
 }
 
@@ -105,8 +104,7 @@ task<int> receive_one(channel<int>& c) {
 }
 
 task<int> receiver_gives_up(channel<int>& c) {
-  const std::error_code code =
-      co_await troupe::test::code_of(troupe::within(receive_one(c), 1s));
+  const std::error_code code = co_await troupe::test::code_of(troupe::within(receive_one(c), 1s));
   if (code != errc::timed_out) co_return -2;
   int value = 7;
   if (!c.try_send(value)) co_return -3;

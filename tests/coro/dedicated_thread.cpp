@@ -26,10 +26,10 @@ struct journal {
 };
 
 class entry final : public troupe::runnable {
- public:
+public:
   entry(journal& j, int number) : runnable(&entry::write), journal_(j), number_(number) {}
 
- private:
+private:
   static void write(runnable& r) noexcept {
     auto& self = static_cast<entry&>(r);
     self.journal_.order.push_back(self.number_);
@@ -43,10 +43,10 @@ class entry final : public troupe::runnable {
 task<int> give(int value) { co_return value; }
 
 class blocker final : public troupe::runnable {
- public:
+public:
   explicit blocker(std::atomic<int>& result) : runnable(&blocker::block), result_(result) {}
 
- private:
+private:
   static void block(runnable& r) noexcept {
     auto& self = static_cast<blocker&>(r);
     self.result_.store(troupe::sync_wait(give(5)));

@@ -31,9 +31,9 @@
 namespace {
 
 using namespace std::chrono_literals;
+using troupe::task;
 using troupe::detail::allocate_frame;
 using troupe::detail::deallocate_frame;
-using troupe::task;
 
 task<int> give(int value) { co_return value; }
 task<int> yield_then(int value) {
@@ -103,7 +103,7 @@ task<long> allocations_of(int rounds) {
   int total = 0;
   for (int i = 0; i < rounds; ++i) total += co_await one_round(parts);
   const long after = troupe::test::allocations();
-  co_return warm == 3 * per_round && total == rounds * per_round ? after - before : -1;
+  co_return warm == 3 * per_round&& total == rounds* per_round ? after - before : -1;
 }
 
 }  // namespace

@@ -29,7 +29,7 @@ using troupe::task;
 
 /// The simplest loop: a queue that is polled.
 class polled_loop final : public troupe::executor {
- public:
+public:
   polled_loop() { bind_thread(); }
   ~polled_loop() override { unbind_thread(); }
 
@@ -48,7 +48,7 @@ class polled_loop final : public troupe::executor {
   }
   bool driven_by_waiting() const noexcept override { return true; }
 
- private:
+private:
   troupe::runnable* next() {
     const std::lock_guard guard(mutex_);
     if (ready_.empty()) return nullptr;

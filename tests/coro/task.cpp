@@ -29,7 +29,7 @@ static_assert(std::is_nothrow_move_constructible_v<task<int>>);
 
 /// Counts how often it is destroyed, copies and moves included only where they own.
 class witness {
- public:
+public:
   explicit witness(int& destroyed) noexcept : destroyed_(&destroyed) {}
   witness(witness&& other) noexcept : destroyed_(std::exchange(other.destroyed_, nullptr)) {}
   witness& operator=(witness&&) = delete;
@@ -37,7 +37,7 @@ class witness {
     if (destroyed_ != nullptr) ++*destroyed_;
   }
 
- private:
+private:
   int* destroyed_;
 };
 
@@ -232,7 +232,7 @@ TEST_CASE("a loop over awaits that end at once lets others run", "[coro][task]")
 namespace {
 
 class throwing_move {
- public:
+public:
   explicit throwing_move(int v) : value(v) {}
   throwing_move(throwing_move&& other) : value(other.value) {
     if (value < 0) throw std::runtime_error("will not move");

@@ -37,7 +37,7 @@ task<bool> trace_is_inherited() {
   const trace_context child = co_await trace_here();
   const auto [a, b] = co_await troupe::when_all(trace_here(), trace_here());
   const trace_context limited = co_await troupe::within(trace_here(), 1h);
-  co_return mine == child && mine == a && mine == b && mine == limited;
+  co_return mine == child&& mine == a&& mine == b&& mine == limited;
 }
 
 task<bool> stop_possible() {

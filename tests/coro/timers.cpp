@@ -18,14 +18,12 @@ using namespace std::chrono_literals;
 using troupe::time_point;
 
 class counting_timer final : public troupe::timer {
- public:
+public:
   explicit counting_timer(std::atomic<int>& fired)
       : timer(&counting_timer::on_time), fired_(fired) {}
 
- private:
-  static void on_time(timer& t) noexcept {
-    static_cast<counting_timer&>(t).fired_.fetch_add(1);
-  }
+private:
+  static void on_time(timer& t) noexcept { static_cast<counting_timer&>(t).fired_.fetch_add(1); }
   std::atomic<int>& fired_;
 };
 
@@ -80,12 +78,12 @@ TEST_CASE("a timer that was disarmed does not fire", "[coro][timers]") {
 namespace {
 
 class disarming_timer final : public troupe::timer {
- public:
+public:
   disarming_timer(troupe::timers& all, timer& other)
       : timer(&disarming_timer::on_time), all_(all), other_(other) {}
   bool was_armed = false;
 
- private:
+private:
   static void on_time(timer& t) noexcept {
     auto& self = static_cast<disarming_timer&>(t);
     self.was_armed = self.all_.disarm(self.other_);
@@ -112,10 +110,10 @@ TEST_CASE("a timer may disarm another one that is due as well", "[coro][timers]"
 namespace {
 
 class slow_timer final : public troupe::timer {
- public:
+public:
   explicit slow_timer(std::atomic<int>& stage) : timer(&slow_timer::on_time), stage_(stage) {}
 
- private:
+private:
   static void on_time(timer& t) noexcept {
     auto& self = static_cast<slow_timer&>(t);
     self.stage_.store(1);

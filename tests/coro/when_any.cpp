@@ -51,9 +51,9 @@ task<> slow_to_stop(std::string& log) {
 task<int> racing_sleeps(int rounds) {
   int first = 0;
   for (int i = 0; i < rounds; ++i) {
-    const auto winner = co_await when_any(troupe::sleep_for(std::chrono::microseconds(i % 50)),
-                                          troupe::sleep_for(std::chrono::microseconds(25)),
-                                          troupe::yield());
+    const auto winner =
+        co_await when_any(troupe::sleep_for(std::chrono::microseconds(i % 50)),
+                          troupe::sleep_for(std::chrono::microseconds(25)), troupe::yield());
     first += winner.index() < 3 ? 1 : 0;
   }
   co_return first;

@@ -180,11 +180,11 @@ namespace {
 
 /// A step that notes when it ran.
 class noting_timer final : public troupe::timer {
- public:
+public:
   noting_timer(sim_executor& sim, std::vector<troupe::time_point>& times)
       : timer(&noting_timer::on_time), sim_(sim), times_(times) {}
 
- private:
+private:
   static void on_time(timer& t) noexcept {
     auto& self = static_cast<noting_timer&>(t);
     self.times_.push_back(self.sim_.now());
@@ -396,11 +396,11 @@ TEST_CASE("what is offloaded is a step that may block", "[exec][sim]") {
 namespace {
 
 class entry final : public troupe::runnable {
- public:
+public:
   entry(std::vector<int>& order, int number)
       : runnable(&entry::write), order_(order), number_(number) {}
 
- private:
+private:
   static void write(runnable& r) noexcept {
     auto& self = static_cast<entry&>(r);
     if (self.number_ % 3 == 0) sync_wait(troupe::sleep_for(1s));  // others run, this thread not
@@ -489,10 +489,10 @@ TEST_CASE("random numbers follow from the seed and do not change the order", "[e
 namespace {
 
 class counting_step final : public troupe::runnable {
- public:
+public:
   explicit counting_step(int& count) : runnable(&counting_step::add), count_(count) {}
 
- private:
+private:
   static void add(runnable& r) noexcept { ++static_cast<counting_step&>(r).count_; }
   int& count_;
 };

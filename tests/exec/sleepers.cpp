@@ -63,7 +63,7 @@ namespace {
 
 /// A counter as the queue, drained by threads that sleep when it is empty, as a pool does.
 class drain {
- public:
+public:
   explicit drain(std::uint32_t threads) : sleepers_(threads), parkers_(threads) {
     for (auto& p : parkers_) p = std::make_unique<troupe::parker>();
     for (std::uint32_t i = 0; i < threads; ++i) threads_.emplace_back([this, i] { work(i); });
@@ -83,7 +83,7 @@ class drain {
 
   int taken() const { return taken_.load(); }
 
- private:
+private:
   void wake() {
     const std::uint32_t index = sleepers_.wake_one();
     if (index != sleepers::nobody) parkers_[index]->unpark();

@@ -36,10 +36,10 @@ using troupe::test::run_on;
 /// A step made of any function.
 template <class F>
 class step final : public troupe::runnable {
- public:
+public:
   explicit step(F f) : runnable(&step::call), function_(std::move(f)) {}
 
- private:
+private:
   static void call(runnable& r) noexcept { static_cast<step&>(r).function_(); }
   F function_;
 };
@@ -100,10 +100,10 @@ TEST_CASE("a step left in the slot of a stuck thread is rescued", "[exec][thread
 namespace {
 
 class flag_timer final : public troupe::timer {
- public:
+public:
   explicit flag_timer(std::atomic<bool>& flag) : timer(&flag_timer::on_time), flag_(flag) {}
 
- private:
+private:
   static void on_time(timer& t) noexcept { static_cast<flag_timer&>(t).flag_.store(true); }
   std::atomic<bool>& flag_;
 };
@@ -223,7 +223,7 @@ namespace {
 
 /// Many steps, counted.
 class flood {
- public:
+public:
   explicit flood(int count) {
     for (int i = 0; i < count; ++i) steps_.push_back(std::make_unique<counting>(ran_));
   }
@@ -235,12 +235,12 @@ class flood {
     for (auto& s : steps_) pool.fork(*s);
   }
 
- private:
+private:
   class counting final : public troupe::runnable {
-   public:
+  public:
     explicit counting(std::atomic<int>& ran) : runnable(&counting::add), ran_(ran) {}
 
-   private:
+  private:
     static void add(runnable& r) noexcept { static_cast<counting&>(r).ran_.fetch_add(1); }
     std::atomic<int>& ran_;
   };
@@ -326,9 +326,14 @@ namespace {
 task<long> random_work(std::uint64_t seed, int depth) {
   const std::uint64_t random = troupe::splitmix64(seed);
   switch (random % 5) {
-    case 0: co_await troupe::yield(); break;
-    case 1: co_await troupe::sleep_for(std::chrono::microseconds(random % 100)); break;
-    default: break;
+    case 0:
+      co_await troupe::yield();
+      break;
+    case 1:
+      co_await troupe::sleep_for(std::chrono::microseconds(random % 100));
+      break;
+    default:
+      break;
   }
   long sum = 1;
   if (depth == 0) co_return sum;
@@ -368,8 +373,8 @@ TEST_CASE("random numbers of a pool differ", "[exec][thread_pool]") {
 }
 
 TEST_CASE("a pool can name and pin its threads", "[exec][thread_pool]") {
-  thread_pool pool({.threads = 2, .name = "a name that is longer than any system keeps",
-                    .pin = true});
+  thread_pool pool(
+      {.threads = 2, .name = "a name that is longer than any system keeps", .pin = true});
   run_on(pool, meet_all(2));
 }
 
