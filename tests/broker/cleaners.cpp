@@ -294,6 +294,19 @@ TEST_CASE("idle workers go by time", "[broker][cleaner][idle]") {
   CHECK(broker.worker_count() == 0);
 }
 
+TEST_CASE("a cleaner that waits for its time does not disturb the end", "[broker][cleaner]") {
+  troupe::sim_executor sim;
+  int lost = 0;
+  {
+    troupe::broker broker({.on = &sim,
+                           .cleaner = troupe::idle_cleaner({.after = 1h}),
+                           .on_dead_letter = [&lost](const troupe::dead_letter&) { ++lost; }});
+    touch(broker, "a");
+    sim.advance(1s);
+  }
+  CHECK(lost == 0);
+}
+
 TEST_CASE("combined cleaners all have their say", "[broker][cleaner]") {
   troupe::sim_executor sim;
   const recorder r;

@@ -25,6 +25,7 @@
 #include <troupe/broker/cleaner.hpp>
 #include <troupe/broker/event_channel.hpp>
 #include <troupe/broker/registry.hpp>
+#include <troupe/coro/as_result.hpp>
 #include <troupe/coro/executor.hpp>
 #include <troupe/coro/sleep.hpp>
 #include <troupe/coro/task.hpp>
@@ -181,7 +182,8 @@ inline void broker_core::look_after(duration d) {
 }
 
 inline task<> broker_core::look_later(broker_core& core, duration d) {
-  co_await sleep_for(d);
+  const result<void> slept = co_await as_result(sleep_for(d));
+  if (!slept.has_value()) co_return;  // the broker goes
   core.next_look_.store(never.time_since_epoch().count(), order::relaxed);
   core.events_.look();
 }

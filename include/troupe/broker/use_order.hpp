@@ -24,7 +24,13 @@ class use_order {
 public:
   void add(const worker_id& id, time_point last_used) {
     const auto [at, is_new] = places_.try_emplace(id, place{last_used, next_number_++});
-    if (is_new) order_.insert({at->second, &at->first});
+    if (!is_new) return;
+    try {
+      order_.insert({at->second, &at->first});
+    } catch (...) {
+      places_.erase(at);
+      throw;
+    }
   }
 
   void remove(const worker_id& id) noexcept {
