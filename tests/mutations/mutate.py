@@ -20,6 +20,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 COMPILER = os.environ.get("CXX", "g++")
 FLAGS = ["-std=c++20", "-O1", "-UNDEBUG", "-pthread", f"-I{ROOT}/tests"]
 PATIENCE = 90  # seconds for a test that takes a few
+MODEL_FLAGS = ['-DTROUPE_ATOMIC_HEADER="model/checker/atomic.hpp"', "-DTROUPE_POOL_FRAMES=0", "-O2"]
+MODEL_CHECKER = [f"model/checker/{name}.cpp" for name in
+                 ("choices", "engine", "explanations", "fiber", "heap", "main", "mutations", "sites")]
 
 
 class Mutation:
@@ -31,7 +34,7 @@ class Mutation:
 MUTATIONS = [
     Mutation("a turn ends without looking at the mail", "actor/cell.hpp",
              "    leave_with_mail();\n", "    word_.store(word_idle, order::release);\n",
-             ["actor/mailbox.cpp", "actor/serial.cpp"]),
+             ["model/cell.cpp"], "cell."),
     Mutation("the inbox is taken newest first", "actor/message.hpp",
              "      m->next = after;\n", "      m->next = after; if (after == nullptr) front_ = m;\n",
              ["actor/tell.cpp", "actor/mailbox.cpp"]),
@@ -101,8 +104,10 @@ class Bench:
 
     def passes(self, include, tests, program, filter=""):
         """None where it does not compile."""
-        sources = [str(ROOT / "tests" / t) for t in tests]
-        built = run([COMPILER, *FLAGS, f"-I{include}", *sources, str(self.main), "-o", str(program)])
+        is_model = tests[0].startswith("model/")
+        sources = [str(ROOT / "tests" / t) for t in (*tests, *(MODEL_CHECKER if is_model else ()))]
+        rest = MODEL_FLAGS if is_model else [str(self.main)]
+        built = run([COMPILER, *FLAGS, f"-I{include}", *sources, *rest, "-o", str(program)])
         if built.returncode != 0:
             print(built.stdout[-2000:])
             return None

@@ -193,6 +193,8 @@ private:
   static task<> begin_to_close(const cells& all, task_scope& closing);
   static task<> hurry_up(const cells& all, duration limit, const detail::atomic<bool>& closed,
                          bool also_when_stopped);
+  static task<> report_if_slow(intrusive_ptr<detail::broker_core> core, duration limit);
+  static std::string dump_of(const cells& all);
   static task<> close_all(intrusive_ptr<detail::broker_core> core, duration limit);
   static task<> shut_down(intrusive_ptr<detail::broker_core> core, duration limit);
 
@@ -376,8 +378,27 @@ inline task<> broker::terminate() {
   if (core->events()) core->events().send(worker_event::terminate, worker_id(), worker_stats());
 }
 
+/// Says who keeps the destructor waiting, a second after all were asked to come to an end.
+inline task<> broker::report_if_slow(intrusive_ptr<detail::broker_core> core, duration limit) {
+  const result<void> drained = co_await as_result(sleep_for(limit));
+  if (!drained.has_value()) co_return;
+  const result<void> waited = co_await as_result(sleep_for(std::chrono::seconds(1)));
+  if (!waited.has_value()) co_return;
+  const std::string text = dump_of(core->cells());
+  std::fprintf(stderr, "troupe: a broker waits for its workers to end\n%s", text.c_str());
+  std::fflush(stderr);
+}
+
 /// What the destructor waits for. Workers may still be created by what drains; then no more.
 inline task<> broker::shut_down(intrusive_ptr<detail::broker_core> core, duration limit) {
+  task_scope watching;
+  task<result<void>> join_watching;
+  try {
+    join_watching = as_result(watching.join());
+    watching.spawn(report_if_slow(core, limit));
+  } catch (...) {
+    // No memory: nobody is told.
+  }
   core->spawned().request_stop();
   auto joined = core->spawned().all_ended();
   co_await std::move(joined);
@@ -393,6 +414,9 @@ inline task<> broker::shut_down(intrusive_ptr<detail::broker_core> core, duratio
   auto late = core->spawned().all_ended();  // spawned by what drained
   co_await std::move(late);
   while (!core->events().idle()) co_await yield();
+  watching.request_stop();
+  if (!join_watching) co_return;
+  const result<void> watched = co_await std::move(join_watching);
 }
 
 inline std::vector<worker_info> broker::workers() const {
@@ -418,15 +442,20 @@ inline std::optional<worker_info> broker::find(const worker_id& id) const {
   return worker_info(id, c->stats());
 }
 
-inline std::string broker::dump() const {
-  std::string text = "workers: " + std::to_string(worker_count()) + "\n";
-  for (const worker_info& w : workers()) {
-    text += "  " + to_string(w.id) + (w.busy ? " busy" : " idle") + ", " +
+inline std::string broker::dump_of(const cells& all) {
+  std::string text;
+  std::size_t count = 0;
+  for (const cell_ptr& c : all) {
+    if (!c->alive()) continue;
+    const worker_stats w = c->stats();
+    ++count;
+    text += "  " + to_string(c->id()) + (w.busy ? " busy" : " idle") + ", " +
             std::to_string(w.waiting) + " waiting, " + std::to_string(w.calls) + " turns\n";
   }
-  text += detail::describe_waits(core_->cells());
-  return text;
+  return "workers: " + std::to_string(count) + "\n" + text + detail::describe_waits(all);
 }
+
+inline std::string broker::dump() const { return dump_of(core_->cells()); }
 
 template <class T>
 task<T> broker::stoppable_by_signal(task<T> t) {
