@@ -129,6 +129,7 @@ TEST_CASE("before_call refuses by throwing: the method does not run", "[broker][
     REQUIRE(nested_in(thrown) == "not today");
   };
   check(troupe::sync_wait(error_of(f.p.call<&guarded::plain>(1))));
+  REQUIRE(journal == "(plain not today) ");  // after_call runs in every case
   check(troupe::sync_wait(error_of(f.p.call<&guarded::later>(1))));
   check(troupe::sync_wait(error_of(f.p.call<&guarded::plain>(1).within(1h))));
   check(troupe::sync_wait(error_of(f.p.call<&guarded::later>(1).within(1h))));
@@ -160,4 +161,56 @@ TEST_CASE("what after_call throws changes nothing for the caller", "[broker][cal
   auto p = broker.worker<only_after>();
   REQUIRE(troupe::sync_wait(p.call<&only_after::get>()) == 0);
   REQUIRE(troupe::sync_wait(p.call<&only_after::get>()) == 1);
+}
+
+namespace {
+
+struct open_book {
+  int plain(int n) { return n; }
+  task<int> fail_later() {
+    co_await troupe::yield();
+    throw std::domain_error("later");
+  }
+};
+
+class witness final : public troupe::observer {
+public:
+  void before_call(const troupe::worker_id& to, const troupe::call_info& call) override {
+    log += "(" + to.key + "." + std::string(call.method) + ' ';
+    if (call.method == forbidden) throw std::invalid_argument("forbidden");
+  }
+  void after_call(const troupe::worker_id&, const troupe::call_info& call) override {
+    log += (call.error ? what_of(call.error) : "ok") + ") ";
+    throw std::runtime_error("an observer's own trouble");
+  }
+  void on_worker(const troupe::worker_event& event) override {
+    log += (event.kind == troupe::worker_event::create ? "+" : "-") + event.id.key + ' ';
+  }
+  std::string log;
+  std::string forbidden;
+};
+
+}  // namespace
+
+TEST_CASE("an observer sees every call of every worker, and may refuse it", "[broker][observer]") {
+  troupe::sim_executor sim;
+  witness w;
+  {
+    troupe::broker broker({.on = &sim, .observe = &w});
+    const auto p = broker.worker<open_book>("a");
+    REQUIRE(troupe::sync_wait(p.call<&open_book::plain>(1)) == 1);
+    REQUIRE(troupe::sync_wait(p.call<&open_book::plain>(2).within(1h)) == 2);
+    REQUIRE_THROWS_AS(troupe::sync_wait(p.call<&open_book::fail_later>()), std::domain_error);
+    REQUIRE(w.log == "+a (a.plain ok) (a.plain ok) (a.fail_later later) ");
+    w.log.clear();
+    w.forbidden = "plain";
+    const auto thrown = troupe::sync_wait(error_of(p.call<&open_book::plain>(3)));
+    REQUIRE(code_in(thrown) == errc::refused);
+    REQUIRE(nested_in(thrown) == "forbidden");
+    REQUIRE(p.tell<&open_book::plain>(4));
+    sim.advance(1s);
+    REQUIRE(w.log == "(a.plain forbidden) (a.plain forbidden) ");
+    w.log.clear();
+  }
+  REQUIRE(w.log == "-a ");
 }

@@ -33,6 +33,10 @@
 #include <troupe/sync/atomic.hpp>
 #include <troupe/sync/spin_lock.hpp>
 
+namespace troupe {
+struct call_info;
+}
+
 namespace troupe::detail {
 
 class cell;
@@ -61,6 +65,14 @@ public:
   virtual void used(cell& c) noexcept = 0;
   virtual void destroyed(cell& c) noexcept = 0;
 
+  /// Around each call, tell and owning call; only where `observes`. The first may throw.
+  virtual void before_call(cell& c, const call_info& info) {
+    static_cast<void>(c), static_cast<void>(info);
+  }
+  virtual void after_call(cell& c, const call_info& info) noexcept {
+    static_cast<void>(c), static_cast<void>(info);
+  }
+
   /// A message that nobody awaits was not run, or failed.
   virtual void dead(cell& c, std::string_view method, const std::error_code& why,
                     std::exception_ptr error, cell* from) noexcept = 0;
@@ -73,6 +85,7 @@ public:
   atomic<std::int64_t> tick{0};
   bool orders_uses = false;  // who is used takes a tick of its own, so that uses have an order
   bool sends_get = false;    // somebody wants to know of each use
+  bool observes = false;     // somebody stands around each call
 
 protected:
   ~cell_owner() = default;
@@ -229,7 +242,7 @@ public:
   void put_first(message& m) noexcept { batch_.push_front(m); }
   void take_first() noexcept { batch_.pop_front(); }
 
-  /// True if the instance has hooks around calls. The holder.
+  /// True if the instance has hooks around calls, or the broker an observer. The holder.
   bool has_hooks() const noexcept { return hooked_; }
   /// The hooks of the instance around a call. True: `before_call` threw, and `thrown` says so.
   bool refused_by_hook(std::string_view method, cell* from, std::exception_ptr& thrown) noexcept {
@@ -348,7 +361,7 @@ private:
   atomic<std::uint32_t> waiting_{0};   // counted messages in inbox and queue
   bool slow_ = false;                  // the fast path is closed; the holder's
   bool ending_ = false;                // the destructor runs; the holder's
-  bool hooked_ = false;                // the instance has call hooks; the holder's
+  bool hooked_ = false;                // somebody stands around calls; the holder's
   bool draining_ = false;              // closes when its open turns have ended; the holder's
   bool close_when_dry_ = false;        // evicted; guarded by mail_lock_
   bool closing_ = false;               // its end has begun; guarded by mail_lock_

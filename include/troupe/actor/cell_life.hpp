@@ -103,7 +103,7 @@ inline turn_state cell::make_instance() noexcept {
     }
     const maker& m = *type_.current.load(order::acquire);
     maker_.store(&m, order::release);
-    hooked_ = m.has_call_hooks;
+    hooked_ = m.has_call_hooks || owner_.observes;
     slow_ = hooked_ || place_ != nullptr || owner_.sends_get;
     newborn_ = true;
     turns_.store(0, order::relaxed);
@@ -302,14 +302,19 @@ inline close_mark* cell::next_closing() noexcept {
 
 // --- hooks ---------------------------------------------------------------------------------------
 
+/// Where one throws, what comes after a call comes all the same.
 inline bool cell::run_before_hook(std::string_view method, cell* from,
                                   std::exception_ptr& thrown) noexcept {
   try {
     const caller who = make_caller(from);
-    maker_.load(order::relaxed)->before(instance_, call_info(method, who));
+    const call_info info(method, who);
+    if (owner_.observes) owner_.before_call(*this, info);
+    maker_.load(order::relaxed)->before(instance_, info);
     return false;
   } catch (...) {
-    thrown = nest_failure(errc::refused, *this, std::current_exception());
+    std::exception_ptr why = std::current_exception();
+    run_after_hook(method, from, why);
+    thrown = nest_failure(errc::refused, *this, std::move(why));
     return true;
   }
 }
@@ -317,7 +322,9 @@ inline bool cell::run_before_hook(std::string_view method, cell* from,
 inline void cell::run_after_hook(std::string_view method, cell* from,
                                  const std::exception_ptr& thrown) noexcept {
   const caller who = make_caller(from);
-  maker_.load(order::relaxed)->after(instance_, call_info(method, who, &thrown));
+  const call_info info(method, who, &thrown);
+  maker_.load(order::relaxed)->after(instance_, info);
+  if (owner_.observes) owner_.after_call(*this, info);
 }
 
 // --- what surrounds an instance ------------------------------------------------------------------

@@ -24,7 +24,7 @@ struct call_info {
 
   std::string_view method;     ///< The method's name.
   const troupe::caller& from;  ///< Who calls.
-  std::exception_ptr error;    ///< In `after_call`: what the method threw, if it did.
+  std::exception_ptr error;    ///< In `after_call`: what the method or `before_call` threw.
 };
 
 namespace detail {

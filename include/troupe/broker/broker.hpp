@@ -28,6 +28,7 @@
 #include <troupe/broker/broker_stats.hpp>
 #include <troupe/broker/cleaner.hpp>
 #include <troupe/broker/core.hpp>
+#include <troupe/broker/observer.hpp>
 #include <troupe/broker/signals.hpp>
 #include <troupe/broker/waits.hpp>
 #include <troupe/broker/worker_event.hpp>
@@ -52,7 +53,8 @@ struct broker_options {
   duration drain_limit = std::chrono::seconds(10);  ///< For all that closes workers.
   duration slow_turn = std::chrono::seconds(1);     ///< Accepted; nothing watches turns yet.
   std::function<void(const dead_letter&)>
-      on_dead_letter{};  ///< From any thread, maybe many at once.
+      on_dead_letter{};         ///< From any thread, maybe many at once.
+  observer* observe = nullptr;  ///< Sees every call; outlives the broker.
 };
 
 /// Owns workers and, unless told otherwise, the threads that run them.
@@ -249,8 +251,9 @@ inline broker::broker(broker_options options) : drain_limit_(options.drain_limit
     own = std::make_unique<thread_pool>(thread_pool_options{.threads = options.threads});
     options.on = own.get();
   }
-  core_ = intrusive_ptr<detail::broker_core>(new detail::broker_core(
-      std::move(own), *options.on, std::move(options.on_dead_letter), std::move(options.cleaner)));
+  core_ = intrusive_ptr<detail::broker_core>(
+      new detail::broker_core(std::move(own), *options.on, std::move(options.on_dead_letter),
+                              std::move(options.cleaner), options.observe));
   core_->events().open(*this);
   end_ = shut_down(core_, drain_limit_);
   dumper_.emplace(*this);

@@ -24,6 +24,7 @@
 #include <troupe/broker/broker_stats.hpp>
 #include <troupe/broker/cleaner.hpp>
 #include <troupe/broker/event_channel.hpp>
+#include <troupe/broker/observer.hpp>
 #include <troupe/broker/registry.hpp>
 #include <troupe/coro/as_result.hpp>
 #include <troupe/coro/executor.hpp>
@@ -42,12 +43,14 @@ public:
   using dead_letter_handler = std::function<void(const dead_letter&)>;
 
   broker_core(std::unique_ptr<thread_pool> own, executor& e, dead_letter_handler on_dead,
-              cleaner policy)
+              cleaner policy, observer* observing)
       : own_(std::move(own)),
         executor_(e),
         on_dead_letter_(std::move(on_dead)),
         spawned_(*this),
-        events_(std::move(policy), e, *this) {
+        events_(std::move(policy), e, *this),
+        observer_(observing) {
+    observes = observer_ != nullptr;
     orders_uses = static_cast<bool>(events_);
     sends_get = orders_uses && events_.wants_get();
   }
@@ -68,13 +71,24 @@ public:
     created_.fetch_add(1, order::relaxed);
     refresh_tick();
     c.stamp_use();
+    if (observes) show(worker_event::create, c);
     if (events_) tell(worker_event::create, c);
   }
   void used(cell& c) noexcept override { tell(worker_event::get, c); }
   void destroyed(cell& c) noexcept override {
     workers_.fetch_sub(1, order::relaxed);
     past_turns_.fetch_add(c.turns(), order::relaxed);
+    if (observes) show(worker_event::remove, c);
     if (events_) tell(worker_event::remove, c);
+  }
+  void before_call(cell& c, const call_info& info) override {
+    observer_->before_call(c.id(), info);
+  }
+  void after_call(cell& c, const call_info& info) noexcept override {
+    try {
+      observer_->after_call(c.id(), info);
+    } catch (...) {
+    }
   }
   void dead(cell& c, std::string_view method, const std::error_code& why, std::exception_ptr error,
             cell* from) noexcept override;
@@ -144,6 +158,7 @@ private:
   }
   void report(const dead_letter& letter) noexcept;
   void tell(worker_event::kind_type kind, cell& c) noexcept;
+  void show(worker_event::kind_type kind, cell& c) noexcept;
   void look_after(duration d) override;
   static task<> look_later(broker_core& core, duration d);
 
@@ -162,6 +177,7 @@ private:
   registry registry_;
   spawned_tasks spawned_;
   event_channel events_;
+  observer* const observer_;                                          // nullptr: nobody observes
   atomic<std::int64_t> next_look_{never.time_since_epoch().count()};  // when a task wakes for it
 };
 
@@ -170,6 +186,15 @@ inline void broker_core::tell(worker_event::kind_type kind, cell& c) noexcept {
     events_.send(kind, c.id(), c.stats());
   } catch (...) {
     // No memory for the id: the cleaner is not told.
+  }
+}
+
+inline void broker_core::show(worker_event::kind_type kind, cell& c) noexcept {
+  const outside_code outside;
+  try {
+    observer_->on_worker(worker_event(kind, events_.whose(), c.id(), c.stats()));
+  } catch (...) {
+    // Its own trouble, or no memory.
   }
 }
 

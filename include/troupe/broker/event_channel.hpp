@@ -51,6 +51,7 @@ public:
 
   /// Whose events these are; before the first.
   void open(broker& b) noexcept { broker_ = &b; }
+  broker* whose() const noexcept { return broker_; }
 
   /// Delivers the event, or leaves it to the thread that is delivering. Where there is no memory
   /// for it the cleaner is not told.
