@@ -32,12 +32,13 @@ troupe::task<> churn(troupe::broker& broker, std::size_t n) {
   }
 }
 
-troupe::task<> look_up(troupe::broker& broker, std::size_t n,
-                       const std::vector<std::string>& keys) {
-  for (std::size_t i = 0; i < n; ++i) {
-    static_cast<void>(broker.worker<tiny>(keys[i * 7919 % keys.size()]));
-  }
-  co_return;
+/// In steps of `stride`: one after the other, or so that no look-up helps the next one's caches.
+double look_up(troupe::broker& broker, const std::vector<std::string>& keys, std::size_t stride) {
+  return bench::ns_per_op(500'000, [&](std::size_t n) {
+    for (std::size_t i = 0; i < n; ++i) {
+      static_cast<void>(broker.worker<tiny>(keys[i * stride % keys.size()]));
+    }
+  });
 }
 
 std::size_t heap_in_use() { return mallinfo2().uordblks; }
@@ -58,10 +59,11 @@ int main() {
 
   std::vector<std::string> keys;
   for (std::size_t i = 0; i < count; ++i) keys.push_back(std::to_string(1000 + i));
-  bench::row_scaled(
-      "worker<A>(key), hit, 100 000 keys",
-      bench::ns_per_op(500'000, [&](std::size_t n) { broker.run(look_up(broker, n, keys)); }), 0,
-      mutex);
+  bench::row("worker<A>(key), 100 000 keys, the same one", look_up(broker, keys, 0), mutex,
+             "mutex");
+  bench::row("worker<A>(key), 100 000 keys, in order", look_up(broker, keys, 1), mutex, "mutex");
+  bench::row("worker<A>(key), 100 000 keys, all over memory", look_up(broker, keys, 7919), mutex,
+             "mutex");
   broker.run(broker.terminate());
 
   bench::row_scaled("create, call once, remove",

@@ -366,14 +366,14 @@ private:
   bool close_when_dry_ = false;        // evicted; guarded by mail_lock_
   bool closing_ = false;               // its end has begun; guarded by mail_lock_
   bool newborn_ = false;               // made by a message that has not run; the holder's
+  atomic<bool> alive_{false};          // an instance exists; written by the holder
+  mutable spin_lock mail_lock_;        // guards queue_, and who empties the inbox
   void* instance_ = nullptr;           // the holder's
   atomic<std::uint64_t> turns_{0};     // written by the holder
   atomic<std::int64_t> last_used_{0};  // written by the holder
   cell_owner& owner_;
   atomic<const maker*> maker_{nullptr};  // of the instance; written by the holder
   context context_{*this};
-  mutable spin_lock mail_lock_;         // guards queue_, and who empties the inbox
-  atomic<bool> alive_{false};           // an instance exists; written by the holder
   turn* open_turns_ = nullptr;          // suspended; guarded by mail_lock_
   message_queue queue_;                 // waiting, oldest first
   message_queue batch_;                 // taken from queue_, about to run; the holder's
