@@ -39,7 +39,9 @@ public:
   ~stop_hook() { detach(); }
 
   void attach(stop_state* state) noexcept;
-  void detach() noexcept;
+  void detach() noexcept {
+    if (attached()) detach_attached();
+  }
 
   bool attached() const noexcept { return state_ != nullptr; }
 
@@ -49,6 +51,8 @@ public:
 
 private:
   friend class stop_state;
+
+  void detach_attached() noexcept;
 
   function call_;
   stop_state* state_ = nullptr;  // what it is attached to; counted
@@ -151,9 +155,8 @@ inline bool stop_hook::try_attach(stop_state* state) noexcept {
   return true;
 }
 
-inline void stop_hook::detach() noexcept {
+inline void stop_hook::detach_attached() noexcept {
   stop_state* const state = std::exchange(state_, nullptr);
-  if (state == nullptr) return;
   state->remove(*this);
   release(state);
 }
