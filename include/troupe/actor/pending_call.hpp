@@ -233,7 +233,7 @@ inline bool pending_call::run_entered(bool* flag) noexcept {
 
 /// The holder may run the call on its own stack, which stays bounded: a turn of an interleaved
 /// worker starts where it is begun.
-inline bool pending_call::may_run_now() const noexcept {
+TROUPE_ALWAYS_INLINE bool pending_call::may_run_now() const noexcept {
   if (!target_.may_run_here()) return false;
   if (!is_at_nesting_limit()) return true;
   return target_.options().reentrancy != reentrancy::interleaved;
@@ -383,6 +383,8 @@ public:
       : pending_call(target, caller), call_(call) {
     runs_plain = true;
   }
+  /// Not inlined: it would be in the way of the calls that run at once.
+  TROUPE_NOINLINE ~pending_plain() {}
 
   result take() { return result_.take(); }
   std::string_view method_name() const noexcept override { return Invocation::name(); }

@@ -64,7 +64,8 @@ private:
     std::rethrow_exception(e);
   }
 
-  void clear() noexcept {
+  // On the path of every call, where a compiler may think it too long to be inlined.
+  TROUPE_ALWAYS_INLINE void clear() noexcept {
     if (state_ == slot_state::value) std::destroy_at(&value_);
     if (state_ == slot_state::error) std::destroy_at(&error_);
     state_ = slot_state::empty;
