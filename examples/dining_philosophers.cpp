@@ -19,7 +19,7 @@ struct table_fork {
 
   // Held until the other one was taken and used as well.
   troupe::task<> take_both(troupe::proxy<table_fork> other) {
-    co_await troupe::sleep_for(1ms);
+    co_await troupe::sleep_for(20ms);  // long enough for all to have taken their first
     co_await other->take();
   }
 };

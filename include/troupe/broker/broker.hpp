@@ -185,7 +185,7 @@ private:
   }
   static task<bool> close_cell(cell_ptr c, way_to_close how, duration limit);
   static task<> close_one(cell_ptr c) {
-    static_cast<void>(co_await close_cell(std::move(c), &detail::cell::close, duration::max()));
+    static_cast<void>(co_await close_cell(std::move(c), &detail::cell::close, endless));
   }
   static task<bool> hurried(detail::close_mark::wait wait, cell_ptr c, duration limit);
   static task<> reload_one(cell_ptr c, duration limit) {
@@ -298,14 +298,14 @@ inline bool broker::evict(const worker_id& id) {
 }
 
 /// Where it is not closed at once, somebody sees to it that this does not take longer than `limit`;
-/// `duration::max()`: the caller does.
+/// `endless`: the caller does.
 inline task<bool> broker::close_cell(cell_ptr c, way_to_close how, duration limit) {
   if (!c || (!c->alive() && !c->busy())) co_return false;
   intrusive_ptr<detail::close_mark> mark(new detail::close_mark);
   add_ref(mark.get());  // the mailbox's
   (c.get()->*how)(*mark);
-  const bool is_quick = limit == duration::max() || mark->settled();
-  detail::close_mark::wait wait(std::move(mark), c, limit != duration::max());
+  const bool is_quick = limit == endless || mark->settled();
+  detail::close_mark::wait wait(std::move(mark), c, limit != endless);
   if (is_quick) co_return co_await std::move(wait);
   co_return co_await hurried(std::move(wait), c, limit);
 }

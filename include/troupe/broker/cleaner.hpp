@@ -23,8 +23,8 @@ namespace troupe {
 /// is dropped.
 ///
 /// Two members of the callable are optional. `static constexpr bool wants_get = false`: it is not
-/// sent `get`, which costs every call a little. `duration check(broker&)`: called after each event
-/// and then again after the time it returns (`duration::max()`: with the next event).
+/// sent `get`, which costs every call a little. `duration look(broker&)`: called after each event
+/// and then again after the time it returns (`endless`: with the next event).
 class cleaner {
 public:
   cleaner() noexcept = default;
@@ -40,7 +40,7 @@ public:
 
   /// For the library, and for those that combine cleaners.
   void operator()(const worker_event& event) { held_->handle(event); }
-  duration check(broker& b) { return held_->check(b); }
+  duration look(broker& b) { return held_->look(b); }
   [[nodiscard]] bool wants_get() const noexcept { return held_ != nullptr && held_->wants_get(); }
 
 private:
@@ -48,7 +48,7 @@ private:
   public:
     virtual ~base() = default;
     virtual void handle(const worker_event& event) = 0;
-    virtual duration check(broker& b) = 0;
+    virtual duration look(broker& b) = 0;
     virtual bool wants_get() const noexcept = 0;
   };
 
@@ -59,13 +59,13 @@ private:
     explicit holder(G&& callable) : callable_(std::forward<G>(callable)) {}
 
     void handle(const worker_event& event) override { callable_(event); }
-    duration check([[maybe_unused]] broker& b) override {
+    duration look([[maybe_unused]] broker& b) override {
       if constexpr (requires {
-                      { callable_.check(b) } -> std::convertible_to<duration>;
+                      { callable_.look(b) } -> std::convertible_to<duration>;
                     }) {
-        return callable_.check(b);
+        return callable_.look(b);
       } else {
-        return duration::max();
+        return endless;
       }
     }
     bool wants_get() const noexcept override {

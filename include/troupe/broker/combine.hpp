@@ -25,9 +25,9 @@ public:
       if (event.kind != worker_event::get || c.wants_get()) c(event);
     }
   }
-  duration check(broker& b) {
-    duration next = duration::max();
-    for (cleaner& c : all_) next = std::min(next, c.check(b));
+  duration look(broker& b) {
+    duration next = endless;
+    for (cleaner& c : all_) next = (std::min)(next, c.look(b));
     return next;
   }
   bool wants_get() const noexcept {

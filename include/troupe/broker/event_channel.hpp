@@ -133,8 +133,8 @@ inline void event_channel::handle(const item& i) noexcept {
   } catch (...) {
   }
   try {
-    const duration wait = cleaner_.check(*broker_);
-    if (wait != duration::max()) owner_.look_after(wait);
+    const duration wait = cleaner_.look(*broker_);
+    if (wait != endless) owner_.look_after(wait);
   } catch (...) {
   }
 }

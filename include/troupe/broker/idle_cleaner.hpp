@@ -40,7 +40,7 @@ public:
   }
 
   /// What a worker says of its last use may be as old as the check before that use.
-  duration check(broker& b) {
+  duration look(broker& b) {
     const time_point now = b.runs_on().now();
     std::size_t in_use = 0;
     while (in_use < order_.size() && order_.front_used() + after_ + interval_ <= now) {
@@ -56,7 +56,7 @@ public:
         order_.drop_front();
       }
     }
-    return order_.empty() ? duration::max() : interval_;
+    return order_.empty() ? endless : interval_;
   }
 
 private:

@@ -7,7 +7,6 @@
 ///
 /// Layer: broker.
 
-#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdio>
@@ -56,12 +55,12 @@ public:
     if (event.kind == worker_event::remove) order_.remove(event.id);
   }
 
-  duration check(broker& b) {
+  duration look(broker& b) {
     if (options_.worker_count != 0) limit_count(b);
-    if (options_.memory_ceiling == 0) return duration::max();
+    if (options_.memory_ceiling == 0) return endless;
     if (options_.memory_usage) {
       limit_memory(b);
-      return duration::max();
+      return endless;
     }
     return limit_resident(b);
   }
@@ -91,7 +90,7 @@ private:
         bytes < given_up_) {
       stepping_ = false;
       next_step_ = saturating_add(now, std::chrono::milliseconds(1));  // reading it takes a while
-      return order_.empty() ? duration::max() : step_interval;
+      return order_.empty() ? endless : step_interval;
     }
     if (!std::exchange(stepping_, true)) {
       futile_ = 0;
@@ -102,7 +101,7 @@ private:
       return step_interval;
     }
     before_step_ = bytes;
-    const std::size_t many = std::max<std::size_t>(1, order_.size() / 10);
+    const std::size_t many = order_.size() / 10 + 1;
     for (std::size_t i = 0; i < many && evict_idle(b);) ++i;
     next_step_ = saturating_add(now, step_interval);
     return step_interval;

@@ -154,7 +154,8 @@ inline std::string command_line() {
       word += static_cast<char>(c);
       continue;
     }
-    text += (text.empty() ? "" : " ") + quoted(word);
+    if (!text.empty()) text += ' ';
+    text += detail::quoted(word);  // not std::quoted, which the argument would find
     word.clear();
   }
   std::fclose(file);

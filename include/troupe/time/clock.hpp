@@ -20,6 +20,9 @@ using time_point = std::chrono::steady_clock::time_point;
 /// macros.)
 inline constexpr time_point never = (time_point::max)();
 
+/// A time that does not pass.
+inline constexpr duration endless = (duration::max)();
+
 static_assert(std::is_same_v<time_point::duration, duration>,
               "the timer wheel counts in nanoseconds");
 
