@@ -255,7 +255,8 @@ task<> slow_to_hear() {
   const troupe::stop_token stop = co_await troupe::this_task::stop_token();
   const auto wait_a_while = []() noexcept { std::this_thread::sleep_for(2ms); };
   const troupe::stop_callback hear(stop, wait_a_while);
-  co_await troupe::as_result(troupe::sleep_for(1h));
+  const auto slept = co_await troupe::as_result(troupe::sleep_for(1h));
+  static_cast<void>(slept);
 }
 
 /// One child fails, and another one, stopped by that, comes to its end on another thread while the
