@@ -141,8 +141,8 @@ TEST_CASE("a typing error in the environment is no search that has found nothing
 }
 
 TEST_CASE("a word is quoted for a shell where it must be", "[exec][sim]") {
-  REQUIRE(troupe::detail::quoted("./a-b.c=1") == "./a-b.c=1");
-  REQUIRE(troupe::detail::quoted("a b") == "'a b'");
-  REQUIRE(troupe::detail::quoted("it's") == "'it'\\''s'");
-  REQUIRE(troupe::detail::quoted("") == "''");
+  REQUIRE(troupe::detail::shell_word("./a-b.c=1") == "./a-b.c=1");
+  REQUIRE(troupe::detail::shell_word("a b") == "'a b'");
+  REQUIRE(troupe::detail::shell_word("it's") == "'it'\\''s'");
+  REQUIRE(troupe::detail::shell_word("") == "''");
 }

@@ -118,8 +118,10 @@ task<> workload::administer(std::size_t key, unsigned depth) {
       static_cast<void>(co_await as_result(broker_->load<actor>(name)));
       break;
     default:
-      // Not in a worker's own task: that would wait for its own end.
-      if (depth < 2 && draw(8) == 0) static_cast<void>(co_await as_result(broker_->terminate()));
+      // By nobody's method or task: it goes on waiting when asked to stop, so that a worker's task
+      // would wait for its own end, and the branch of a method's when_any, which is no edge of the
+      // wait graph, for its worker's.
+      if (depth == 0 && draw(8) == 0) static_cast<void>(co_await as_result(broker_->terminate()));
       break;
   }
 }

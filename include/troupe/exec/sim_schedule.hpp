@@ -50,7 +50,7 @@ public:
   bool empty() const noexcept { return ready_.empty(); }
   std::size_t size() const noexcept { return ready_.size(); }
 
-  void add(runnable& r) noexcept { ready_.push_back({&r, nearest(), false}); }
+  void add(runnable& r) noexcept { ready_.push_back({&r, nearby(), false}); }
   void add_apart(runnable& r) noexcept { ready_.push_back({&r, any(), false}); }
   void add_blocking(runnable& r, std::uint32_t thread) noexcept {
     ready_.push_back({&r, thread, true});
@@ -76,7 +76,7 @@ private:
   static constexpr std::uint64_t falling = std::uint64_t{1} << 63;
 
   std::uint32_t any() noexcept { return static_cast<std::uint32_t>(choose(threads_)); }
-  std::uint32_t nearest() noexcept {
+  std::uint32_t nearby() noexcept {
     const bool stays = current_ < threads_ && (!uses_priorities() || choose(theft_odds) != 0);
     return stays ? current_ : any();
   }

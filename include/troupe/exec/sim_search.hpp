@@ -134,7 +134,7 @@ inline seed_range seeds_of(std::uint64_t first, std::uint64_t count) {
 }
 
 /// As a shell reads one word.
-inline std::string quoted(const std::string& word) {
+inline std::string shell_word(const std::string& word) {
   constexpr std::string_view plain =
       "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%";
   if (!word.empty() && word.find_first_not_of(plain) == std::string::npos) return word;
@@ -154,8 +154,7 @@ inline std::string command_line() {
       word += static_cast<char>(c);
       continue;
     }
-    if (!text.empty()) text += ' ';
-    text += detail::quoted(word);  // not std::quoted, which the argument would find
+    text += (text.empty() ? "" : " ") + shell_word(word);
     word.clear();
   }
   std::fclose(file);
