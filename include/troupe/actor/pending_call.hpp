@@ -126,7 +126,9 @@ private:
     if (entry_.below != nullptr) wait_graph::instance().leave(entry_);
   }
 
-  static constexpr int enter_spins = spin_limit(12);  // a plain method is over before a queue pays
+  // A plain method is over before a queue pays.
+  static constexpr int enter_spins = spin_limit(4);  // looks at a busy worker ...
+  static constexpr int first_wait = 32;              // ... and relaxes before the first, doubling
 
   cell& target_;
   frame& caller_;
@@ -183,8 +185,9 @@ TROUPE_NOINLINE inline bool pending_call::issue_slowly() noexcept {
   for (std::uintptr_t word = c.word();;) {
     if (word == word_gone) return settle_failed(errc::broker_gone, flag);
     if (word == word_plain && spins < enter_spins) {
-      // Longer and longer: who has the data in its cache gets several calls done meanwhile.
-      for (int i = 0; i <= spins; ++i) cpu_relax();
+      // Long, and longer and longer: who has the data in its cache gets many calls done meanwhile.
+      // It is the moving of cache lines from core to core that costs.
+      for (int i = 0; i < (first_wait << spins); ++i) cpu_relax();
       ++spins;
       word = c.word();
       continue;
