@@ -8,13 +8,16 @@
 #include <troupe/actor/caller.hpp>
 #include <troupe/actor/cell_life.hpp>
 #include <troupe/actor/cell_mailbox.hpp>
+#include <troupe/actor/cell_supervision.hpp>
 #include <troupe/actor/context.hpp>
 #include <troupe/actor/dead_letter.hpp>
 #include <troupe/actor/hooks.hpp>
 #include <troupe/actor/methods.hpp>
+#include <troupe/actor/monitor.hpp>
 #include <troupe/actor/options.hpp>
 #include <troupe/actor/proxy.hpp>
 #include <troupe/actor/sendable.hpp>
+#include <troupe/actor/supervision.hpp>
 #include <troupe/actor/this_caller.hpp>
 #include <troupe/base/error.hpp>
 #include <troupe/base/hash.hpp>

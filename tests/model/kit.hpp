@@ -16,7 +16,7 @@
 
 #include <troupe/actor/actor_class.hpp>
 #include <troupe/actor/cell.hpp>
-#include <troupe/actor/cell_life.hpp>
+#include <troupe/actor/cell_supervision.hpp>
 #include <troupe/actor/cell_mailbox.hpp>
 #include <troupe/actor/maker_of.hpp>
 #include <troupe/actor/message.hpp>

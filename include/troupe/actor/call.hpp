@@ -8,6 +8,7 @@
 /// compare-exchange, the method on the caller's stack, one compare-exchange.
 
 #include <coroutine>
+#include <exception>
 #include <memory>
 #include <new>
 #include <type_traits>
@@ -117,7 +118,12 @@ private:
   void run_inline() {
     cell* const from = Invocation::takes_caller ? caller_above(caller_.chain) : nullptr;
     const inline_turn turn(target_, caller_);
-    result_.emplace_from([&]() -> result { return call_(target_.instance(), from); });
+    try {
+      result_.emplace_from([&]() -> result { return call_(target_.instance(), from); });
+    } catch (...) {
+      target_.turn_failed(Invocation::name(), std::current_exception());
+      throw;
+    }
   }
 
   cell& target_;

@@ -19,7 +19,9 @@
 
 #include <troupe/actor/context.hpp>
 #include <troupe/actor/message.hpp>
+#include <troupe/actor/monitors.hpp>
 #include <troupe/actor/options.hpp>
+#include <troupe/actor/supervision.hpp>
 #include <troupe/actor/wait_graph.hpp>
 #include <troupe/actor/worker_stats.hpp>
 #include <troupe/base/error.hpp>
@@ -43,6 +45,7 @@ class cell;
 class close_mark;
 class life;
 class maker;
+class supervisor;
 class turn;
 struct actor_class;
 struct class_request;
@@ -77,12 +80,21 @@ public:
   virtual void dead(cell& c, std::string_view method, const std::error_code& why,
                     std::exception_ptr error, cell* from) noexcept = 0;
 
+  /// Another instance has taken over after a failure.
+  virtual void restarted(cell& c) noexcept { static_cast<void>(c); }
+  /// A failure that its worker does not settle by itself: `resume`, `restart` or `stop`.
+  virtual directive escalated(const worker_failure& failure) noexcept {
+    static_cast<void>(failure);
+    return directive::stop;
+  }
+
   /// The cell of another worker, counted; made if there is none.
   virtual intrusive_ptr<cell> cell_for(const class_request& a, std::string_view key) = 0;
 
   /// A coarse clock for `last_used`; nanoseconds, advanced now and then. Written without care for
   /// other threads: a lost step makes two uses look as if they had been at the same time.
   atomic<std::int64_t> tick{0};
+  supervision supervise;     // of workers whose class has none
   bool orders_uses = false;  // who is used takes a tick of its own, so that uses have an order
   bool sends_get = false;    // somebody wants to know of each use
   bool observes = false;     // somebody stands around each call
@@ -109,9 +121,7 @@ inline bool is_held(std::uintptr_t word) noexcept {
 }
 
 /// What belongs to the life cycle, or continues what has begun, is not held against the capacity.
-inline bool is_counted(const message& m) noexcept {
-  return m.kind != message_kind::resume && m.kind != message_kind::mark;
-}
+inline bool is_counted(const message& m) noexcept { return m.kind < message_kind::resume; }
 
 /// Thread safety: everything public from any thread, unless it says "the holder", which is whoever
 /// moved the word from idle or dormant to held, until it moves it back.
@@ -274,9 +284,6 @@ public:
   life& life_of();
   /// The same, if it was used. The holder.
   life* life_so_far() const noexcept { return life_.get(); }
-  void keep_until(time_point t) noexcept {
-    kept_until_.store(t.time_since_epoch().count(), order::relaxed);
-  }
   /// True while the instance is being destroyed: nothing begins any more. From its own turns.
   bool ending() const noexcept { return ending_; }
   /// Closes the worker when its mailbox next runs dry. From its own turns, or by the holder.
@@ -302,6 +309,15 @@ public:
   /// Closes the worker now if it is idle, else when its mailbox next runs dry. False if there is
   /// nothing to close, or it must not be. Never waits.
   bool evict() noexcept;
+
+  /// A method has thrown: what its worker's supervision says happens when the turn is over. The
+  /// holder, before the caller is told.
+  void turn_failed(std::string_view method, const std::exception_ptr& error) noexcept;
+
+  /// Made on first use, from any thread. Throws `std::bad_alloc`.
+  supervisor& supervisor_of();
+  /// The pause before a restart is over: true if the cell is the caller's to hand over.
+  bool end_rest() noexcept;
 
   /// The broker is gone: nothing runs here any more.
   void settle_gone() noexcept;
@@ -351,6 +367,19 @@ private:
   void destroy_instance() noexcept;
   bool move_to_own_thread();
   bool is_kept_alive() noexcept;
+  const supervision& supervision_in_force() const noexcept;
+  directive reaction_to(std::string_view method, const std::exception_ptr& error) noexcept;
+  directive count_restart(const supervision& s, std::string_view method,
+                          const std::exception_ptr& error) noexcept;
+  directive escalate(std::string_view method, const std::exception_ptr& error,
+                     unsigned restarts) noexcept;
+  void notify(worker_notice::kind_type kind, std::string_view method,
+              const std::exception_ptr& error, directive follows) noexcept;
+  bool supervise() noexcept;
+  bool has_to_start_again() const noexcept { return restart_wanted_ && instance_ == nullptr; }
+  bool close_is_waiting() const noexcept;
+  bool rests() noexcept;
+  void wake_from_rest() noexcept;
   void evict_held() noexcept;
   void note_use() noexcept;
 
@@ -358,14 +387,18 @@ private:
   static constexpr int batch_limit = 16;  // messages taken from the queue at once
 
   atomic<std::uintptr_t> word_{word_dormant};
-  atomic<std::uint32_t> waiting_{0};   // counted messages in inbox and queue
-  bool slow_ = false;                  // the fast path is closed; the holder's
-  bool ending_ = false;                // the destructor runs; the holder's
-  bool hooked_ = false;                // somebody stands around calls; the holder's
-  bool draining_ = false;              // closes when its open turns have ended; the holder's
+  atomic<std::uint32_t> waiting_{0};  // counted messages in inbox and queue
+  // The holder's, all of them; the bits share a byte.
+  bool slow_ : 1 = false;                     // the fast path is closed
+  bool ending_ : 1 = false;                   // the destructor runs
+  bool hooked_ : 1 = false;                   // somebody stands around calls
+  bool draining_ : 1 = false;                 // closes when its open turns have ended
+  bool newborn_ = false;                      // made by a message that has not run
+  bool restart_wanted_ = false;               // another instance is made without a message
+  directive after_turn_ = directive::resume;  // what a failed turn has brought about
+
   bool close_when_dry_ = false;        // evicted; guarded by mail_lock_
   bool closing_ = false;               // its end has begun; guarded by mail_lock_
-  bool newborn_ = false;               // made by a message that has not run; the holder's
   atomic<bool> alive_{false};          // an instance exists; written by the holder
   mutable spin_lock mail_lock_;        // guards queue_, and who empties the inbox
   void* instance_ = nullptr;           // the holder's
@@ -374,14 +407,16 @@ private:
   cell_owner& owner_;
   atomic<const maker*> maker_{nullptr};  // of the instance; written by the holder
   context context_{*this};
-  turn* open_turns_ = nullptr;          // suspended; guarded by mail_lock_
-  message_queue queue_;                 // waiting, oldest first
-  message_queue batch_;                 // taken from queue_, about to run; the holder's
-  home* place_ = nullptr;               // a thread of its own; the holder's
-  std::unique_ptr<life> life_;          // of the instance; set by the holder under mail_lock_
-  close_mark* closing_for_ = nullptr;   // told when the instance is gone, each linked to the one
-                                        // before; the holder's
-  atomic<std::int64_t> kept_until_{0};  // no eviction before; of the executor's clock
+  turn* open_turns_ = nullptr;         // suspended; guarded by mail_lock_
+  message_queue queue_;                // waiting, oldest first
+  message_queue batch_;                // taken from queue_, about to run; the holder's
+  home* place_ = nullptr;              // a thread of its own; the holder's
+  std::unique_ptr<life> life_;         // of the instance; set by the holder under mail_lock_
+  close_mark* closing_for_ = nullptr;  // told when the instance is gone, each linked to the one
+                                       // before; the holder's
+  // nullptr until it is needed; then for good, and owned. Release of whoever makes it pairs with
+  // the acquire of all who read it.
+  atomic<supervisor*> supervisor_{nullptr};
 
   // What a look-up reads stands together, with the key behind it.
   const actor_class& type_;

@@ -88,9 +88,11 @@ inline task<> starting_steps(cell& c, task<> hook, std::exception_ptr failed) {
 
 inline turn_state cell::make_instance() noexcept {
   if (owner_.closed()) {
+    restart_wanted_ = false;
     refuse_all(refusal(errc::broker_gone, *this));
     return turn_state::ended;
   }
+  if (rests()) return turn_state::open;
   thread_state& state = this_thread_state();
   frame* const outer = std::exchange(state.running, nullptr);
   task<> starting;
@@ -151,12 +153,16 @@ inline turn_state cell::end_failed_start() noexcept {
 
 /// The end of making an instance. Where it failed, all who wait are told, and nothing is left.
 inline void cell::started(std::exception_ptr error) noexcept {
+  const bool again = std::exchange(restart_wanted_, false);
   if (!error) {
     alive_.store(true, order::relaxed);
     owner_.created(*this);
+    if (again) owner_.restarted(*this);
     return;
   }
+  const directive d = reaction_to("on_start", error);
   destroy_instance();
+  restart_wanted_ = again && d == directive::restart;
   refuse_all(refusal(errc::start_failed, *this, std::move(error)));
 }
 
@@ -182,7 +188,6 @@ inline void cell::destroy_instance() noexcept {
   gone.reset();
   ending_ = false;
   state.running = outer;
-  kept_until_.store(0, order::relaxed);
   if (place_ != nullptr) owner_.where().end_thread(*std::exchange(place_, nullptr));
 }
 
@@ -214,10 +219,12 @@ inline task<> closing_steps(cell& c, life* l, const maker& m) {
 
 inline turn_state cell::close_instance(close_mark* then) noexcept {
   if (instance_ == nullptr) {
-    if (then != nullptr) then->settle(false);
+    const bool was_to_come = std::exchange(restart_wanted_, false);
+    if (then != nullptr) then->settle(was_to_come);
     return turn_state::ended;
   }
   if (then != nullptr) {
+    restart_wanted_ = false;
     then->next = closing_for_;
     closing_for_ = then;
   }
@@ -239,7 +246,7 @@ inline turn_state cell::close_instance(close_mark* then) noexcept {
 /// No turn is open any more.
 inline turn_state cell::end_instance() noexcept {
   const maker& m = *maker_.load(order::relaxed);
-  if (!life_ && !m.has_stop) {
+  if (!m.has_stop && (!life_ || life_->ends_at_once())) {
     closed(nullptr);
     return turn_state::ended;
   }
@@ -262,6 +269,7 @@ inline void cell::close(close_mark& mark) noexcept {
   const std::uintptr_t seen = word();
   if (seen > word_idle_slow || TROUPE_BUGGIFY || !acquire(seen)) {
     static_cast<void>(deliver(mark));
+    wake_from_rest();
   } else if (!may_run_here()) {
     put_first(mark);
     hand_over();
@@ -273,13 +281,15 @@ inline void cell::close(close_mark& mark) noexcept {
 /// The mark comes before all that waits: that is for the next instance.
 inline void cell::reload(close_mark& mark) noexcept {
   for (std::uintptr_t seen = word(); is_held(seen); seen = word()) {
-    const spin_guard guard(mail_lock_);
-    std::uintptr_t plain = word_plain;  // who leaves a plain method has to look here
-    word_.compare_exchange_strong(plain, word_held, order::relaxed, order::relaxed);
-    if (plain <= word_last && !is_held(plain)) continue;
-    mark.queued = true;
-    queue_.push_front(mark);
-    return;
+    {
+      const spin_guard guard(mail_lock_);
+      std::uintptr_t plain = word_plain;  // who leaves a plain method has to look here
+      word_.compare_exchange_strong(plain, word_held, order::relaxed, order::relaxed);
+      if (plain <= word_last && !is_held(plain)) continue;
+      mark.queued = true;
+      queue_.push_front(mark);
+    }
+    return wake_from_rest();
   }
   close(mark);
 }
@@ -290,6 +300,8 @@ inline void cell::closed(std::exception_ptr error) noexcept {
   }
   destroy_instance();
   owner_.destroyed(*this);
+  notify(worker_notice::stopped, {}, nullptr,
+         restart_wanted_ ? directive::restart : directive::stop);
   while (close_mark* const mark = next_closing()) mark->settle(true);
 }
 
@@ -374,7 +386,7 @@ inline stop_token context::stop_token() const {
 }
 inline std::pmr::memory_resource& context::memory() noexcept { return cell_->life_of().memory(); }
 inline void context::keep_alive(duration d) {
-  cell_->keep_until(saturating_add(cell_->owner().where().now(), d));
+  cell_->life_of().keep_until(saturating_add(cell_->owner().where().now(), d));
 }
 inline void context::deactivate_when_idle() { cell_->close_when_dry(); }
 

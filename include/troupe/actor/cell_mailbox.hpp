@@ -21,6 +21,7 @@
 #include <troupe/actor/message.hpp>
 #include <troupe/actor/pending_call.hpp>
 #include <troupe/actor/plain_turn.hpp>
+#include <troupe/actor/supervisor.hpp>
 #include <troupe/actor/turn.hpp>
 
 namespace troupe::detail {
@@ -36,6 +37,7 @@ inline cell::cell(cell_owner& o, const actor_class& a, std::string_view key) noe
 
 inline cell::~cell() {
   TROUPE_ASSERT(instance_ == nullptr, "a cell is deleted only without an instance");
+  delete supervisor_.load(order::acquire);
   owner_.release_owner();
 }
 
@@ -184,17 +186,22 @@ inline void cell::serve() noexcept {
     if (draining_ && !has_open_turns()) {
       if (!finish_draining()) return;
     }
+    if (after_turn_ != directive::resume) {
+      if (!supervise()) return;
+      continue;
+    }
     message* const m = next_message();
     if (m == nullptr) {
       if (must_close()) {
         if (close_instance(nullptr) == turn_state::open) return;
+      } else if (has_to_start_again()) {
+        if (make_instance() == turn_state::open) return;
       } else if (try_leave()) {
         return;
       }
       continue;
     }
-    const bool needs_instance = m->kind != message_kind::mark && m->kind != message_kind::resume;
-    if (needs_instance && instance_ == nullptr) {
+    if (is_counted(*m) && instance_ == nullptr) {
       batch_.push_front(*m);
       if (make_instance() == turn_state::open) return;
       continue;
@@ -208,18 +215,23 @@ inline void cell::serve() noexcept {
   yield();
 }
 
-/// Runs `first`, a plain method, and those that were taken from the queue with it. Returns how many
-/// these are.
+/// Runs `first`, a plain method, and those that were taken from the queue with it, until one fails.
+/// Returns how many these are.
 inline int cell::run_batch(message& first) noexcept {
   const plain_turn scope(*this, nullptr, nullptr, std::string_view());
   message* m = batch_.take_all();
   first.run_plain(*this);
   int taken_with_it = 0;
-  while (m != nullptr) {
-    message* const newer = message_queue::newer(*m);
-    m->run_plain(*this);
-    m = newer;
-    ++taken_with_it;
+  for (message* newer = nullptr; m != nullptr; m = newer) {
+    newer = message_queue::newer(*m);
+    if (after_turn_ == directive::resume) {
+      m->run_plain(*this);
+      ++taken_with_it;
+    } else if (after_turn_ == directive::restart) {
+      batch_.push_back(*m);
+    } else {
+      m->refuse(refusal(errc::worker_stopped, *this));
+    }
   }
   return taken_with_it;
 }
@@ -227,6 +239,7 @@ inline int cell::run_batch(message& first) noexcept {
 /// After `enter_fast`, with others waiting: runs their plain methods here, where the worker's data
 /// is in the cache, and leaves the rest to the executor.
 inline void cell::leave_with_mail() noexcept {
+  if (after_turn_ != directive::resume) return hand_over();
   message* const m = next_message();
   if (m == nullptr) {
     if (try_leave()) return;
@@ -243,8 +256,10 @@ inline void cell::leave() noexcept {
   if (!try_leave()) hand_over();
 }
 
-/// False if there is more to do: a message, or an eviction, which only `serve` carries out.
+/// False if there is more to do: a message; or what only `serve` carries out, an eviction, a
+/// restart.
 inline bool cell::try_leave() noexcept {
+  if (after_turn_ != directive::resume || has_to_start_again()) return false;
   bool last_reference_may_go = false;
   {
     const spin_guard guard(mail_lock_);
@@ -329,7 +344,8 @@ inline void cell::evict_held() noexcept {
 }
 
 inline bool cell::is_kept_alive() noexcept {
-  return owner_.where().now().time_since_epoch().count() < kept_until_.load(order::relaxed);
+  const spin_guard guard(mail_lock_);
+  return life_ && life_->is_kept_at(owner_.where().now());
 }
 
 /// Called when nothing can run any more: what still arrives is refused.

@@ -32,7 +32,7 @@ public:
   using function = unique_function<task<>()>;
 
   context_timer(cell& c, duration first, duration again, function f)
-      : message(message_kind::mark),
+      : message(message_kind::timer),
         timer(&context_timer::on_time),
         cell_(c),
         first_(first),
@@ -123,6 +123,7 @@ inline turn_state context_timer::start(cell& c, turn* nested) noexcept {
 
 inline void context_timer::ended() noexcept {
   if (result_.failed()) {
+    cell_.turn_failed(method_name(), result_.error());
     cell_.owner().dead(cell_, "timer", std::error_code(), result_.error(), &cell_);
     result_.fail(nullptr);
   }

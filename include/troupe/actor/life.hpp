@@ -17,6 +17,7 @@
 #include <troupe/actor/cell.hpp>
 #include <troupe/actor/context.hpp>
 #include <troupe/actor/context_timer.hpp>
+#include <troupe/actor/outside_code.hpp>
 #include <troupe/actor/turn.hpp>
 #include <troupe/base/error.hpp>
 #include <troupe/config.hpp>
@@ -70,7 +71,7 @@ private:
 /// that. Counted: the mailbox holds it, and whoever waits.
 class close_mark final : public message, public pooled {
 public:
-  close_mark() noexcept : message(message_kind::mark) {}
+  close_mark() noexcept : message(message_kind::close) {}
 
   turn_state start(cell& c, turn*) noexcept override { return c.close_instance(this); }
   void refuse(const refusal&) noexcept override { settle(false); }
@@ -229,8 +230,24 @@ public:
   void add_timer(context_timer& t) noexcept;
   void stop_timers() noexcept;
 
+  /// Asks all that the instance has begun to end. True if nothing is left to be awaited.
+  bool ends_at_once() noexcept {
+    const outside_code outside;  // a stop callback may be anybody's
+    request_stop();
+    stop_timers();
+    return !has_children();
+  }
+
   /// Awaited, no task is left. Allocates nothing; a task that fails is a dead letter.
   auto all_ended() noexcept { return wait(*this); }
+
+  /// No cleaner evicts the worker before this time of the executor's clock.
+  void keep_until(time_point t) noexcept {
+    kept_until_.store(t.time_since_epoch().count(), order::relaxed);
+  }
+  bool is_kept_at(time_point now) const noexcept {
+    return now.time_since_epoch().count() < kept_until_.load(order::relaxed);
+  }
 
   /// The start has failed, and what the instance has begun is still to be ended. The holder's.
   std::exception_ptr start_error;
@@ -274,7 +291,8 @@ private:
   cell& cell_;
   worker_id id_;
   counting_resource memory_;
-  context_timer* timers_ = nullptr;  // the holder's
+  context_timer* timers_ = nullptr;     // the holder's
+  atomic<std::int64_t> kept_until_{0};  // written by the holder, read by those who evict
 };
 
 }  // namespace troupe::detail

@@ -33,7 +33,8 @@ enum class message_kind : std::uint8_t {
   owned,   // awaited with a time limit of its own
   tell,    // one way
   resume,  // continues a turn of an interleaved worker
-  mark     // of the life cycle: load, close
+  timer,   // a turn that the worker has asked for
+  close    // ends the life of the instance
 };
 
 /// A message, and, as a runnable, a call that nests in a turn which is being served.

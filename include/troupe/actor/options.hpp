@@ -9,7 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include <troupe/time/clock.hpp>
+#include <troupe/actor/supervision.hpp>
 
 namespace troupe {
 
@@ -31,23 +31,6 @@ enum class overflow : std::uint8_t {
 enum class placement : std::uint8_t {
   shared,     ///< On the executor's threads; plain methods also on the caller's.
   own_thread  ///< On a thread of its own, which may block.
-};
-
-/// What happens to a worker whose method has thrown.
-enum class directive : std::uint8_t {
-  resume,   ///< Nothing: the exception is the caller's affair.
-  restart,  ///< A new instance takes over the queue.
-  stop      ///< It is destroyed, its queue settles `errc::worker_stopped`.
-};
-
-/// The reaction to failures, and its limits. In this version only `resume` is carried out; the rest
-/// is accepted and has no effect yet.
-struct supervision {
-  directive on_failure = directive::resume;
-  duration backoff_first = std::chrono::milliseconds(10);  ///< Before the first restart.
-  duration backoff_max = std::chrono::seconds(10);         ///< Doubling up to this.
-  unsigned max_restarts = 5;                               ///< Within `period`; then `stop`.
-  duration period = std::chrono::seconds(60);
 };
 
 /// What a class says of its workers: `static constexpr troupe::actor_options options{...};`.

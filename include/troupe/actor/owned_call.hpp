@@ -315,7 +315,11 @@ inline turn_state owned_call::start(cell& c, turn* nested) noexcept {
 }
 
 inline void owned_call::settle_done() noexcept {
-  if (ran_) target_->after_hook(method_name(), from(), method_error());
+  if (ran_) {
+    const std::exception_ptr thrown_here = method_error();
+    target_->after_hook(method_name(), from(), thrown_here);
+    if (thrown_here) target_->turn_failed(method_name(), thrown_here);
+  }
   if (settle(outcome::done)) return;  // from here on the error is the caller's alone
   std::exception_ptr thrown = method_error();
   if (!thrown) return;

@@ -418,6 +418,7 @@ turn_state pending_plain<Invocation>::run(cell& c, turn* nested) noexcept {
       result_.fail(thrown);
     }
     c.after_hook(Invocation::name(), from, thrown);
+    if (thrown) c.turn_failed(Invocation::name(), thrown);
   }
   return turn_state::ended;
 }
@@ -493,6 +494,7 @@ TROUPE_NOINLINE void pending_coroutine<Invocation>::finish_slowly() noexcept {
     result_.fail(thrown);
   }
   c.after_hook(Invocation::name(), caller_above(caller().chain), thrown);
+  if (thrown) c.turn_failed(Invocation::name(), thrown);
 }
 
 }  // namespace troupe::detail

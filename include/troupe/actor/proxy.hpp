@@ -61,6 +61,14 @@ public:
   arrow* operator->() noexcept { return this; }
 };
 
+/// For the parts of the library that need what is behind a proxy.
+struct proxy_access {
+  template <class A>
+  static cell& cell_of(const proxy<A>& p) noexcept {
+    return p.cell();
+  }
+};
+
 template <auto M, class A, class... Args>
 bool make_tell(cell& target, Args&&... args) {
   if constexpr (check_call<M, A, Args...>()) {
@@ -164,6 +172,8 @@ public:
   }
 
 private:
+  friend detail::proxy_access;
+
   detail::cell& cell() const noexcept {
     TROUPE_ASSERT(cell_, "this proxy names no worker: it is default-constructed or moved from");
     return *cell_;

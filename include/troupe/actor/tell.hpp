@@ -55,6 +55,12 @@ protected:
   explicit tell_base(cell& target) noexcept
       : message(message_kind::tell), target_(target), from_(worker_of_this_thread()) {}
 
+  /// The method has thrown.
+  void method_failed(std::exception_ptr thrown) noexcept {
+    target_.turn_failed(method_name(), thrown);
+    failed(std::move(thrown));
+  }
+
   /// The method, or a hook before it, has thrown.
   void failed(std::exception_ptr thrown) noexcept {
     target_.owner().dead(target_, method_name(), std::error_code(), std::move(thrown), from_.get());
@@ -100,6 +106,7 @@ private:
         thrown = std::current_exception();
       }
       c.after_hook(Invocation::name(), from(), thrown);
+      if (thrown) c.turn_failed(Invocation::name(), thrown);
     }
     if (thrown) failed(std::move(thrown));
     delete this;
@@ -111,7 +118,7 @@ private:
       c.count_turn();
       static_cast<void>(call_(c.instance(), from()));
     } catch (...) {
-      failed(std::current_exception());
+      method_failed(std::current_exception());
     }
     delete this;
   }
@@ -158,7 +165,7 @@ private:
     std::exception_ptr thrown;
     if (result_.failed()) thrown = result_.error();
     target().after_hook(Invocation::name(), from(), thrown);
-    if (thrown) failed(std::move(thrown));
+    if (thrown) method_failed(std::move(thrown));
     delete this;
   }
 

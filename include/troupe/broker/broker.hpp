@@ -49,7 +49,10 @@ struct broker_options {
   unsigned threads = 0;       ///< Of its own pool; 0: one per core.
   executor* on = nullptr;     ///< An executor that outlives it, instead of a pool of its own.
   troupe::cleaner cleaner{};  ///< Told of all workers; decides which of them go.
-  supervision supervise{};
+  supervision supervise{};    ///< Of workers whose class has none of its own.
+  /// Decides after failures that a worker does not settle by itself. From any thread, in the
+  /// worker's turn: short, and does not wait.
+  std::function<directive(const worker_failure&)> on_escalation{};
   duration drain_limit = std::chrono::seconds(10);  ///< For all that closes workers.
   duration slow_turn = std::chrono::seconds(1);     ///< Accepted; nothing watches turns yet.
   std::function<void(const dead_letter&)>
@@ -254,6 +257,7 @@ inline broker::broker(broker_options options) : drain_limit_(options.drain_limit
   core_ = intrusive_ptr<detail::broker_core>(
       new detail::broker_core(std::move(own), *options.on, std::move(options.on_dead_letter),
                               std::move(options.cleaner), options.observe));
+  core_->supervise_by(options.supervise, std::move(options.on_escalation));
   core_->events().open(*this);
   end_ = shut_down(core_, drain_limit_);
   dumper_.emplace(*this);

@@ -18,6 +18,7 @@ struct broker_stats {
   std::size_t workers = 0;         ///< With an instance.
   std::uint64_t created = 0;       ///< Instances.
   std::uint64_t removed = 0;       ///< Instances, however they went.
+  std::uint64_t restarts = 0;      ///< Instances that took over after a failure.
   std::uint64_t turns = 0;         ///< Calls, tells and timers that were run.
   std::size_t waiting = 0;         ///< Messages in mailboxes.
   std::uint64_t dead_letters = 0;  ///< Messages that nobody awaits and that were lost, or failed.

@@ -19,8 +19,10 @@
 #include <troupe/actor/actor_class.hpp>
 #include <troupe/actor/cell.hpp>
 #include <troupe/actor/cell_life.hpp>
+#include <troupe/actor/cell_supervision.hpp>
 #include <troupe/actor/dead_letter.hpp>
 #include <troupe/actor/outside_code.hpp>
+#include <troupe/actor/supervision.hpp>
 #include <troupe/broker/broker_stats.hpp>
 #include <troupe/broker/cleaner.hpp>
 #include <troupe/broker/event_channel.hpp>
@@ -41,6 +43,7 @@ namespace troupe::detail {
 class broker_core final : public cell_owner, private event_channel_owner {
 public:
   using dead_letter_handler = std::function<void(const dead_letter&)>;
+  using escalation_handler = std::function<directive(const worker_failure&)>;
 
   broker_core(std::unique_ptr<thread_pool> own, executor& e, dead_letter_handler on_dead,
               cleaner policy, observer* observing)
@@ -81,6 +84,8 @@ public:
     if (observes) show(worker_event::remove, c);
     if (events_) tell(worker_event::remove, c);
   }
+  void restarted(cell&) noexcept override { restarts_.fetch_add(1, order::relaxed); }
+  directive escalated(const worker_failure& failure) noexcept override;
   void before_call(cell& c, const call_info& info) override {
     observer_->before_call(c.id(), info);
   }
@@ -112,6 +117,11 @@ public:
   };
 
   // --- for the broker ---------------------------------------------------------------------------
+  /// Before there are workers.
+  void supervise_by(const supervision& s, escalation_handler handler) noexcept {
+    supervise = s;
+    on_escalation_ = std::move(handler);
+  }
   spawned_tasks& spawned() noexcept { return spawned_; }
   actor_class& class_for(const class_request& a);
   /// From now on instances of the class are made by `m`.
@@ -129,6 +139,7 @@ public:
     s.created = created_.load(order::relaxed);
     s.removed = s.created - s.workers;
     s.turns = past_turns_.load(order::relaxed);
+    s.restarts = restarts_.load(order::relaxed);
     s.dead_letters = dead_letters_.load(order::relaxed);
     if (own_) s.pool = own_->stats();
     return s;
@@ -167,10 +178,12 @@ private:
   atomic<std::uint64_t> created_{0};       // instances
   atomic<std::uint64_t> past_turns_{0};    // of instances that are gone
   atomic<std::uint64_t> dead_letters_{0};  // reported, or not
-  atomic<bool> closed_{false};             // true: no instance is made any more, for good
-  std::unique_ptr<thread_pool> own_;       // the broker's own pool, if it made one
-  executor& executor_;                     // not to be used once the broker is gone
+  atomic<std::uint64_t> restarts_{0};
+  atomic<bool> closed_{false};        // true: no instance is made any more, for good
+  std::unique_ptr<thread_pool> own_;  // the broker's own pool, if it made one
+  executor& executor_;                // not to be used once the broker is gone
   dead_letter_handler on_dead_letter_;
+  escalation_handler on_escalation_;
   atomic<actor_class*> classes_{nullptr};       // the newest, linked to the older ones; owned
   spin_lock classes_lock_;                      // taken to add to classes_; guards the one below
   std::vector<std::unique_ptr<maker>> makers_;  // provided; kept for instances that they made
@@ -255,6 +268,16 @@ inline void broker_core::report(const dead_letter& letter) noexcept {
     on_dead_letter_(letter);
   } catch (...) {
     // A report that fails is lost; nothing else is.
+  }
+}
+
+inline directive broker_core::escalated(const worker_failure& failure) noexcept {
+  if (!on_escalation_) return directive::stop;
+  const outside_code outside;
+  try {
+    return on_escalation_(failure);
+  } catch (...) {
+    return directive::stop;
   }
 }
 

@@ -60,6 +60,11 @@ protected:
 
   class wait;  // awaited, no child is left
 
+  bool has_children() const noexcept {
+    const spin_guard guard(lock_);
+    return children_ != 0;
+  }
+
 private:
   class child;
 
@@ -73,7 +78,7 @@ private:
   home* home_ = nullptr;            // where children start; nullptr: not known before `join`
   detail::frame* above_ = nullptr;  // the coroutine that made the scope, for traces
 
-  spin_lock lock_;                                    // guards all below
+  mutable spin_lock lock_;                            // guards all below
   std::size_t children_ = 0;                          // spawned and not ended
   detail::frame* joining_ = nullptr;                  // suspended in `join`
   std::exception_ptr error_;                          // of the child that failed first
