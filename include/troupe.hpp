@@ -14,6 +14,7 @@
 #include <troupe/actor/methods.hpp>
 #include <troupe/actor/options.hpp>
 #include <troupe/actor/proxy.hpp>
+#include <troupe/actor/recipe.hpp>
 #include <troupe/actor/sendable.hpp>
 #include <troupe/actor/this_caller.hpp>
 #include <troupe/base/error.hpp>

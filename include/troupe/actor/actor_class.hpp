@@ -21,10 +21,31 @@ struct call_info;
 
 namespace detail {
 
-/// Makes and destroys instances that are seen as some class `A` by their callers. Immutable.
-class maker {
+class maker;
+class makers_of_keys;
+
+/// Says how the next instance of a class is made, for each key. Lives as long as its broker.
+///
+/// Thread safety: all members from any thread.
+class maker_choice {
 public:
-  virtual ~maker() = default;
+  virtual ~maker_choice() = default;
+
+  /// Asked once for each instance. Throws what the program's own choice throws.
+  virtual const maker& choose(std::string_view key) const = 0;
+
+  /// What is known before that: the options by which messages are taken meanwhile, and whether the
+  /// instance may have an `on_start`.
+  virtual const actor_options& options_before(std::string_view key) const noexcept = 0;
+  virtual bool may_have_start(std::string_view key) const noexcept = 0;
+};
+
+/// Makes and destroys instances that are seen as some class `A` by their callers. Immutable.
+class maker : public maker_choice {
+public:
+  const maker& choose(std::string_view) const final { return *this; }
+  const actor_options& options_before(std::string_view) const noexcept final { return options; }
+  bool may_have_start(std::string_view) const noexcept final { return has_start; }
 
   /// A new instance, as a pointer to `A`. Throws what the constructor or factory throws.
   virtual void* make(context& ctx) const = 0;
@@ -40,7 +61,6 @@ public:
   bool has_start = false;
   bool has_stop = false;
   bool has_call_hooks = false;
-  bool needs_context = true;
 };
 
 /// One class as one broker knows it.
@@ -48,11 +68,13 @@ struct actor_class {
   actor_class(std::string_view n, const void* t) noexcept : name(n), tag(t), hash(hash_bytes(n)) {}
 
   const std::string_view name;
-  const void* const tag;                  // tells classes apart; see `tag_of`
-  const std::uint64_t hash;               // of the name
-  atomic<std::uint64_t> version{0};       // how often it was reloaded
-  actor_class* next = nullptr;            // in the broker's list; set before it is published
-  atomic<const maker*> current{nullptr};  // how the next instance is made; never nullptr in use
+  const void* const tag;             // tells classes apart; see `tag_of`
+  const std::uint64_t hash;          // of the name
+  atomic<std::uint64_t> version{0};  // how often it was reloaded
+  actor_class* next = nullptr;       // in the broker's list; set before it is published
+  // How the next instance is made; never nullptr in use. Pairs release with acquire.
+  atomic<const maker_choice*> current{nullptr};
+  makers_of_keys* by_key = nullptr;  // the same as `current`, if keys have their own; the broker's
 };
 
 /// What is needed to make a class known to a broker.

@@ -349,6 +349,7 @@ private:
   void started(std::exception_ptr error) noexcept;
   void closed(std::exception_ptr error) noexcept;
   void destroy_instance() noexcept;
+  const maker& choose_maker();
   bool move_to_own_thread();
   bool is_kept_alive() noexcept;
   void evict_held() noexcept;
@@ -372,7 +373,7 @@ private:
   atomic<std::uint64_t> turns_{0};     // written by the holder
   atomic<std::int64_t> last_used_{0};  // written by the holder
   cell_owner& owner_;
-  atomic<const maker*> maker_{nullptr};  // of the instance; written by the holder
+  atomic<const maker*> maker_{nullptr};  // chosen for the instance; written by the holder
   context context_{*this};
   turn* open_turns_ = nullptr;          // suspended; guarded by mail_lock_
   message_queue queue_;                 // waiting, oldest first

@@ -58,7 +58,16 @@ TROUPE_NOINLINE inline void cell::note_use() noexcept {
 }
 
 inline bool cell::starts_with_a_hook() const noexcept {
-  return instance_ == nullptr && type_.current.load(order::acquire)->has_start;
+  return instance_ == nullptr && type_.current.load(order::acquire)->may_have_start(key());
+}
+
+/// How the next instance is made. Where it moves to another thread before it is made, that is not
+/// chosen again. The holder. Throws what the program's own choice throws.
+inline const maker& cell::choose_maker() {
+  if (const maker* const chosen = maker_.load(order::relaxed)) return *chosen;
+  const maker& m = type_.current.load(order::acquire)->choose(key());
+  maker_.store(&m, order::release);  // pairs with the load in `options`
+  return m;
 }
 
 /// A worker with a thread of its own is served there only. True if that is another one than this.
@@ -96,13 +105,12 @@ inline turn_state cell::make_instance() noexcept {
   task<> starting;
   std::exception_ptr failed;
   try {
+    const maker& m = choose_maker();
     if (move_to_own_thread()) {
       state.running = outer;
       hand_over();
       return turn_state::open;
     }
-    const maker& m = *type_.current.load(order::acquire);
-    maker_.store(&m, order::release);
     hooked_ = m.has_call_hooks || owner_.observes;
     slow_ = hooked_ || place_ != nullptr || owner_.sends_get;
     newborn_ = true;

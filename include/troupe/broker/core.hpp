@@ -20,6 +20,7 @@
 #include <troupe/actor/cell.hpp>
 #include <troupe/actor/cell_life.hpp>
 #include <troupe/actor/dead_letter.hpp>
+#include <troupe/actor/maker_by_key.hpp>
 #include <troupe/actor/outside_code.hpp>
 #include <troupe/broker/broker_stats.hpp>
 #include <troupe/broker/cleaner.hpp>
@@ -114,8 +115,10 @@ public:
   // --- for the broker ---------------------------------------------------------------------------
   spawned_tasks& spawned() noexcept { return spawned_; }
   actor_class& class_for(const class_request& a);
-  /// From now on instances of the class are made by `m`.
-  void provide(const class_request& a, std::unique_ptr<maker> m);
+  /// From now on instances of the class are made as `m` says, except those with keys of their own.
+  void provide(const class_request& a, std::shared_ptr<const maker_choice> m);
+  /// The same for one key.
+  void provide(const class_request& a, std::string_view key, std::shared_ptr<const maker_choice> m);
   intrusive_ptr<cell> find(const class_request& a, std::string_view key) {
     return registry_.find(class_for(a), key);
   }
@@ -171,9 +174,10 @@ private:
   std::unique_ptr<thread_pool> own_;       // the broker's own pool, if it made one
   executor& executor_;                     // not to be used once the broker is gone
   dead_letter_handler on_dead_letter_;
-  atomic<actor_class*> classes_{nullptr};       // the newest, linked to the older ones; owned
-  spin_lock classes_lock_;                      // taken to add to classes_; guards the one below
-  std::vector<std::unique_ptr<maker>> makers_;  // provided; kept for instances that they made
+  atomic<actor_class*> classes_{nullptr};  // the newest, linked to the older ones; owned
+  spin_lock classes_lock_;                 // taken to add to classes_; guards the one below
+  // Provided; kept for instances that they made.
+  std::vector<std::shared_ptr<const maker_choice>> makers_;
   registry registry_;
   spawned_tasks spawned_;
   event_channel events_;
@@ -230,11 +234,27 @@ inline actor_class& broker_core::class_for(const class_request& a) {
   return *made.release();
 }
 
-inline void broker_core::provide(const class_request& a, std::unique_ptr<maker> m) {
+inline void broker_core::provide(const class_request& a, std::shared_ptr<const maker_choice> m) {
   actor_class& c = class_for(a);
   const spin_guard guard(classes_lock_);
   makers_.push_back(std::move(m));
-  c.current.store(makers_.back().get(), order::release);
+  const maker_choice& added = *makers_.back();
+  if (c.by_key != nullptr) return c.by_key->set_others(added);
+  c.current.store(&added, order::release);
+}
+
+inline void broker_core::provide(const class_request& a, std::string_view key,
+                                 std::shared_ptr<const maker_choice> m) {
+  actor_class& c = class_for(a);
+  const spin_guard guard(classes_lock_);
+  if (c.by_key == nullptr) {
+    auto by_key = std::make_shared<makers_of_keys>(*c.current.load(order::relaxed));
+    makers_.push_back(by_key);
+    c.by_key = by_key.get();
+  }
+  makers_.push_back(std::move(m));
+  c.by_key->set(key, *makers_.back());
+  c.current.store(c.by_key, order::release);
 }
 
 inline void broker_core::dead(cell& c, std::string_view method, const std::error_code& why,
