@@ -45,6 +45,7 @@ class life;
 class maker;
 class turn;
 struct actor_class;
+struct called_method;
 struct class_request;
 
 /// What the cells of one broker share; broker/broker.hpp implements it.
@@ -242,14 +243,19 @@ public:
   void put_first(message& m) noexcept { batch_.push_front(m); }
   void take_first() noexcept { batch_.pop_front(); }
 
-  /// True if the instance has hooks around calls, or the broker an observer. The holder.
+  /// True if the instance has hooks around calls or is shared by classes, or the broker has an
+  /// observer. The holder.
   bool has_hooks() const noexcept { return hooked_; }
   /// The hooks of the instance around a call. True: `before_call` threw, and `thrown` says so.
-  bool refused_by_hook(std::string_view method, cell* from, std::exception_ptr& thrown) noexcept {
-    return hooked_ && run_before_hook(method, from, thrown);
+  bool refused_by_hook(const called_method& m, cell* from, std::exception_ptr& thrown) noexcept {
+    return hooked_ && run_before_hook(m, from, thrown);
   }
-  void after_hook(std::string_view method, cell* from, const std::exception_ptr& thrown) noexcept {
-    if (hooked_) run_after_hook(method, from, thrown);
+  void after_hook(const called_method& m, cell* from, const std::exception_ptr& thrown) noexcept {
+    if (hooked_) run_after_hook(m, from, thrown);
+  }
+  /// What the method is called on: the instance, or the part of it that is of its class.
+  void* object_of(const called_method& m) const noexcept {
+    return hooked_ ? part_for(m) : instance_;
   }
 
   /// Where this worker's coroutines run.
@@ -334,8 +340,9 @@ private:
   void take_inbox() noexcept;
   void put_back() noexcept;
   message* dequeue(message* m) noexcept;
-  bool run_before_hook(std::string_view method, cell* from, std::exception_ptr& thrown) noexcept;
-  void run_after_hook(std::string_view method, cell* from,
+  void* part_for(const called_method& m) const noexcept;
+  bool run_before_hook(const called_method& m, cell* from, std::exception_ptr& thrown) noexcept;
+  void run_after_hook(const called_method& m, cell* from,
                       const std::exception_ptr& thrown) noexcept;
   bool try_leave() noexcept;
   bool must_close() noexcept;
@@ -362,7 +369,7 @@ private:
   atomic<std::uint32_t> waiting_{0};   // counted messages in inbox and queue
   bool slow_ = false;                  // the fast path is closed; the holder's
   bool ending_ = false;                // the destructor runs; the holder's
-  bool hooked_ = false;                // somebody stands around calls; the holder's
+  bool hooked_ = false;                // somebody stands around calls, or shares; the holder's
   bool draining_ = false;              // closes when its open turns have ended; the holder's
   bool close_when_dry_ = false;        // evicted; guarded by mail_lock_
   bool closing_ = false;               // its end has begun; guarded by mail_lock_

@@ -310,28 +310,34 @@ inline close_mark* cell::next_closing() noexcept {
 
 // --- hooks ---------------------------------------------------------------------------------------
 
+inline void* cell::part_for(const called_method& m) const noexcept {
+  return maker_.load(order::relaxed)->part(instance_, m.actor).object;
+}
+
 /// Where one throws, what comes after a call comes all the same.
-inline bool cell::run_before_hook(std::string_view method, cell* from,
+inline bool cell::run_before_hook(const called_method& m, cell* from,
                                   std::exception_ptr& thrown) noexcept {
   try {
     const caller who = make_caller(from);
-    const call_info info(method, who);
+    const call_info info(m.name, who);
     if (owner_.observes) owner_.before_call(*this, info);
-    maker_.load(order::relaxed)->before(instance_, info);
+    const instance_part part = maker_.load(order::relaxed)->part(instance_, m.actor);
+    part.made_by->before(part.object, info);
     return false;
   } catch (...) {
     std::exception_ptr why = std::current_exception();
-    run_after_hook(method, from, why);
+    run_after_hook(m, from, why);
     thrown = nest_failure(errc::refused, *this, std::move(why));
     return true;
   }
 }
 
-inline void cell::run_after_hook(std::string_view method, cell* from,
+inline void cell::run_after_hook(const called_method& m, cell* from,
                                  const std::exception_ptr& thrown) noexcept {
   const caller who = make_caller(from);
-  const call_info info(method, who, &thrown);
-  maker_.load(order::relaxed)->after(instance_, info);
+  const call_info info(m.name, who, &thrown);
+  const instance_part part = maker_.load(order::relaxed)->part(instance_, m.actor);
+  part.made_by->after(part.object, info);
   if (owner_.observes) owner_.after_call(*this, info);
 }
 

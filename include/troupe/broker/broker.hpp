@@ -118,6 +118,29 @@ public:
                    std::make_shared<detail::chosen_maker<A, F>>(std::move(choose)));
   }
 
+  /// From now on the workers of these classes that have the same key are one worker: one mailbox,
+  /// one turn at a time, one life. Its instance holds an object of each class, made in this order,
+  /// each as is provided for its class, and destroyed in the reverse; `on_start` and `on_stop` run
+  /// likewise, and hooks around calls are those of the class that is called. The options are those
+  /// of `A`, or these. Ids of such workers name all classes: `cart+stock("alice")`.
+  ///
+  /// Comes before the first proxy of these classes; throws `std::logic_error` where it does not, or
+  /// where one of them shares its turn already.
+  template <class A, class B, class... More>
+  void share_turn(const actor_options& options = detail::options_of<A>()) {
+    core_->share_turn(
+        {detail::request_for<A>(), detail::request_for<B>(), detail::request_for<More>()...},
+        options);
+  }
+
+  /// From now on what asks for the worker of class `A` with some key means the one with the key
+  /// `map(std::string_view)` instead. Called by any thread, maybe by many at once; best such that
+  /// it maps what it has mapped to itself, since `context::key()` is a mapped key.
+  template <class A, class F>
+  void map_keys(F map) {
+    core_->map_keys(detail::request_for<A>(), std::move(map));
+  }
+
   /// Creates the worker now, without a call.
   template <class A>
   task<> load(std::string_view key = {}) {
@@ -139,14 +162,14 @@ public:
   /// calls, go to the next one, which the first of them creates. Proxies stay as they are.
   template <class A>
   task<> reload(std::string_view key = {}) {
-    core_->class_for(detail::request_for<A>()).version.fetch_add(1, detail::order::release);
+    core_->class_of_workers(detail::request_for<A>()).version.fetch_add(1, detail::order::release);
     return reload_cells(one_cell(core_->find(detail::request_for<A>(), key)), drain_limit_);
   }
 
   /// The same for all workers of the class.
   template <class A>
   task<> reload_all() {
-    detail::actor_class& a = core_->class_for(detail::request_for<A>());
+    detail::actor_class& a = core_->class_of_workers(detail::request_for<A>());
     a.version.fetch_add(1, detail::order::release);
     cells all = core_->cells();
     std::erase_if(all, [&a](const cell_ptr& c) { return &c->type() != &a; });
