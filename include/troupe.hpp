@@ -16,6 +16,7 @@
 #include <troupe/actor/monitor.hpp>
 #include <troupe/actor/options.hpp>
 #include <troupe/actor/proxy.hpp>
+#include <troupe/actor/recipe.hpp>
 #include <troupe/actor/sendable.hpp>
 #include <troupe/actor/supervision.hpp>
 #include <troupe/actor/this_caller.hpp>

@@ -48,6 +48,7 @@ class maker;
 class supervisor;
 class turn;
 struct actor_class;
+struct called_method;
 struct class_request;
 
 /// What the cells of one broker share; broker/broker.hpp implements it.
@@ -252,14 +253,19 @@ public:
   void put_first(message& m) noexcept { batch_.push_front(m); }
   void take_first() noexcept { batch_.pop_front(); }
 
-  /// True if the instance has hooks around calls, or the broker an observer. The holder.
+  /// True if the instance has hooks around calls or is shared by classes, or the broker has an
+  /// observer. The holder.
   bool has_hooks() const noexcept { return hooked_; }
   /// The hooks of the instance around a call. True: `before_call` threw, and `thrown` says so.
-  bool refused_by_hook(std::string_view method, cell* from, std::exception_ptr& thrown) noexcept {
-    return hooked_ && run_before_hook(method, from, thrown);
+  bool refused_by_hook(const called_method& m, cell* from, std::exception_ptr& thrown) noexcept {
+    return hooked_ && run_before_hook(m, from, thrown);
   }
-  void after_hook(std::string_view method, cell* from, const std::exception_ptr& thrown) noexcept {
-    if (hooked_) run_after_hook(method, from, thrown);
+  void after_hook(const called_method& m, cell* from, const std::exception_ptr& thrown) noexcept {
+    if (hooked_) run_after_hook(m, from, thrown);
+  }
+  /// What the method is called on: the instance, or the part of it that is of its class.
+  void* object_of(const called_method& m) const noexcept {
+    return hooked_ ? part_for(m) : instance_;
   }
 
   /// Where this worker's coroutines run.
@@ -350,8 +356,9 @@ private:
   void take_inbox() noexcept;
   void put_back() noexcept;
   message* dequeue(message* m) noexcept;
-  bool run_before_hook(std::string_view method, cell* from, std::exception_ptr& thrown) noexcept;
-  void run_after_hook(std::string_view method, cell* from,
+  void* part_for(const called_method& m) const noexcept;
+  bool run_before_hook(const called_method& m, cell* from, std::exception_ptr& thrown) noexcept;
+  void run_after_hook(const called_method& m, cell* from,
                       const std::exception_ptr& thrown) noexcept;
   bool try_leave() noexcept;
   bool must_close() noexcept;
@@ -365,6 +372,7 @@ private:
   void started(std::exception_ptr error) noexcept;
   void closed(std::exception_ptr error) noexcept;
   void destroy_instance() noexcept;
+  const maker& choose_maker();
   bool move_to_own_thread();
   bool is_kept_alive() noexcept;
   const supervision& supervision_in_force() const noexcept;
@@ -391,7 +399,7 @@ private:
   // The holder's, all of them; the bits share a byte.
   bool slow_ : 1 = false;                     // the fast path is closed
   bool ending_ : 1 = false;                   // the destructor runs
-  bool hooked_ : 1 = false;                   // somebody stands around calls
+  bool hooked_ : 1 = false;                   // somebody stands around calls, or shares
   bool draining_ : 1 = false;                 // closes when its open turns have ended
   bool newborn_ = false;                      // made by a message that has not run
   bool restart_wanted_ = false;               // another instance is made without a message
@@ -405,7 +413,7 @@ private:
   atomic<std::uint64_t> turns_{0};     // written by the holder
   atomic<std::int64_t> last_used_{0};  // written by the holder
   cell_owner& owner_;
-  atomic<const maker*> maker_{nullptr};  // of the instance; written by the holder
+  atomic<const maker*> maker_{nullptr};  // chosen for the instance; written by the holder
   context context_{*this};
   turn* open_turns_ = nullptr;         // suspended; guarded by mail_lock_
   message_queue queue_;                // waiting, oldest first

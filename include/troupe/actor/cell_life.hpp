@@ -58,7 +58,16 @@ TROUPE_NOINLINE inline void cell::note_use() noexcept {
 }
 
 inline bool cell::starts_with_a_hook() const noexcept {
-  return instance_ == nullptr && type_.current.load(order::acquire)->has_start;
+  return instance_ == nullptr && type_.current.load(order::acquire)->may_have_start(key());
+}
+
+/// How the next instance is made. Where it moves to another thread before it is made, that is not
+/// chosen again. The holder. Throws what the program's own choice throws.
+inline const maker& cell::choose_maker() {
+  if (const maker* const chosen = maker_.load(order::relaxed)) return *chosen;
+  const maker& m = type_.current.load(order::acquire)->choose(key());
+  maker_.store(&m, order::release);  // pairs with the load in `options`
+  return m;
 }
 
 /// A worker with a thread of its own is served there only. True if that is another one than this.
@@ -98,13 +107,12 @@ inline turn_state cell::make_instance() noexcept {
   task<> starting;
   std::exception_ptr failed;
   try {
+    const maker& m = choose_maker();
     if (move_to_own_thread()) {
       state.running = outer;
       hand_over();
       return turn_state::open;
     }
-    const maker& m = *type_.current.load(order::acquire);
-    maker_.store(&m, order::release);
     hooked_ = m.has_call_hooks || owner_.observes;
     slow_ = hooked_ || place_ != nullptr || owner_.sends_get;
     newborn_ = true;
@@ -314,28 +322,34 @@ inline close_mark* cell::next_closing() noexcept {
 
 // --- hooks ---------------------------------------------------------------------------------------
 
+inline void* cell::part_for(const called_method& m) const noexcept {
+  return maker_.load(order::relaxed)->part(instance_, m.actor).object;
+}
+
 /// Where one throws, what comes after a call comes all the same.
-inline bool cell::run_before_hook(std::string_view method, cell* from,
+inline bool cell::run_before_hook(const called_method& m, cell* from,
                                   std::exception_ptr& thrown) noexcept {
   try {
     const caller who = make_caller(from);
-    const call_info info(method, who);
+    const call_info info(m.name, who);
     if (owner_.observes) owner_.before_call(*this, info);
-    maker_.load(order::relaxed)->before(instance_, info);
+    const instance_part part = maker_.load(order::relaxed)->part(instance_, m.actor);
+    part.made_by->before(part.object, info);
     return false;
   } catch (...) {
     std::exception_ptr why = std::current_exception();
-    run_after_hook(method, from, why);
+    run_after_hook(m, from, why);
     thrown = nest_failure(errc::refused, *this, std::move(why));
     return true;
   }
 }
 
-inline void cell::run_after_hook(std::string_view method, cell* from,
+inline void cell::run_after_hook(const called_method& m, cell* from,
                                  const std::exception_ptr& thrown) noexcept {
   const caller who = make_caller(from);
-  const call_info info(method, who, &thrown);
-  maker_.load(order::relaxed)->after(instance_, info);
+  const call_info info(m.name, who, &thrown);
+  const instance_part part = maker_.load(order::relaxed)->part(instance_, m.actor);
+  part.made_by->after(part.object, info);
   if (owner_.observes) owner_.after_call(*this, info);
 }
 

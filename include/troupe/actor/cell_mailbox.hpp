@@ -45,8 +45,8 @@ inline worker_id cell::id() const { return worker_id(std::string(type_.name), st
 
 /// Those of the instance, where there is one: a new factory does not change what has begun.
 inline const actor_options& cell::options() const noexcept {
-  const maker* const m = maker_.load(order::acquire);
-  return (m != nullptr ? m : type_.current.load(order::acquire))->options;
+  if (const maker* const m = maker_.load(order::acquire)) return m->options;
+  return type_.current.load(order::acquire)->options_before(key());
 }
 
 // --- the mailbox ---------------------------------------------------------------------------------

@@ -13,6 +13,7 @@
 #include <type_traits>
 #include <utility>
 
+#include <troupe/actor/actor_class.hpp>
 #include <troupe/actor/caller.hpp>
 #include <troupe/actor/cell.hpp>
 #include <troupe/actor/method_traits.hpp>
@@ -58,6 +59,7 @@ public:
   }
 
   static constexpr std::string_view name() noexcept { return name_; }
+  static called_method called() noexcept { return {name_, tag_of<A>()}; }
 
 private:
   using parameters = typename signature::parameters;

@@ -76,23 +76,24 @@ private:
   Factory factory_;
 };
 
-/// The maker used where the program provides no factory: the constructor that takes a `context&`,
-/// else the one that takes nothing.
+/// A new `A` by the constructor that takes a `context&`, else by the one that takes nothing.
+template <class A>
+A* make_by_constructor(context& ctx) {
+  if constexpr (std::is_constructible_v<A, context&>) {
+    return new A(ctx);
+  } else if constexpr (std::is_default_constructible_v<A>) {
+    return new A();
+  } else {
+    throw error(errc::start_failed, worker_id(std::string(type_name<A>()), std::string(ctx.key())),
+                "it has no constructor that takes a troupe::context& or nothing, and no factory "
+                "was provided for it");
+  }
+}
+
+/// The maker used where the program provides no factory.
 template <class A>
 const maker& default_maker() {
-  const auto make = [](context& ctx) -> A* {
-    if constexpr (std::is_constructible_v<A, context&>) {
-      return new A(ctx);
-    } else if constexpr (std::is_default_constructible_v<A>) {
-      return new A();
-    } else {
-      throw error(errc::start_failed,
-                  worker_id(std::string(type_name<A>()), std::string(ctx.key())),
-                  "it has no constructor that takes a troupe::context& or nothing, and no factory "
-                  "was provided for it");
-    }
-  };
-  static const maker_of<A, A, decltype(make)> made(make);
+  static const maker_of<A, A, A* (*)(context&)> made(&make_by_constructor<A>);
   return made;
 }
 

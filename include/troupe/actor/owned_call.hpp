@@ -85,6 +85,7 @@ protected:
     release(this);
   }
   virtual std::exception_ptr method_error() noexcept = 0;
+  virtual called_method called() const noexcept = 0;
 
   cell* from() const noexcept { return from_.get(); }
 
@@ -317,7 +318,7 @@ inline turn_state owned_call::start(cell& c, turn* nested) noexcept {
 inline void owned_call::settle_done() noexcept {
   if (ran_) {
     const std::exception_ptr thrown_here = method_error();
-    target_->after_hook(method_name(), from(), thrown_here);
+    target_->after_hook(called(), from(), thrown_here);
     if (thrown_here) target_->turn_failed(method_name(), thrown_here);
   }
   if (settle(outcome::done)) return;  // from here on the error is the caller's alone
@@ -351,6 +352,7 @@ public:
 
 private:
   void fail(std::exception_ptr e) noexcept override { result_.fail(std::move(e)); }
+  called_method called() const noexcept override { return Invocation::called(); }
   std::exception_ptr method_error() noexcept override {
     if (!result_.failed()) return nullptr;
     if (ran_) result_.fail(as_seen_by_caller(result_.error(), target()));
@@ -367,7 +369,7 @@ template <class Invocation>
 turn_state owned_call_of<Invocation>::run(cell& c, cell* from) noexcept {
   c.count_call();
   std::exception_ptr refused;
-  if (c.refused_by_hook(Invocation::name(), from, refused)) {
+  if (c.refused_by_hook(Invocation::called(), from, refused)) {
     result_.fail(std::move(refused));
     return turn_state::ended;
   }
@@ -375,9 +377,10 @@ turn_state owned_call_of<Invocation>::run(cell& c, cell* from) noexcept {
   try {
     const plain_turn scope(c, nested_in(), this, Invocation::name());
     if constexpr (Invocation::is_coroutine) {
-      method_.emplace(call_(c.instance(), from).release());
+      method_.emplace(call_(c.object_of(Invocation::called()), from).release());
     } else {
-      result_.emplace_from([&]() -> result { return call_(c.instance(), from); });
+      result_.emplace_from(
+          [&]() -> result { return call_(c.object_of(Invocation::called()), from); });
     }
   } catch (...) {
     result_.fail(std::current_exception());

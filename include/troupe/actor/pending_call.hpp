@@ -406,18 +406,19 @@ turn_state pending_plain<Invocation>::run(cell& c, turn* nested) noexcept {
   c.count_call();
   const plain_turn scope(c, nested, caller().chain, Invocation::name());
   std::exception_ptr thrown;
-  if (c.refused_by_hook(Invocation::name(), from, thrown)) {
+  if (c.refused_by_hook(Invocation::called(), from, thrown)) {
     result_.fail(std::move(thrown));
   } else {
     try {
-      result_.emplace_from([&]() -> result { return call_(c.instance(), from); });
+      result_.emplace_from(
+          [&]() -> result { return call_(c.object_of(Invocation::called()), from); });
     } catch (...) {
       // A plain method awaits nothing; only where it may block can it have been stopped mid-way.
       thrown = std::current_exception();
       if (!c.runs_here()) thrown = as_seen_by_caller(std::move(thrown), c);
       result_.fail(thrown);
     }
-    c.after_hook(Invocation::name(), from, thrown);
+    c.after_hook(Invocation::called(), from, thrown);
     if (thrown) c.turn_failed(Invocation::name(), thrown);
   }
   return turn_state::ended;
@@ -460,12 +461,12 @@ turn_state pending_coroutine<Invocation>::run(cell& c, turn* nested) noexcept {
   called_by = from;
   c.count_call();
   std::exception_ptr thrown;
-  if (c.refused_by_hook(Invocation::name(), from, thrown)) {
+  if (c.refused_by_hook(Invocation::called(), from, thrown)) {
     result_.fail(std::move(thrown));
     return turn_state::ended;
   }
   try {
-    method_.emplace(call_(c.instance(), from).release());
+    method_.emplace(call_(c.object_of(Invocation::called()), from).release());
   } catch (...) {
     result_.fail(as_seen_by_caller(std::current_exception(), c));
     finish();
@@ -493,7 +494,7 @@ TROUPE_NOINLINE void pending_coroutine<Invocation>::finish_slowly() noexcept {
     thrown = as_seen_by_caller(result_.error(), c);
     result_.fail(thrown);
   }
-  c.after_hook(Invocation::name(), caller_above(caller().chain), thrown);
+  c.after_hook(Invocation::called(), caller_above(caller().chain), thrown);
   if (thrown) c.turn_failed(Invocation::name(), thrown);
 }
 

@@ -189,7 +189,7 @@ proxy<B> context::worker(std::string_view key) {
 
 template <class A>
 proxy<A> context::self() {
-  TROUPE_ASSERT(cell_->type().tag == detail::tag_of<A>(),
+  TROUPE_ASSERT(cell_->type().stands_for(detail::tag_of<A>()),
                 "context::self<A>() names another class than this worker's");
   return proxy<A>(intrusive_ptr<detail::cell>(cell_));
 }

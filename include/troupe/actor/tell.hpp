@@ -99,13 +99,13 @@ private:
     const plain_turn scope(c, nullptr, nullptr, Invocation::name());
     std::exception_ptr thrown;
     c.count_call();
-    if (!c.refused_by_hook(Invocation::name(), from(), thrown)) {
+    if (!c.refused_by_hook(Invocation::called(), from(), thrown)) {
       try {
-        static_cast<void>(call_(c.instance(), from()));
+        static_cast<void>(call_(c.object_of(Invocation::called()), from()));
       } catch (...) {
         thrown = std::current_exception();
       }
-      c.after_hook(Invocation::name(), from(), thrown);
+      c.after_hook(Invocation::called(), from(), thrown);
       if (thrown) c.turn_failed(Invocation::name(), thrown);
     }
     if (thrown) failed(std::move(thrown));
@@ -142,13 +142,13 @@ private:
     called_by = from();
     c.count_call();
     std::exception_ptr thrown;
-    if (c.refused_by_hook(Invocation::name(), from(), thrown)) {
+    if (c.refused_by_hook(Invocation::called(), from(), thrown)) {
       failed(std::move(thrown));
       delete this;
       return turn_state::ended;
     }
     try {
-      method_.emplace(call_(c.instance(), from()).release());
+      method_.emplace(call_(c.object_of(Invocation::called()), from()).release());
     } catch (...) {
       result_.fail(std::current_exception());
       ended();
@@ -164,7 +164,7 @@ private:
   void ended() noexcept override {
     std::exception_ptr thrown;
     if (result_.failed()) thrown = result_.error();
-    target().after_hook(Invocation::name(), from(), thrown);
+    target().after_hook(Invocation::called(), from(), thrown);
     if (thrown) method_failed(std::move(thrown));
     delete this;
   }

@@ -21,9 +21,11 @@
 #include <vector>
 
 #include <troupe/actor/load.hpp>
+#include <troupe/actor/maker_by_key.hpp>
 #include <troupe/actor/maker_of.hpp>
 #include <troupe/actor/options.hpp>
 #include <troupe/actor/proxy.hpp>
+#include <troupe/actor/recipe.hpp>
 #include <troupe/base/worker_id.hpp>
 #include <troupe/broker/broker_stats.hpp>
 #include <troupe/broker/cleaner.hpp>
@@ -87,9 +89,60 @@ public:
 
   /// From now on instances of `A` are made by `factory(context&)`, which returns an `A`, a class
   /// derived from it, or a `std::unique_ptr` to either; the hooks and options of what it returns
-  /// count.
+  /// count, or the options given here. Instances that are there stay.
+  ///
+  /// Like all that is provided, it is called by any thread, maybe by many at once, and kept until
+  /// the broker and its proxies are gone. What it throws is a `start_failed`.
+  template <class A>
+  void provide(recipe<A> factory) {
+    core_->provide(detail::request_for<A>(), factory.how());
+  }
   template <class A, class F>
-  void provide(F factory);
+  void provide(F factory, const actor_options& options) {
+    provide<A>(recipe<A>(std::move(factory), options));
+  }
+
+  /// The same for one key, which goes before what is provided for all.
+  template <class A>
+  void provide(std::string_view key, recipe<A> factory) {
+    core_->provide(detail::request_for<A>(), key, factory.how());
+  }
+
+  /// From now on `choose(std::string_view key)` says, by a `recipe<A>`, how an instance is made:
+  /// its class, hooks, options and placement. Asked once for each, when it is made; until then the
+  /// options of `A` itself count. Recipes are best made beforehand: each is kept.
+  template <class A, class F>
+  void provide_by_key(F choose) {
+    static_assert(
+        std::is_invocable_r_v<recipe<A>, const F&, std::string_view>,
+        "troupe: who chooses by key is called with a std::string_view, as a const object, "
+        "and returns a troupe::recipe of the class");
+    core_->provide(detail::request_for<A>(),
+                   std::make_shared<detail::chosen_maker<A, F>>(std::move(choose)));
+  }
+
+  /// From now on the workers of these classes that have the same key are one worker: one mailbox,
+  /// one turn at a time, one life. Its instance holds an object of each class, made in this order,
+  /// each as is provided for its class, and destroyed in the reverse; `on_start` and `on_stop` run
+  /// likewise, and hooks around calls are those of the class that is called. The options are those
+  /// of `A`, or these. Ids of such workers name all classes: `cart+stock("alice")`.
+  ///
+  /// Comes before the first proxy of these classes; throws `std::logic_error` where it does not, or
+  /// where one of them shares its turn already.
+  template <class A, class B, class... More>
+  void share_turn(const actor_options& options = detail::options_of<A>()) {
+    core_->share_turn(
+        {detail::request_for<A>(), detail::request_for<B>(), detail::request_for<More>()...},
+        options);
+  }
+
+  /// From now on what asks for the worker of class `A` with some key means the one with the key
+  /// `map(std::string_view)` instead. Called by any thread, maybe by many at once; best such that
+  /// it maps what it has mapped to itself, since `context::key()` is a mapped key.
+  template <class A, class F>
+  void map_keys(F map) {
+    core_->map_keys(detail::request_for<A>(), std::move(map));
+  }
 
   /// Creates the worker now, without a call.
   template <class A>
@@ -112,14 +165,14 @@ public:
   /// calls, go to the next one, which the first of them creates. Proxies stay as they are.
   template <class A>
   task<> reload(std::string_view key = {}) {
-    core_->class_for(detail::request_for<A>()).version.fetch_add(1, detail::order::release);
+    core_->class_of_workers(detail::request_for<A>()).version.fetch_add(1, detail::order::release);
     return reload_cells(one_cell(core_->find(detail::request_for<A>(), key)), drain_limit_);
   }
 
   /// The same for all workers of the class.
   template <class A>
   task<> reload_all() {
-    detail::actor_class& a = core_->class_for(detail::request_for<A>());
+    detail::actor_class& a = core_->class_of_workers(detail::request_for<A>());
     a.version.fetch_add(1, detail::order::release);
     cells all = core_->cells();
     std::erase_if(all, [&a](const cell_ptr& c) { return &c->type() != &a; });
@@ -233,21 +286,6 @@ private:
   std::optional<dumper> dumper_;
 };
 
-namespace detail {
-
-template <class T>
-struct pointee {
-  using type = T;
-  static constexpr bool is_pointer = false;
-};
-template <class T>
-struct pointee<std::unique_ptr<T>> {
-  using type = T;
-  static constexpr bool is_pointer = true;
-};
-
-}  // namespace detail
-
 inline broker::broker(broker_options options) : drain_limit_(options.drain_limit) {
   std::unique_ptr<thread_pool> own;
   if (options.on == nullptr) {
@@ -270,30 +308,6 @@ inline broker::~broker() {
   detail::block_on(std::move(end_), &core_->where());
   dumper_.reset();
   core_->drop_executor();
-}
-
-template <class A, class F>
-void broker::provide(F factory) {
-  using made = std::remove_cvref_t<std::invoke_result_t<F&, context&>>;
-  using D = typename detail::pointee<made>::type;
-  static_assert(std::is_base_of_v<A, D>,
-                "troupe: a factory returns the class itself, one derived from it, or a "
-                "std::unique_ptr to either");
-  static_assert(!detail::pointee<made>::is_pointer || std::is_same_v<A, D> ||
-                    std::has_virtual_destructor_v<A> || !std::is_polymorphic_v<A>,
-                "troupe: the class that the factory returns by pointer needs a virtual destructor");
-  auto make = [factory = std::move(factory)](context& ctx) -> D* {
-    if constexpr (detail::pointee<made>::is_pointer) {
-      D* const instance = factory(ctx).release();
-      if (instance == nullptr)
-        throw error(errc::start_failed, ctx.id(), "the factory gave nothing");
-      return instance;
-    } else {
-      return new D(factory(ctx));
-    }
-  };
-  core_->provide(detail::request_for<A>(),
-                 std::make_unique<detail::maker_of<A, D, decltype(make)>>(std::move(make)));
 }
 
 inline bool broker::evict(const worker_id& id) {

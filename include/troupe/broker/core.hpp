@@ -6,11 +6,14 @@
 ///
 /// Layer: broker.
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <functional>
 #include <memory>
+#include <stdexcept>
+#include <string>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -21,7 +24,9 @@
 #include <troupe/actor/cell_life.hpp>
 #include <troupe/actor/cell_supervision.hpp>
 #include <troupe/actor/dead_letter.hpp>
+#include <troupe/actor/maker_by_key.hpp>
 #include <troupe/actor/outside_code.hpp>
+#include <troupe/actor/shared_maker.hpp>
 #include <troupe/actor/supervision.hpp>
 #include <troupe/broker/broker_stats.hpp>
 #include <troupe/broker/cleaner.hpp>
@@ -98,7 +103,9 @@ public:
   void dead(cell& c, std::string_view method, const std::error_code& why, std::exception_ptr error,
             cell* from) noexcept override;
   intrusive_ptr<cell> cell_for(const class_request& a, std::string_view key) override {
-    return registry_.find_or_make(*this, class_for(a), key);
+    return on_route(a, key, [this](actor_class& c, std::string_view k) {
+      return registry_.find_or_make(*this, c, k);
+    });
   }
 
   /// The tasks of `broker::spawn`. An error is a dead letter, and stops nobody.
@@ -124,11 +131,24 @@ public:
   }
   spawned_tasks& spawned() noexcept { return spawned_; }
   actor_class& class_for(const class_request& a);
-  /// From now on instances of the class are made by `m`.
-  void provide(const class_request& a, std::unique_ptr<maker> m);
+  /// From now on instances of the class are made as `m` says, except those with keys of their own.
+  void provide(const class_request& a, std::shared_ptr<const maker_choice> m);
+  /// The same for one key.
+  void provide(const class_request& a, std::string_view key, std::shared_ptr<const maker_choice> m);
   intrusive_ptr<cell> find(const class_request& a, std::string_view key) {
-    return registry_.find(class_for(a), key);
+    return on_route(a, key,
+                    [this](actor_class& c, std::string_view k) { return registry_.find(c, k); });
   }
+  /// The class whose workers are those of `a`.
+  actor_class& class_of_workers(const class_request& a) {
+    actor_class& c = class_for(a);
+    const class_route* const route = c.route.load(order::acquire);
+    return route != nullptr && route->shared != nullptr ? *route->shared : c;
+  }
+  /// From now on workers of these classes with one key are one worker.
+  void share_turn(const std::vector<class_request>& requests, const actor_options& options);
+  /// From now on proxies of the class lead to the key that `map` gives for theirs.
+  void map_keys(const class_request& a, std::function<std::string(std::string_view)> map);
   intrusive_ptr<cell> find(const worker_id& id) const noexcept { return registry_.find(id); }
   std::vector<intrusive_ptr<cell>> cells() const { return registry_.all(); }
   std::size_t worker_count() const noexcept { return workers_.load(order::relaxed); }
@@ -167,6 +187,19 @@ private:
       delete std::exchange(c, c->next);
     }
   }
+  template <class F>
+  intrusive_ptr<cell> on_route(const class_request& a, std::string_view key, F f) {
+    actor_class& c = class_for(a);
+    const class_route* const route = c.route.load(order::acquire);
+    if (route == nullptr) return f(c, key);
+    actor_class& led_to = route->shared != nullptr ? *route->shared : c;
+    if (!route->map_key) return f(led_to, key);
+    const std::string mapped = route->map_key(key);
+    return f(led_to, mapped);
+  }
+  bool has_cells(const std::vector<actor_class*>& classes) const noexcept;
+  static std::unique_ptr<class_route> copy_of_route(const actor_class& c);
+  void set_route(actor_class& c, std::unique_ptr<const class_route> r);
   void report(const dead_letter& letter) noexcept;
   void tell(worker_event::kind_type kind, cell& c) noexcept;
   void show(worker_event::kind_type kind, cell& c) noexcept;
@@ -184,9 +217,11 @@ private:
   executor& executor_;                // not to be used once the broker is gone
   dead_letter_handler on_dead_letter_;
   escalation_handler on_escalation_;
-  atomic<actor_class*> classes_{nullptr};       // the newest, linked to the older ones; owned
-  spin_lock classes_lock_;                      // taken to add to classes_; guards the one below
-  std::vector<std::unique_ptr<maker>> makers_;  // provided; kept for instances that they made
+  atomic<actor_class*> classes_{nullptr};  // the newest, linked to the older ones; owned
+  spin_lock classes_lock_;                 // taken to add to classes_; guards both below
+  // Provided; kept for instances that they made.
+  std::vector<std::shared_ptr<const maker_choice>> makers_;
+  std::vector<std::unique_ptr<const class_route>> routes_;  // all that ever were: somebody may read
   registry registry_;
   spawned_tasks spawned_;
   event_channel events_;
@@ -243,11 +278,81 @@ inline actor_class& broker_core::class_for(const class_request& a) {
   return *made.release();
 }
 
-inline void broker_core::provide(const class_request& a, std::unique_ptr<maker> m) {
+inline void broker_core::provide(const class_request& a, std::shared_ptr<const maker_choice> m) {
   actor_class& c = class_for(a);
   const spin_guard guard(classes_lock_);
   makers_.push_back(std::move(m));
-  c.current.store(makers_.back().get(), order::release);
+  const maker_choice& added = *makers_.back();
+  if (c.by_key != nullptr) return c.by_key->set_others(added);
+  c.current.store(&added, order::release);
+}
+
+inline void broker_core::provide(const class_request& a, std::string_view key,
+                                 std::shared_ptr<const maker_choice> m) {
+  actor_class& c = class_for(a);
+  const spin_guard guard(classes_lock_);
+  if (c.by_key == nullptr) {
+    auto by_key = std::make_shared<makers_of_keys>(*c.current.load(order::relaxed));
+    makers_.push_back(by_key);
+    c.by_key = by_key.get();
+  }
+  makers_.push_back(std::move(m));
+  c.by_key->set(key, *makers_.back());
+  c.current.store(c.by_key, order::release);
+}
+
+inline bool broker_core::has_cells(const std::vector<actor_class*>& classes) const noexcept {
+  bool found = false;
+  registry_.for_each([&](const cell& c) noexcept {
+    found = found || std::find(classes.begin(), classes.end(), &c.type()) != classes.end();
+  });
+  return found;
+}
+
+inline void broker_core::share_turn(const std::vector<class_request>& requests,
+                                    const actor_options& options) {
+  std::vector<actor_class*> classes;
+  for (const class_request& a : requests) classes.push_back(&class_for(a));
+  auto made_by = std::make_shared<shared_maker>(classes, options);
+  auto shared = std::make_unique<actor_class>(made_by->name(), made_by.get());
+  shared->current.store(made_by.get(), order::relaxed);
+  for (const actor_class* const c : classes) shared->shared_by.push_back(c->tag);
+  if (has_cells(classes)) {
+    throw std::logic_error("troupe: share_turn<...> comes before the first proxy of its classes: " +
+                           std::string(made_by->name()));
+  }
+  const spin_guard guard(classes_lock_);
+  std::vector<std::unique_ptr<class_route>> routes;
+  for (const actor_class* const c : classes) {
+    routes.push_back(copy_of_route(*c));
+    if (std::exchange(routes.back()->shared, shared.get()) == nullptr) continue;
+    throw std::logic_error("troupe: " + std::string(c->name) + " shares its turn already");
+  }
+  routes_.reserve(routes_.size() + routes.size());
+  makers_.push_back(std::move(made_by));
+  shared->next = classes_.load(order::relaxed);
+  classes_.store(shared.release(), order::release);
+  for (std::size_t i = 0; i != classes.size(); ++i) set_route(*classes[i], std::move(routes[i]));
+}
+
+inline void broker_core::map_keys(const class_request& a,
+                                  std::function<std::string(std::string_view)> map) {
+  actor_class& c = class_for(a);
+  const spin_guard guard(classes_lock_);
+  std::unique_ptr<class_route> route = copy_of_route(c);
+  route->map_key = std::move(map);
+  set_route(c, std::move(route));
+}
+
+/// The lock is held, here and below.
+inline std::unique_ptr<class_route> broker_core::copy_of_route(const actor_class& c) {
+  const class_route* const route = c.route.load(order::relaxed);
+  return route != nullptr ? std::make_unique<class_route>(*route) : std::make_unique<class_route>();
+}
+
+inline void broker_core::set_route(actor_class& c, std::unique_ptr<const class_route> r) {
+  routes_.push_back(std::move(r));
+  c.route.store(routes_.back().get(), order::release);
 }
 
 inline void broker_core::dead(cell& c, std::string_view method, const std::error_code& why,
