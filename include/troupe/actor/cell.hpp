@@ -274,6 +274,8 @@ public:
   life& life_of();
   /// The same, if it was used. The holder.
   life* life_so_far() const noexcept { return life_.get(); }
+  /// True if `top` is what the tasks of the instance run below. From any thread.
+  bool has_tasks_below(const chain_link* top) const noexcept;
   void keep_until(time_point t) noexcept {
     kept_until_.store(t.time_since_epoch().count(), order::relaxed);
   }

@@ -48,6 +48,7 @@ public:
         executor_(e),
         on_dead_letter_(std::move(on_dead)),
         spawned_(*this),
+        closings_(*this),
         events_(std::move(policy), e, *this),
         observer_(observing) {
     observes = observer_ != nullptr;
@@ -113,6 +114,8 @@ public:
 
   // --- for the broker ---------------------------------------------------------------------------
   spawned_tasks& spawned() noexcept { return spawned_; }
+  /// The tasks that see to it that what closes does so in time.
+  spawned_tasks& closings() noexcept { return closings_; }
   actor_class& class_for(const class_request& a);
   /// From now on instances of the class are made by `m`.
   void provide(const class_request& a, std::unique_ptr<maker> m);
@@ -176,6 +179,7 @@ private:
   std::vector<std::unique_ptr<maker>> makers_;  // provided; kept for instances that they made
   registry registry_;
   spawned_tasks spawned_;
+  spawned_tasks closings_;
   event_channel events_;
   observer* const observer_;                                          // nullptr: nobody observes
   atomic<std::int64_t> next_look_{never.time_since_epoch().count()};  // when a task wakes for it
