@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -208,5 +209,34 @@ TEST_CASE("ten thousand keys are ten thousand workers", "[broker][keys]") {
     REQUIRE(troupe::sync_wait(f.broker.worker<counter>("777").call<&counter::add>(0)) == 777);
   }
   REQUIRE(counters.made - before == 10'000);
+  REQUIRE(counters.living() == 0);
+}
+
+namespace {
+
+task<> name_and_forget(troupe::broker& broker, int rounds) {
+  for (int i = 0; i < rounds; ++i) {
+    const auto p = broker.worker<counter>("named now and then");
+    if (i % 64 == 0) static_cast<void>(co_await p.call<&counter::add>(1));
+    if (i % 64 == 1) broker.evict(p.id());
+  }
+}
+
+void name_on_threads(troupe::broker& broker, int rounds) {
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 3; ++i) {
+    threads.emplace_back([&] { troupe::sync_wait(name_and_forget(broker, rounds)); });
+  }
+  for (std::thread& t : threads) t.join();
+}
+
+}  // namespace
+
+TEST_CASE("the last proxy of a worker may go while another thread names the worker",
+          "[broker][keys][stress]") {
+  {
+    troupe::broker broker({.threads = 2});
+    name_on_threads(broker, 5000);
+  }
   REQUIRE(counters.living() == 0);
 }

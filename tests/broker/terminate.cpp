@@ -12,6 +12,7 @@
 #include <troupe/actor/context.hpp>
 #include <troupe/coro/sync_wait.hpp>
 #include <troupe/coro/task.hpp>
+#include <troupe/coro/when_any.hpp>
 #include <troupe/coro/within.hpp>
 #include <troupe/exec/sim_executor.hpp>
 
@@ -21,7 +22,9 @@
 namespace {
 
 using namespace std::chrono_literals;
+using troupe::as_result;
 using troupe::errc;
+using troupe::result;
 using troupe::task;
 using namespace troupe::test;
 
@@ -246,9 +249,11 @@ task<> terminate_a_deaf_start(troupe::broker& broker, gate& opened) {
   closing.request_stop();  // the limit is reached
   co_await until(
       [&] { return std::ranges::all_of(codes, [](auto c) { return c == errc::worker_stopped; }); });
+  const result<void> closed = co_await as_result(closing.join());
+  CHECK(closed.code() == errc::cancelled);
   opened.open();
-  co_await closing.join();
   co_await scope.join();
+  co_await until([&] { return broker.worker_count() == 0; });
 }
 
 }  // namespace
@@ -260,7 +265,6 @@ TEST_CASE("all calls that wait for an on_start which heeds no stop are refused a
   troupe::broker broker({.on = &sim, .drain_limit = 1h});
   broker.provide<deaf_starter>([&](troupe::context&) { return deaf_starter(opened); });
   sim.run(terminate_a_deaf_start(broker, opened));
-  REQUIRE(broker.worker_count() == 0);
 }
 
 namespace {
@@ -283,15 +287,18 @@ task<> stop_waiting_for_the_end(troupe::broker& broker, gate& opened) {
   for (int i = 0; i < 20; ++i) co_await troupe::yield();
   closing.request_stop();
   co_await until([&] { return waiting == errc::worker_stopped; });
+  const result<void> closed = co_await as_result(closing.join());
+  CHECK(closed.code() == errc::cancelled);
+  CHECK(broker.worker_count() == 1);  // it still runs
   opened.open();
-  co_await closing.join();
   co_await scope.join();
   CHECK_FALSE(running);
+  co_await until([&] { return broker.worker_count() == 0; });
 }
 
 }  // namespace
 
-TEST_CASE("a terminate that is asked to stop waits no longer for what has not started",
+TEST_CASE("a terminate that is asked to stop refuses what has not started, and waits no longer",
           "[broker][terminate]") {
   gate opened;
   troupe::sim_executor sim;
@@ -361,4 +368,188 @@ TEST_CASE("terminates at the same time all end", "[broker][terminate]") {
     co_await scope.join();
   }(broker));
   REQUIRE(broker.worker_count() == 0);
+}
+
+// --- a limit that holds though nobody waits ------------------------------------------------------
+
+namespace {
+
+task<> remove_for_a_while(troupe::broker& broker, std::string key, std::error_code& code) {
+  code = co_await code_of(broker.remove<clerk>(key));
+}
+
+task<> give_up_a_remove(troupe::broker& broker) {
+  auto p = broker.worker<clerk>("slow");
+  std::error_code running;
+  std::error_code waiting;
+  std::error_code removing;
+  troupe::task_scope scope;
+  scope.spawn(sleep_and_note(p, running));
+  co_await until([&] { return broker.worker_count() == 1; });
+  scope.spawn(call_and_note(p, waiting));
+  co_await until([&] { return broker.workers().at(0).waiting == 1; });
+  troupe::task_scope closing;
+  closing.spawn(remove_for_a_while(broker, "slow", removing));
+  for (int i = 0; i < 50; ++i) co_await troupe::yield();
+  closing.request_stop();
+  co_await closing.join();
+  CHECK(removing == errc::cancelled);
+  CHECK_FALSE(waiting);
+  co_await scope.join();
+  CHECK(running == errc::interrupted);
+  CHECK(waiting == errc::worker_stopped);
+}
+
+task<> terminate_then_begin_anew(troupe::broker& broker) {
+  auto slow = broker.worker<clerk>("slow");
+  auto quick = broker.worker<clerk>("quick");
+  std::error_code old_turn;
+  std::error_code new_turn;
+  troupe::task_scope scope;
+  scope.spawn(sleep_and_note(slow, old_turn));
+  const int n = co_await quick.call<&clerk::add>(1);
+  CHECK(n == 1);
+  co_await until([&] { return broker.worker_count() == 2; });
+  troupe::task_scope closing;
+  closing.spawn(broker.terminate());
+  co_await until([&] { return broker.worker_count() == 1; });
+  scope.spawn([](troupe::proxy<clerk> p, std::error_code& code) -> task<> {
+    code = co_await code_of(p.call<&clerk::sleep>(1min));
+  }(quick, new_turn));
+  co_await closing.join();
+  co_await scope.join();
+  CHECK(old_turn == errc::interrupted);
+  CHECK_FALSE(new_turn);  // of an instance that nobody has asked to close
+}
+
+}  // namespace
+
+TEST_CASE("who waits for a removal may give up, and the limit holds all the same",
+          "[broker][terminate]") {
+  troupe::sim_executor sim;
+  troupe::broker broker({.on = &sim, .drain_limit = 5s});
+  const troupe::time_point start = sim.now();
+  sim.run(give_up_a_remove(broker));
+  REQUIRE(sim.now() - start == 5s);
+}
+
+TEST_CASE("the limit is for those that close, not for their successors", "[broker][terminate]") {
+  troupe::sim_executor sim;
+  troupe::broker broker({.on = &sim, .drain_limit = 5s});
+  sim.run(terminate_then_begin_anew(broker));
+}
+
+// --- from inside one of the workers that close ---------------------------------------------------
+
+namespace {
+
+struct outcome {
+  std::atomic<int> ended{0};
+  std::atomic<int> deadlocks{0};
+  std::atomic<int> others{0};
+  void note(std::error_code code) {
+    if (code == errc::deadlock) {
+      ++deadlocks;
+    } else {
+      ++others;
+    }
+    ++ended;
+  }
+};
+
+/// Ends all workers, itself among them, in each way it can.
+struct rebel {
+  explicit rebel(troupe::context& c) : ctx(c) {}
+  void in_a_task(troupe::broker* b, outcome* o) { ctx.spawn(end_all(b, o)); }
+  task<> in_when_any(troupe::broker* b, outcome* o) {
+    co_await troupe::when_any(end_all(b, o), troupe::sleep_for(1ms));
+  }
+  task<> ask(std::string whom) {
+    static_cast<void>(co_await ctx.worker<rebel>(whom).call<&rebel::touch>());
+  }
+  int touch() { return 1; }
+
+  static task<> end_all(troupe::broker* b, outcome* o) {
+    o->note(co_await code_of(b->terminate()));
+  }
+
+  troupe::context& ctx;
+  counted me{instances};
+};
+
+}  // namespace
+
+template <>
+inline constexpr bool troupe::enable_sendable<outcome*> = true;
+
+namespace {
+
+task<> rebel_beside_a_busy_one(troupe::broker& broker, outcome& o) {
+  gate opened;
+  std::error_code holding;
+  std::error_code waiting;
+  auto p = broker.worker<clerk>("busy");
+  troupe::task_scope scope;
+  scope.spawn(hold_with_gate(p, &opened, holding));
+  co_await until([&] { return broker.worker_count() == 1; });
+  scope.spawn(call_and_note(p, waiting));
+  co_await until([&] { return broker.workers().at(0).waiting == 1; });
+  co_await broker.worker<rebel>().call<&rebel::in_a_task>(&broker, &o);
+  co_await until([&] { return o.ended == 1; });
+  opened.open();
+  co_await scope.join();
+  CHECK_FALSE(holding);
+  CHECK_FALSE(waiting);  // it had its time
+  co_await until([&] { return broker.worker_count() == 0; });
+}
+
+task<> rebels_of_all_kinds(troupe::broker& broker, outcome& o, int count) {
+  troupe::task_scope scope;
+  for (int i = 0; i < count; ++i) {
+    const auto p = broker.worker<rebel>(std::to_string(i % 5));
+    if (i % 3 == 0) {
+      scope.spawn([](troupe::proxy<rebel> r, troupe::broker* b, outcome* out) -> task<> {
+        static_cast<void>(co_await code_of(r.call<&rebel::in_a_task>(b, out)));
+      }(p, &broker, &o));
+    } else if (i % 3 == 1) {
+      scope.spawn([](troupe::proxy<rebel> r, troupe::broker* b, outcome* out) -> task<> {
+        static_cast<void>(co_await code_of(r.call<&rebel::in_when_any>(b, out)));
+      }(p, &broker, &o));
+    } else {
+      scope.spawn([](troupe::proxy<rebel> r, std::string whom) -> task<> {
+        static_cast<void>(co_await code_of(r.call<&rebel::ask>(whom)));
+      }(p, std::to_string((i + 1) % 5)));
+    }
+    if (i % 4 == 0) co_await troupe::yield();
+  }
+  co_await scope.join();
+}
+
+}  // namespace
+
+TEST_CASE("a worker's task that terminates the broker gets deadlock, and the others drain",
+          "[broker][terminate]") {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    INFO("seed " << seed);
+    outcome o;
+    troupe::sim_executor sim({.seed = seed});
+    troupe::broker broker({.on = &sim});
+    const troupe::time_point start = sim.now();
+    sim.run(rebel_beside_a_busy_one(broker, o));
+    REQUIRE(o.deadlocks == 1);
+    REQUIRE(sim.now() == start);
+  }
+  REQUIRE(instances.living() == 0);
+}
+
+TEST_CASE("workers that terminate the broker from inside end on several threads",
+          "[broker][terminate]") {
+  outcome o;
+  for (int round = 0; round < 20; ++round) {
+    troupe::broker broker({.threads = 3, .drain_limit = 100ms});
+    broker.run(rebels_of_all_kinds(broker, o, 60));
+  }
+  REQUIRE(o.others == 0);
+  REQUIRE(o.deadlocks > 0);
+  REQUIRE(instances.living() == 0);
 }

@@ -271,3 +271,101 @@ task<> remove_from_a_task(broker& b) {
 TEST_CASE("a worker's task may ask for the worker's end", "[sim]") {
   check_ends(&remove_from_a_task);
 }
+
+// --- a terminate from inside one of the workers that it closes
+// -----------------------------------------------------------------
+
+namespace {
+
+/// Does not heed a stop request, and needs another worker for its end.
+struct sim_regressions_leaf {
+  static constexpr troupe::actor_options options{.placement = troupe::placement::own_thread};
+  explicit sim_regressions_leaf(troupe::context& ctx) : ctx_(ctx) {}
+  task<> on_stop();
+  void nap(troupe::duration d) { troupe::sync_wait(troupe::sleep_for(d)); }
+  int nothing() { return 0; }
+
+private:
+  troupe::context& ctx_;
+};
+
+struct sim_regressions_terminator {
+  explicit sim_regressions_terminator(troupe::context& ctx) : ctx_(ctx) {}
+
+  /// By a task, itself or by way of another's method.
+  void begin(broker* b, int way, int* code) {
+    ctx_.spawn(way == 0 ? note(b->terminate(), code) : note(by_another(ctx_, b), code));
+  }
+  /// In one branch of a when_any: what waits for this method waits for its other branch too.
+  task<> race(broker* b, troupe::duration patience) {
+    co_await troupe::sleep_for(1ms);
+    co_await troupe::when_any(b->terminate(), troupe::sleep_for(patience));
+  }
+  task<> end_all(broker* b) { co_await b->terminate(); }
+  int nothing() { return 0; }
+
+private:
+  static task<> by_another(troupe::context& ctx, broker* b) {
+    const auto other = ctx.worker<sim_regressions_terminator>("other");
+    co_await other.call<&sim_regressions_terminator::end_all>(b);
+  }
+  static task<> note(task<> t, int* code) {
+    const troupe::result<void> ended = co_await troupe::as_result(std::move(t));
+    *code = ended.code().value();
+  }
+  troupe::context& ctx_;
+};
+
+using terminator = sim_regressions_terminator;
+using leaf = sim_regressions_leaf;
+
+task<> leaf::on_stop() {
+  const auto other = ctx_.worker<terminator>();
+  static_cast<void>(co_await other.call<&terminator::nothing>());
+}
+
+}  // namespace
+
+template <>
+inline constexpr bool troupe::enable_sendable<int*> = true;
+
+namespace {
+
+task<> terminate_from_a_task(broker& b, int way, int& code) {
+  const auto a = b.worker<terminator>();
+  static_cast<void>(co_await b.worker<leaf>().call<&leaf::nothing>());
+  co_await a.call<&terminator::begin>(&b, way, &code);
+  co_await troupe::sleep_for(1s);
+  troupe::sim_expect(!b.exists<leaf>(), "what was waited for was not closed");
+  static_cast<void>(co_await a.call<&terminator::nothing>());
+}
+
+/// The end for which it waits waits for its worker: only its patience ends that.
+task<> terminate_in_when_any(broker& b) {
+  const auto l = b.worker<leaf>();
+  static_cast<void>(co_await l.call<&leaf::nothing>());
+  l.tell<&leaf::nap>(1s);
+  co_await b.worker<terminator>().call<&terminator::race>(&b, 500ms);
+  co_await troupe::sleep_for(1s);
+  troupe::sim_expect(!b.exists<leaf>(), "what was waited for was not closed");
+}
+
+}  // namespace
+
+TEST_CASE("a worker's task that terminates the broker is told of the cycle", "[sim]") {
+  for (const int way : {0, 1}) {
+    for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
+      CAPTURE(way, seed);
+      int code = 0;
+      sim_executor sim({.seed = seed});
+      broker b({.on = &sim});
+      REQUIRE_NOTHROW(sim.run(terminate_from_a_task(b, way, code)));
+      REQUIRE(code == static_cast<int>(errc::deadlock));
+      REQUIRE(sim.now() < troupe::time_point(1h + 5s));
+    }
+  }
+}
+
+TEST_CASE("a terminate within a method's when_any ends with the when_any", "[sim]") {
+  check_ends(&terminate_in_when_any);
+}

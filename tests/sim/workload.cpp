@@ -102,7 +102,7 @@ void workload::tell(std::uint32_t caller, std::size_t key) {
 
 /// What happens to a worker from outside; where it is in the way of who asks, that is refused.
 template <std::size_t Kind>
-task<> workload::administer(std::size_t key, unsigned depth) {
+task<> workload::administer(std::size_t key) {
   using actor = node<Kind>;
   const std::string name = key_of(key);
   switch (draw(6)) {
@@ -118,10 +118,7 @@ task<> workload::administer(std::size_t key, unsigned depth) {
       static_cast<void>(co_await as_result(broker_->load<actor>(name)));
       break;
     default:
-      // By nobody's method or task: it goes on waiting when asked to stop, so that a worker's task
-      // would wait for its own end, and the branch of a method's when_any, which is no edge of the
-      // wait graph, for its worker's.
-      if (depth == 0 && draw(8) == 0) static_cast<void>(co_await as_result(broker_->terminate()));
+      if (draw(8) == 0) static_cast<void>(co_await as_result(broker_->terminate()));
       break;
   }
 }
@@ -138,7 +135,7 @@ task<> workload::step_with(std::uint32_t caller, std::size_t key, unsigned depth
       co_await call<Kind>(caller, key, depth);
       co_return;
     case 2:
-      co_await administer<Kind>(key, depth);
+      co_await administer<Kind>(key);
       co_return;
     case 3:
       co_await call_two_at_once<Kind>(caller, key);

@@ -79,7 +79,7 @@ private:
   template <std::size_t Kind>
   task<> call_two_at_once(std::uint32_t caller, std::size_t key);
   template <std::size_t Kind>
-  task<> administer(std::size_t key, unsigned depth);
+  task<> administer(std::size_t key);
   template <std::size_t Kind>
   void tell(std::uint32_t caller, std::size_t key);
   template <std::size_t Kind>

@@ -290,6 +290,8 @@ public:
   life& life_of();
   /// The same, if it was used. The holder.
   life* life_so_far() const noexcept { return life_.get(); }
+  /// True if `top` is what the tasks of the instance run below. From any thread.
+  bool has_tasks_below(const chain_link* top) const noexcept;
   /// True while the instance is being destroyed: nothing begins any more. From its own turns.
   bool ending() const noexcept { return ending_; }
   /// Closes the worker when its mailbox next runs dry. From its own turns, or by the holder.

@@ -37,6 +37,11 @@ inline life& cell::life_of() {
   return *life_;
 }
 
+inline bool cell::has_tasks_below(const chain_link* top) const noexcept {
+  const spin_guard guard(mail_lock_);
+  return life_ && &life_->chain() == top;
+}
+
 inline worker_stats cell::stats() const noexcept {
   worker_stats s;
   s.last_used = time_point(duration(last_used_.load(order::relaxed)));

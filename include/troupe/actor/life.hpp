@@ -138,19 +138,13 @@ public:
     }
 
   private:
-    /// A worker above this coroutine, or one that waits for what is above it, will not be closed
-    /// before this has ended: that is refused. The mark stays.
+    /// A worker above this coroutine, one to whose tasks this belongs, or one that waits for what
+    /// is above it, will not be closed before this has ended: that is refused. The mark stays.
     TROUPE_NOINLINE static bool suspend(awaiter& self) {
       close_mark& mark = *self.wait_.mark_;
       cell& c = *self.wait_.cell_;
       frame& f = self.frame_;
-      {
-        spin_guard graph(wait_graph::instance().lock());
-        if (turn* const t = turn_of_worker_above(f.chain, c)) {
-          const std::string name = to_string(c.id()) + "." + std::string(t->method());
-          throw error(errc::deadlock, c.id(), name + " waits for its own end");
-        }
-      }
+      refuse_own_end(f, c);
       self.entry_.for_end = true;
       if (turn* const below = turn_held_up_below(f.chain)) {
         std::string cycle = wait_graph::instance().enter(self.entry_, *below, c);
@@ -168,6 +162,20 @@ public:
       wait_graph::instance().leave(self.entry_);
       f.completed_inline = flag;
       return false;
+    }
+
+    static void refuse_own_end(frame& f, cell& c) {
+      std::string waiting;
+      const chain_link* top = nullptr;
+      {
+        const spin_guard graph(wait_graph::instance().lock());
+        top = top_of_chain(f.chain);
+        if (turn* const t = turn_of_worker_above(f.chain, c)) waiting = t->method();
+      }
+      if (waiting.empty() && c.has_tasks_below(top)) waiting = "spawn";
+      if (waiting.empty()) return;
+      const std::string name = to_string(c.id()) + "." + waiting;
+      throw error(errc::deadlock, c.id(), name + " waits for its own end");
     }
 
     /// Without memory for it, no stop request ends the wait.

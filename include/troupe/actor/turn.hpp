@@ -315,6 +315,20 @@ inline turn* turn_of_worker_above(chain_link* l, const cell& c) noexcept {
   return nullptr;
 }
 
+/// The link above which there is nothing, through owning calls whose callers still wait. With the
+/// lock of the wait graph held where `l` may have an owning call above it.
+inline const chain_link* top_of_chain(const chain_link* l) noexcept {
+  for (;;) {
+    const chain_link* next = l->above;
+    if (l->kind == link_kind::call) {
+      const turn& t = static_cast<const turn&>(*l);
+      if (t.is_owned) next = t.caller_link;
+    }
+    if (next == nullptr) return l;
+    l = next;
+  }
+}
+
 // --- the graph ----------------------------------------------------------------------------------
 
 /// Marks the turns that this wait holds up, and makes them known to what they hold.

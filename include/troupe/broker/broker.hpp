@@ -30,6 +30,7 @@
 #include <troupe/broker/broker_stats.hpp>
 #include <troupe/broker/cleaner.hpp>
 #include <troupe/broker/core.hpp>
+#include <troupe/broker/drain.hpp>
 #include <troupe/broker/observer.hpp>
 #include <troupe/broker/signals.hpp>
 #include <troupe/broker/waits.hpp>
@@ -42,6 +43,7 @@
 #include <troupe/coro/task.hpp>
 #include <troupe/coro/task_scope.hpp>
 #include <troupe/coro/when_all.hpp>
+#include <troupe/coro/when_any.hpp>
 #include <troupe/exec/thread_pool.hpp>
 
 namespace troupe {
@@ -154,10 +156,12 @@ public:
   /// if there was none. A stop request ends the wait for that, with `errc::cancelled`.
   ///
   /// Like all that closes a worker: what has not started after `drain_limit` settles
-  /// `errc::worker_stopped`, and what runs is asked to stop.
+  /// `errc::worker_stopped`, and what runs is asked to stop. Who would wait for its own end, in one
+  /// of the worker's methods or tasks, or below one, gets `errc::deadlock`. The worker is closed
+  /// all the same, also where nobody waits any more.
   template <class A>
   task<bool> remove(std::string_view key = {}) {
-    return close_cell(core_->find(detail::request_for<A>(), key), &detail::cell::close,
+    return close_cell(core_, core_->find(detail::request_for<A>(), key), &detail::cell::close,
                       drain_limit_);
   }
 
@@ -166,7 +170,7 @@ public:
   template <class A>
   task<> reload(std::string_view key = {}) {
     core_->class_of_workers(detail::request_for<A>()).version.fetch_add(1, detail::order::release);
-    return reload_cells(one_cell(core_->find(detail::request_for<A>(), key)), drain_limit_);
+    return reload_cells(core_, one_cell(core_->find(detail::request_for<A>(), key)), drain_limit_);
   }
 
   /// The same for all workers of the class.
@@ -176,7 +180,7 @@ public:
     a.version.fetch_add(1, detail::order::release);
     cells all = core_->cells();
     std::erase_if(all, [&a](const cell_ptr& c) { return &c->type() != &a; });
-    return reload_cells(std::move(all), drain_limit_);
+    return reload_cells(core_, std::move(all), drain_limit_);
   }
 
   /// Closes the worker now if it is idle, else when its mailbox next runs dry. False if it is
@@ -190,9 +194,9 @@ public:
     return c && c->alive();
   }
 
-  /// Closes all workers that exist now, each after what is queued for it. What has not started
-  /// after `drain_limit` settles `errc::worker_stopped`, and what runs is asked to stop. The broker
-  /// stays usable.
+  /// Closes all workers that exist now, each after what is queued for it; as `remove` does. The
+  /// broker stays usable. A stop request is as if the limit had been reached, and ends the wait
+  /// with `errc::cancelled`.
   task<> terminate();
 
   /// Runs `t` to its end on this thread, which blocks; gives its result.
@@ -239,21 +243,19 @@ private:
     if (c) one.push_back(std::move(c));
     return one;
   }
-  static task<bool> close_cell(cell_ptr c, way_to_close how, duration limit);
-  static task<> close_one(cell_ptr c) {
-    static_cast<void>(co_await close_cell(std::move(c), &detail::cell::close, endless));
+  static task<bool> close_cell(intrusive_ptr<detail::broker_core> core, cell_ptr c,
+                               way_to_close how, duration limit);
+  static task<> reload_one(intrusive_ptr<detail::broker_core> core, cell_ptr c, duration limit) {
+    static_cast<void>(
+        co_await close_cell(std::move(core), std::move(c), &detail::cell::reload, limit));
   }
-  static task<bool> hurried(detail::close_mark::wait wait, cell_ptr c, duration limit);
-  static task<> reload_one(cell_ptr c, duration limit) {
-    static_cast<void>(co_await close_cell(std::move(c), &detail::cell::reload, limit));
-  }
-  static task<> reload_cells(cells all, duration limit);
-  static task<> begin_to_close(const cells& all, task_scope& closing);
-  static task<> hurry_up(const cells& all, duration limit, const detail::atomic<bool>& closed,
-                         bool also_when_stopped);
+  static task<> reload_cells(intrusive_ptr<detail::broker_core> core, cells all, duration limit);
+  static task<> close_one(detail::drain& closing, const detail::closing_worker& w, bool heeds_stop);
+  static task<> begin_to_close(detail::drain& closing, task_scope& waits, bool heeds_stop);
+  static task<> see_to_limit(intrusive_ptr<detail::drain> closing, duration limit);
   static task<> report_if_slow(intrusive_ptr<detail::broker_core> core, duration limit);
   static std::string dump_of(const cells& all);
-  static task<> close_all(intrusive_ptr<detail::broker_core> core, duration limit);
+  static task<> close_all(intrusive_ptr<detail::broker_core> core, duration limit, bool heeds_stop);
   static task<> shut_down(intrusive_ptr<detail::broker_core> core, duration limit);
 
   /// Tells a simulation that has come to a deadlock who waits.
@@ -315,87 +317,87 @@ inline bool broker::evict(const worker_id& id) {
   return c && c->evict();
 }
 
-/// Where it is not closed at once, somebody sees to it that this does not take longer than `limit`;
-/// `endless`: the caller does.
-inline task<bool> broker::close_cell(cell_ptr c, way_to_close how, duration limit) {
+/// Where it is not closed at once, somebody sees to it that this does not take longer than `limit`.
+inline task<bool> broker::close_cell(intrusive_ptr<detail::broker_core> core, cell_ptr c,
+                                     way_to_close how, duration limit) {
   if (!c || (!c->alive() && !c->busy())) co_return false;
-  intrusive_ptr<detail::close_mark> mark(new detail::close_mark);
+  const intrusive_ptr<detail::close_mark> mark(new detail::close_mark);
   add_ref(mark.get());  // the mailbox's
   (c.get()->*how)(*mark);
-  const bool is_quick = limit == endless || mark->settled();
-  detail::close_mark::wait wait(std::move(mark), c, limit != endless);
-  if (is_quick) co_return co_await std::move(wait);
-  co_return co_await hurried(std::move(wait), c, limit);
-}
-
-inline task<bool> broker::hurried(detail::close_mark::wait wait, cell_ptr c, duration limit) {
-  const cells one(1, std::move(c));
-  detail::atomic<bool> closed{false};
-  task_scope hurrying;
-  task<result<void>> join_hurrying = as_result(hurrying.join());
-  hurrying.spawn(hurry_up(one, limit, closed, false));
-  bool was_closed = false;
-  std::exception_ptr failed;
-  try {
-    was_closed = co_await std::move(wait);
-  } catch (...) {
-    failed = std::current_exception();
+  intrusive_ptr<detail::drain> closing;
+  if (!mark->settled()) {
+    closing = intrusive_ptr<detail::drain>(new detail::drain(c, mark));
+    core->closings().spawn(see_to_limit(closing, limit));
   }
-  closed.store(true, detail::order::release);
-  hurrying.request_stop();
-  const result<void> hurry_ended = co_await std::move(join_hurrying);
-  if (failed) std::rethrow_exception(failed);
+  detail::close_mark::wait wait(mark, c, true);
+  const bool was_closed = co_await std::move(wait);
+  if (closing) closing->over.release();
   co_return was_closed;
 }
 
 /// All at the same time. An error comes out once all are reloaded.
-inline task<> broker::reload_cells(cells all, duration limit) {
+inline task<> broker::reload_cells(intrusive_ptr<detail::broker_core> core, cells all,
+                                   duration limit) {
   std::vector<task<>> reloads;
   reloads.reserve(all.size());
-  for (cell_ptr& c : all) reloads.push_back(reload_one(std::move(c), limit));
+  for (cell_ptr& c : all) reloads.push_back(reload_one(core, std::move(c), limit));
   co_await when_all(std::move(reloads));
 }
 
-inline task<> broker::begin_to_close(const cells& all, task_scope& closing) {
-  for (const cell_ptr& c : all) closing.spawn(close_one(c));
-  co_return;
-}
-
-/// At the limit, or, if so wanted, as soon as who waits for the end is asked to stop.
-inline task<> broker::hurry_up(const cells& all, duration limit, const detail::atomic<bool>& closed,
-                               bool also_when_stopped) {
-  const result<void> slept = co_await as_result(sleep_for(limit));
-  if (closed.load(detail::order::acquire)) co_return;
-  if (!slept.has_value() && !also_when_stopped) co_return;
-  for (const cell_ptr& c : all) {
-    c->refuse_waiting(errc::worker_stopped);
-    c->stop_turns();
+/// Fails in no case, so that the others are waited for.
+inline task<> broker::close_one(detail::drain& closing, const detail::closing_worker& w,
+                                bool heeds_stop) {
+  add_ref(w.mark.get());  // the mailbox's
+  w.worker->close(*w.mark);
+  try {
+    detail::close_mark::wait wait(w.mark, w.worker, heeds_stop);
+    static_cast<void>(co_await std::move(wait));
+  } catch (const error& e) {
+    closing.note_failure(std::current_exception(), e.code() == errc::cancelled);
+  } catch (...) {
+    closing.note_failure(std::current_exception(), false);
   }
 }
 
-inline task<> broker::close_all(intrusive_ptr<detail::broker_core> core, duration limit) {
+inline task<> broker::begin_to_close(detail::drain& closing, task_scope& waits, bool heeds_stop) {
+  for (const detail::closing_worker& w : closing.all()) {
+    waits.spawn(close_one(closing, w, heeds_stop));
+  }
+  co_return;
+}
+
+/// Runs beside those who wait, so that the limit holds also where they have given up; asked to stop
+/// when the broker's workers are gone.
+inline task<> broker::see_to_limit(intrusive_ptr<detail::drain> closing, duration limit) {
+  const auto first = co_await as_result(when_any(sleep_for(limit), closing->over.acquire()));
+  const bool is_late = first.has_value() && first.value().index() == 0;
+  if (is_late) closing->hurry();
+}
+
+inline task<> broker::close_all(intrusive_ptr<detail::broker_core> core, duration limit,
+                                bool heeds_stop) {
   cells all = core->cells();
   std::erase_if(all, [](const cell_ptr& c) { return !c->alive() && !c->busy(); });
-  detail::atomic<bool> closed{false};
-  task_scope hurrying;
-  task_scope closing;
+  if (all.empty()) co_return;
+  const intrusive_ptr<detail::drain> closing(new detail::drain(std::move(all)));
+  task_scope waits;
   // Made before anything runs that would have to be awaited: later there may be no memory for it.
-  task<result<void>> begin = as_result(begin_to_close(all, closing));
-  task<result<void>> join = as_result(closing.join());
-  task<result<void>> join_hurrying = as_result(hurrying.join());
-  hurrying.spawn(hurry_up(all, limit, closed, true));
+  task<result<void>> begin = as_result(begin_to_close(*closing, waits, heeds_stop));
+  task<result<void>> join = as_result(waits.join());
+  core->closings().spawn(see_to_limit(closing, limit));
   const result<void> begun = co_await std::move(begin);
   const result<void> ended = co_await std::move(join);
-  closed.store(true, detail::order::release);
-  hurrying.request_stop();
-  const result<void> hurried = co_await std::move(join_hurrying);
+  const bool stopped = closing->stopped();
+  if (stopped) closing->hurry();
+  if (stopped || !begun.has_value() || closing->done()) closing->over.release();
   begun.value();
   ended.value();
+  closing->throw_failure();
 }
 
 inline task<> broker::terminate() {
   const intrusive_ptr<detail::broker_core> core = core_;
-  co_await close_all(core, drain_limit_);
+  co_await close_all(core, drain_limit_, true);
   if (core->events()) core->events().send(worker_event::terminate, worker_id(), worker_stats());
 }
 
@@ -425,7 +427,7 @@ inline task<> broker::shut_down(intrusive_ptr<detail::broker_core> core, duratio
   co_await std::move(joined);
   for (bool gone = false; !gone; gone = core->settle_gone()) {
     try {
-      co_await close_all(core, limit);
+      co_await close_all(core, limit, false);
     } catch (...) {
       // No memory: what could not be closed is closed the next time.
     }
@@ -435,6 +437,9 @@ inline task<> broker::shut_down(intrusive_ptr<detail::broker_core> core, duratio
   auto late = core->spawned().all_ended();  // spawned by what drained
   co_await std::move(late);
   while (!core->events().idle()) co_await yield();
+  core->closings().request_stop();
+  auto seen_to = core->closings().all_ended();
+  co_await std::move(seen_to);
   watching.request_stop();
   if (!join_watching) co_return;
   const result<void> watched = co_await std::move(join_watching);

@@ -56,6 +56,7 @@ public:
         executor_(e),
         on_dead_letter_(std::move(on_dead)),
         spawned_(*this),
+        closings_(*this),
         events_(std::move(policy), e, *this),
         observer_(observing) {
     observes = observer_ != nullptr;
@@ -130,6 +131,8 @@ public:
     on_escalation_ = std::move(handler);
   }
   spawned_tasks& spawned() noexcept { return spawned_; }
+  /// The tasks that see to it that what closes does so in time.
+  spawned_tasks& closings() noexcept { return closings_; }
   actor_class& class_for(const class_request& a);
   /// From now on instances of the class are made as `m` says, except those with keys of their own.
   void provide(const class_request& a, std::shared_ptr<const maker_choice> m);
@@ -224,6 +227,7 @@ private:
   std::vector<std::unique_ptr<const class_route>> routes_;  // all that ever were: somebody may read
   registry registry_;
   spawned_tasks spawned_;
+  spawned_tasks closings_;
   event_channel events_;
   observer* const observer_;                                          // nullptr: nobody observes
   atomic<std::int64_t> next_look_{never.time_since_epoch().count()};  // when a task wakes for it
