@@ -48,8 +48,10 @@
 #include <troupe/coro/task.hpp>
 #include <troupe/coro/task_scope.hpp>
 #include <troupe/coro/this_task.hpp>
+#include <troupe/coro/trace_context.hpp>
 #include <troupe/coro/when_all.hpp>
 #include <troupe/coro/when_any.hpp>
+#include <troupe/coro/with_trace.hpp>
 #include <troupe/coro/within.hpp>
 #include <troupe/exec/sim_executor.hpp>
 #include <troupe/exec/sim_options.hpp>
