@@ -5,6 +5,7 @@
 /// troupe: typed actors called through `co_await`. Everything that needs only the standard library.
 
 #include <troupe/actor/call.hpp>
+#include <troupe/actor/call_info.hpp>
 #include <troupe/actor/caller.hpp>
 #include <troupe/actor/cell_life.hpp>
 #include <troupe/actor/cell_mailbox.hpp>
@@ -33,6 +34,7 @@
 #include <troupe/broker/idle_cleaner.hpp>
 #include <troupe/broker/lru_cleaner.hpp>
 #include <troupe/broker/observer.hpp>
+#include <troupe/broker/observers.hpp>
 #include <troupe/broker/worker_event.hpp>
 #include <troupe/config.hpp>
 #include <troupe/coro/as_result.hpp>

@@ -17,7 +17,7 @@
 namespace troupe {
 
 class context;
-struct call_info;
+class call_info;
 
 namespace detail {
 
@@ -40,6 +40,7 @@ public:
   bool has_start = false;
   bool has_stop = false;
   bool has_call_hooks = false;
+  bool has_after_call = false;
   bool needs_context = true;
 };
 
