@@ -5,6 +5,7 @@
 /// troupe: typed actors called through `co_await`. Everything that needs only the standard library.
 
 #include <troupe/actor/call.hpp>
+#include <troupe/actor/call_info.hpp>
 #include <troupe/actor/caller.hpp>
 #include <troupe/actor/cell_life.hpp>
 #include <troupe/actor/cell_mailbox.hpp>
@@ -37,6 +38,7 @@
 #include <troupe/broker/idle_cleaner.hpp>
 #include <troupe/broker/lru_cleaner.hpp>
 #include <troupe/broker/observer.hpp>
+#include <troupe/broker/observers.hpp>
 #include <troupe/broker/worker_event.hpp>
 #include <troupe/config.hpp>
 #include <troupe/coro/as_result.hpp>
@@ -52,8 +54,10 @@
 #include <troupe/coro/task.hpp>
 #include <troupe/coro/task_scope.hpp>
 #include <troupe/coro/this_task.hpp>
+#include <troupe/coro/trace_context.hpp>
 #include <troupe/coro/when_all.hpp>
 #include <troupe/coro/when_any.hpp>
+#include <troupe/coro/with_trace.hpp>
 #include <troupe/coro/within.hpp>
 #include <troupe/exec/sim_executor.hpp>
 #include <troupe/exec/sim_options.hpp>

@@ -21,7 +21,7 @@
 namespace troupe {
 
 class context;
-struct call_info;
+class call_info;
 
 namespace detail {
 
@@ -51,12 +51,6 @@ struct instance_part {
   void* object;
 };
 
-/// A method as its worker is told of it.
-struct called_method {
-  std::string_view name;
-  const void* actor;  // the tag of the class as which its object is seen
-};
-
 /// Makes and destroys instances that are seen as some class `A` by their callers. Immutable.
 class maker : public maker_choice {
 public:
@@ -84,6 +78,7 @@ public:
   bool has_start = false;
   bool has_stop = false;
   bool has_call_hooks = false;
+  bool has_after_call = false;
 };
 
 /// Where proxies of a class lead, if not simply to its own workers. Immutable.

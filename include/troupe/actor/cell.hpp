@@ -12,6 +12,7 @@
 #include <exception>
 #include <memory>
 #include <new>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -36,7 +37,7 @@
 #include <troupe/sync/spin_lock.hpp>
 
 namespace troupe {
-struct call_info;
+class call_info;
 }
 
 namespace troupe::detail {
@@ -49,6 +50,8 @@ class supervisor;
 class turn;
 struct actor_class;
 struct called_method;
+struct call_facts;
+struct call_record;
 struct class_request;
 
 /// What the cells of one broker share; broker/broker.hpp implements it.
@@ -69,13 +72,20 @@ public:
   virtual void used(cell& c) noexcept = 0;
   virtual void destroyed(cell& c) noexcept = 0;
 
-  /// Around each call, tell and owning call; only where `observes`. The first may throw.
-  virtual void before_call(cell& c, const call_info& info) {
+  /// Around each call, tell and owning call; only where `observes`. The first may throw; `reached`
+  /// counts those who have been told, and only they are told of the end.
+  virtual void before_call(cell& c, const call_info& info, std::size_t& reached) {
+    static_cast<void>(c), static_cast<void>(info), static_cast<void>(reached);
+  }
+  virtual void after_call(cell& c, const call_info& info, std::size_t reached) noexcept {
+    static_cast<void>(c), static_cast<void>(info), static_cast<void>(reached);
+  }
+  /// What has become of each of them, once, whether it had its turn or not; only where `observes`.
+  virtual void settled(cell& c, const call_info& info) noexcept {
     static_cast<void>(c), static_cast<void>(info);
   }
-  virtual void after_call(cell& c, const call_info& info) noexcept {
-    static_cast<void>(c), static_cast<void>(info);
-  }
+  /// An eviction was decided on. Called with no lock held.
+  virtual void evicted(cell& c) noexcept { static_cast<void>(c); }
 
   /// A message that nobody awaits was not run, or failed.
   virtual void dead(cell& c, std::string_view method, const std::error_code& why,
@@ -256,12 +266,13 @@ public:
   /// True if the instance has hooks around calls or is shared by classes, or the broker has an
   /// observer. The holder.
   bool has_hooks() const noexcept { return hooked_; }
-  /// The hooks of the instance around a call. True: `before_call` threw, and `thrown` says so.
-  bool refused_by_hook(const called_method& m, cell* from, std::exception_ptr& thrown) noexcept {
-    return hooked_ && run_before_hook(m, from, thrown);
+  /// The hooks before a call, where there are any. True: one has thrown, and `thrown` says so.
+  bool refused_by_hook(const call_facts& f, call_record& r, std::exception_ptr& thrown) noexcept {
+    return hooked_ && run_before_hooks(f, r, thrown);
   }
-  void after_hook(const called_method& m, cell* from, const std::exception_ptr& thrown) noexcept {
-    if (hooked_) run_after_hook(m, from, thrown);
+  /// Those after a method that has run; `thrown`: by what it has ended.
+  void after_hook(const call_facts& f, call_record& r, const std::exception_ptr& thrown) noexcept {
+    if (hooked_) run_after_hooks(f, r, thrown);
   }
   /// What the method is called on: the instance, or the part of it that is of its class.
   void* object_of(const called_method& m) const noexcept {
@@ -359,9 +370,12 @@ private:
   void put_back() noexcept;
   message* dequeue(message* m) noexcept;
   void* part_for(const called_method& m) const noexcept;
-  bool run_before_hook(const called_method& m, cell* from, std::exception_ptr& thrown) noexcept;
-  void run_after_hook(const called_method& m, cell* from,
-                      const std::exception_ptr& thrown) noexcept;
+  bool run_before_hooks(const call_facts& f, call_record& r, std::exception_ptr& thrown) noexcept;
+  void run_after_hooks(const call_facts& f, call_record& r,
+                       const std::exception_ptr& thrown) noexcept;
+  void tell_of_end(const call_facts& f, call_record& r, const std::exception_ptr& thrown,
+                   std::size_t reached) noexcept;
+  bool times_calls() const noexcept;
   bool try_leave() noexcept;
   bool must_close() noexcept;
   bool has_open_turns() noexcept;
@@ -391,6 +405,7 @@ private:
   bool rests() noexcept;
   void wake_from_rest() noexcept;
   void evict_held() noexcept;
+  std::optional<bool> evict_busy(std::uintptr_t& seen, bool& newly) noexcept;
   void note_use() noexcept;
 
   static constexpr int serve_limit = 64;  // messages run before others get the thread

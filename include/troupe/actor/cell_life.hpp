@@ -12,13 +12,13 @@
 #include <utility>
 
 #include <troupe/actor/actor_class.hpp>
+#include <troupe/actor/call_info.hpp>
 #include <troupe/actor/caller.hpp>
 #include <troupe/actor/cell.hpp>
 #include <troupe/actor/cell_mailbox.hpp>
 #include <troupe/actor/context.hpp>
 #include <troupe/actor/context_timer.hpp>
 #include <troupe/actor/failure.hpp>
-#include <troupe/actor/hooks.hpp>
 #include <troupe/actor/life.hpp>
 #include <troupe/actor/pending_call.hpp>
 #include <troupe/coro/simulation.hpp>
@@ -331,31 +331,50 @@ inline void* cell::part_for(const called_method& m) const noexcept {
   return maker_.load(order::relaxed)->part(instance_, m.actor).object;
 }
 
+/// The clock is read only for those who are told of it.
+inline bool cell::times_calls() const noexcept {
+  return owner_.observes || maker_.load(order::relaxed)->has_after_call;
+}
+
 /// Where one throws, what comes after a call comes all the same.
-inline bool cell::run_before_hook(const called_method& m, cell* from,
-                                  std::exception_ptr& thrown) noexcept {
+TROUPE_NOINLINE inline bool cell::run_before_hooks(const call_facts& f, call_record& r,
+                                                   std::exception_ptr& thrown) noexcept {
+  std::size_t reached = 0;
   try {
-    const caller who = make_caller(from);
-    const call_info info(m.name, who);
-    if (owner_.observes) owner_.before_call(*this, info);
-    const instance_part part = maker_.load(order::relaxed)->part(instance_, m.actor);
+    const caller who = make_caller(f.from);
+    const call_info info(f, who, owner_.where());
+    if (owner_.observes) owner_.before_call(*this, info, reached);
+    const instance_part part = maker_.load(order::relaxed)->part(instance_, f.method.actor);
     part.made_by->before(part.object, info);
+    if (times_calls()) r.began = owner_.where().now();
     return false;
   } catch (...) {
     std::exception_ptr why = std::current_exception();
-    run_after_hook(m, from, why);
+    r.outcome = call_outcome::refused;
+    tell_of_end(f, r, why, reached);
     thrown = nest_failure(errc::refused, *this, std::move(why));
     return true;
   }
 }
 
-inline void cell::run_after_hook(const called_method& m, cell* from,
-                                 const std::exception_ptr& thrown) noexcept {
-  const caller who = make_caller(from);
-  const call_info info(m.name, who, &thrown);
-  const instance_part part = maker_.load(order::relaxed)->part(instance_, m.actor);
-  part.made_by->after(part.object, info);
-  if (owner_.observes) owner_.after_call(*this, info);
+TROUPE_NOINLINE inline void cell::run_after_hooks(const call_facts& f, call_record& r,
+                                                  const std::exception_ptr& thrown) noexcept {
+  constexpr std::size_t all = ~std::size_t{0};
+  if (times_calls()) r.took = owner_.where().now() - r.began;
+  r.outcome = thrown ? call_outcome::threw : call_outcome::ok;
+  tell_of_end(f, r, thrown, all);
+}
+
+inline void cell::tell_of_end(const call_facts& f, call_record& r, const std::exception_ptr& thrown,
+                              std::size_t reached) noexcept {
+  {
+    const caller who = make_caller(f.from);
+    const call_info info(f, who, owner_.where(), r.outcome, r.took, thrown);
+    const instance_part part = maker_.load(order::relaxed)->part(instance_, f.method.actor);
+    part.made_by->after(part.object, info);
+    if (owner_.observes) owner_.after_call(*this, info, reached);
+  }
+  r.span = f.link.span.load(order::relaxed);
 }
 
 // --- what surrounds an instance ------------------------------------------------------------------

@@ -9,6 +9,7 @@
 
 #include <cstring>
 #include <exception>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -306,31 +307,42 @@ inline void cell::close_when_dry() noexcept {
   word_.compare_exchange_strong(plain, word_held, order::relaxed, order::relaxed);
 }
 
-/// A worker that is held and has had no turn is being made: it is not closed before its first one.
 inline bool cell::evict() noexcept {
   for (std::uintptr_t seen = word();;) {
     if (seen == word_dormant || seen == word_gone || !alive()) return false;
     if (is_kept_alive()) return false;
     if (seen <= word_idle_slow) {
       if (acquire(seen)) {
+        owner_.evicted(*this);
         evict_held();
         return true;
       }
       seen = word();
       continue;
     }
-    const spin_guard guard(mail_lock_);
-    if (!alive() || turns_.load(order::relaxed) == 0) return false;
-    if (close_when_dry_) return true;
-    seen = word_.load(order::relaxed);
-    if (seen == word_plain &&
-        !word_.compare_exchange_strong(seen, word_held, order::relaxed, order::relaxed)) {
-      continue;
+    bool newly = false;
+    if (const std::optional<bool> done = evict_busy(seen, newly)) {
+      if (newly) owner_.evicted(*this);
+      return *done;
     }
-    if (seen <= word_idle_slow || seen == word_dormant || seen == word_gone) continue;
-    close_when_dry_ = true;
-    return true;
   }
+}
+
+/// The same of a worker that was held when its word was read as `seen`; nothing, with `seen`
+/// updated, if it is not any more. One that has had no turn is being made: it is not closed before
+/// its first one.
+inline std::optional<bool> cell::evict_busy(std::uintptr_t& seen, bool& newly) noexcept {
+  const spin_guard guard(mail_lock_);
+  if (!alive() || turns() == 0) return false;
+  if (close_when_dry_) return true;
+  seen = word_.load(order::relaxed);
+  if (seen == word_plain &&
+      !word_.compare_exchange_strong(seen, word_held, order::relaxed, order::relaxed)) {
+    return std::nullopt;
+  }
+  if (seen <= word_idle_slow || seen == word_dormant || seen == word_gone) return std::nullopt;
+  newly = close_when_dry_ = true;
+  return true;
 }
 
 /// The caller holds the worker, which was idle.

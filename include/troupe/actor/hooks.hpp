@@ -2,32 +2,17 @@
 #pragma once
 
 /// @file
-/// The optional hooks of an actor class, found by name, and what they are told.
+/// The optional hooks of an actor class, found by name.
 ///
-/// Layer: actor. Compile time only, but for `call_info`.
+/// Layer: actor. Compile time only.
 
 #include <concepts>
-#include <exception>
-#include <string_view>
 #include <type_traits>
-#include <utility>
 
-#include <troupe/actor/caller.hpp>
+#include <troupe/actor/call_info.hpp>
 #include <troupe/coro/task.hpp>
 
-namespace troupe {
-
-/// What `before_call` and `after_call` are told. The views hold for as long as the hook runs.
-struct call_info {
-  call_info(std::string_view m, const troupe::caller& f, const std::exception_ptr* e = nullptr)
-      : method(m), from(f), error(e != nullptr ? *e : std::exception_ptr()) {}
-
-  std::string_view method;     ///< The method's name.
-  const troupe::caller& from;  ///< Who calls.
-  std::exception_ptr error;    ///< In `after_call`: what the method or `before_call` threw.
-};
-
-namespace detail {
+namespace troupe::detail {
 
 template <class T>
 concept void_or_task = std::is_void_v<T> || std::is_same_v<T, task<>>;
@@ -85,5 +70,4 @@ constexpr void check_hooks() {
                 "const troupe::call_info& and returns void, and is public");
 }
 
-}  // namespace detail
-}  // namespace troupe
+}  // namespace troupe::detail

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include <troupe/actor/actor_class.hpp>
+#include <troupe/actor/call_info.hpp>
 #include <troupe/actor/caller.hpp>
 #include <troupe/actor/cell.hpp>
 #include <troupe/actor/method_traits.hpp>

@@ -31,7 +31,8 @@ public:
     options = options_of<D>();
     has_start = has_on_start<D>;
     has_stop = has_on_stop<D>;
-    has_call_hooks = has_before_call<D> || has_after_call<D>;
+    has_after_call = detail::has_after_call<D>;
+    has_call_hooks = has_before_call<D> || has_after_call;
   }
 
   void* make(context& ctx) const override { return static_cast<A*>(factory_(ctx)); }
@@ -51,7 +52,7 @@ public:
   }
   void after([[maybe_unused]] void* instance,
              [[maybe_unused]] const call_info& info) const noexcept override {
-    if constexpr (has_after_call<D>) {
+    if constexpr (detail::has_after_call<D>) {
       try {
         self(instance)->after_call(info);
       } catch (...) {

@@ -15,6 +15,7 @@
 #include <string_view>
 #include <utility>
 
+#include <troupe/actor/call_info.hpp>
 #include <troupe/actor/cell.hpp>
 #include <troupe/actor/invocation.hpp>
 #include <troupe/actor/message.hpp>
@@ -63,6 +64,10 @@ public:
                                             order::relaxed);
   }
 
+  /// Tells those who observe how the call has settled: before its caller goes on. `thrown`: by what
+  /// it has ended, where it has not settled by the method.
+  void tell_observers(std::exception_ptr thrown) noexcept;
+
   /// The time is up.
   void expire() noexcept;
   /// The caller was asked to stop: a call that waits is withdrawn, one that runs is asked in turn.
@@ -88,8 +93,10 @@ protected:
   virtual called_method called() const noexcept = 0;
 
   cell* from() const noexcept { return from_.get(); }
+  call_facts facts() noexcept { return {called(), call_kind::limited, from(), *this}; }
 
-  bool ran_ = false;  // the method was entered
+  bool ran_ = false;    // the method was entered
+  call_record record_;  // of the hooks
 
 private:
   /// Carries a stop request to a place where user code may run.
@@ -209,7 +216,8 @@ inline void owned_call::settle_refused(errc why, std::string text) noexcept {
 inline void owned_call::bind(frame& caller, time_point until) noexcept {
   caller_ = &caller;
   chain_link& callers = *caller.chain;
-  trace = callers.trace;
+  trace = trace_of(callers, caller.where->base());
+  depth = callers.depth_below();
   caller_link = &callers;
   is_owned = true;
   limit_deadline(until);
@@ -318,7 +326,7 @@ inline turn_state owned_call::start(cell& c, turn* nested) noexcept {
 inline void owned_call::settle_done() noexcept {
   if (ran_) {
     const std::exception_ptr thrown_here = method_error();
-    target_->after_hook(called(), from(), thrown_here);
+    target_->after_hook(facts(), record_, thrown_here);
     if (thrown_here) target_->turn_failed(method_name(), thrown_here);
   }
   if (settle(outcome::done)) return;  // from here on the error is the caller's alone
@@ -336,6 +344,21 @@ inline void owned_call::refuse(const refusal& r) noexcept {
     settle(outcome::done);
   }
   release(this);
+}
+
+/// Where it timed out the method may still run: its record is not looked at.
+TROUPE_NOINLINE inline void owned_call::tell_observers(std::exception_ptr thrown) noexcept {
+  const troupe::caller who(from_);
+  call_record as_seen;
+  as_seen.outcome = call_outcome::not_run;
+  if (settled() == outcome::timed_out) {
+    as_seen.outcome = call_outcome::timed_out;
+  } else if (record_.outcome != call_outcome::running) {
+    as_seen = record_;
+  }
+  if (!thrown) thrown = method_error();
+  target_->owner().settled(*target_, call_info(facts(), who, target_->owner().where(),
+                                               as_seen.outcome, as_seen.took, std::move(thrown)));
 }
 
 /// An owning call of one method.
@@ -369,7 +392,7 @@ template <class Invocation>
 turn_state owned_call_of<Invocation>::run(cell& c, cell* from) noexcept {
   c.count_call();
   std::exception_ptr refused;
-  if (c.refused_by_hook(Invocation::called(), from, refused)) {
+  if (c.refused_by_hook(facts(), record_, refused)) {
     result_.fail(std::move(refused));
     return turn_state::ended;
   }
@@ -417,33 +440,41 @@ public:
     caller_.where->base().disarm(*this);
     switch (block_->settled()) {
       case owned_call::outcome::expired:
-        throw error(errc::expired, block_->target().id());
+        fail(errc::expired);
       case owned_call::outcome::timed_out:
-        throw error(errc::timed_out, block_->target().id());
+        fail(errc::timed_out);
       case owned_call::outcome::cancelled:
-        throw error(errc::cancelled, block_->target().id());
+        fail(errc::cancelled);
       default:
+        if (is_observed()) block_->tell_observers(nullptr);
         return block_->take();
     }
   }
 
 private:
+  bool is_observed() const noexcept { return block_->target().owner().observes; }
+
+  [[noreturn]] void fail(errc why) const {
+    if (is_observed()) block_->tell_observers(make_failure(why, block_->target()));
+    throw error(why, block_->target().id());
+  }
+
   TROUPE_NOINLINE static bool suspend(owned_awaiter& self) {
     frame& f = self.caller_;
     chain_link& chain = *f.chain;
     executor& base = f.where->base();
-    const cell& c = self.block_->target();
-    if (chain.limited && chain.stop_requested()) throw error(errc::cancelled, c.id());
     const time_point now = base.now();
     const time_point until = earlier(saturating_add(now, self.limit_), chain.deadline);
-    if (chain.deadline <= now) throw error(errc::expired, c.id());
+    self.block_->bind(f, until);
+    if (chain.limited && chain.stop_requested()) self.fail(errc::cancelled);
+    if (chain.deadline <= now) self.fail(errc::expired);
     stop_state* const stop = chain.stop();
     bool* const flag = std::exchange(f.completed_inline, nullptr);
-    self.block_->bind(f, until);
     try {
       base.arm(self, until);
     } catch (...) {
       f.completed_inline = flag;
+      if (self.is_observed()) self.block_->tell_observers(std::current_exception());
       throw;
     }
     self.block_->issue();

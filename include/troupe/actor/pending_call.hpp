@@ -14,9 +14,10 @@
 #include <utility>
 
 #include <troupe/actor/actor_class.hpp>
+#include <troupe/actor/call_info.hpp>
+#include <troupe/actor/caller.hpp>
 #include <troupe/actor/cell.hpp>
 #include <troupe/actor/failure.hpp>
-#include <troupe/actor/hooks.hpp>
 #include <troupe/actor/invocation.hpp>
 #include <troupe/actor/message.hpp>
 #include <troupe/actor/plain_turn.hpp>
@@ -82,7 +83,17 @@ protected:
 
   frame& caller() const noexcept { return caller_; }
 
+  /// Tells those who observe how the call has settled: before its caller goes on. `error`, if any,
+  /// is what that gets.
+  void settled(const std::exception_ptr* error) noexcept {
+    if (error != nullptr || record_.outcome != call_outcome::running) tell_observers(error);
+  }
+
+  call_record record_;  // of the hooks
+
 private:
+  void tell_observers(const std::exception_ptr* error) noexcept;
+
   /// Takes a call that waits out of its line when its caller is asked to stop.
   class withdrawal final : public stop_hook {
   public:
@@ -146,6 +157,17 @@ TROUPE_NOINLINE inline bool pending_call::looks_past_its_limits(const chain_link
     return true;
   }
   return false;
+}
+
+TROUPE_NOINLINE inline void pending_call::tell_observers(const std::exception_ptr* error) noexcept {
+  if (!target_.owner().observes) return;
+  const bool had_its_turn = record_.outcome != call_outcome::running;
+  const troupe::caller who = make_caller(caller_above(caller_.chain));
+  span_link link(caller_.chain, record_.span);
+  const call_facts facts{{method_name(), nullptr}, call_kind::call, nullptr, link};
+  target_.owner().settled(target_, call_info(facts, who, target_.owner().where(),
+                                             had_its_turn ? record_.outcome : call_outcome::not_run,
+                                             record_.took, error != nullptr ? *error : nullptr));
 }
 
 inline bool pending_call::settle_failed(errc why, bool* flag, std::string text) noexcept {
@@ -389,12 +411,17 @@ public:
   /// Not inlined: it would be in the way of the calls that run at once.
   TROUPE_NOINLINE ~pending_plain() {}
 
-  result take() { return result_.take(); }
+  result take() {
+    settled(result_.failed() ? &result_.error() : nullptr);
+    return result_.take();
+  }
   std::string_view method_name() const noexcept override { return Invocation::name(); }
 
 private:
   void fail(std::exception_ptr e) noexcept override { result_.fail(std::move(e)); }
   turn_state run(cell& c, turn*) noexcept override;
+  void run_hooked(cell& c, turn* nested) noexcept;
+  void invoke(cell& c, cell* from) noexcept;
 
   Invocation& call_;
   result_slot<result> result_;
@@ -402,26 +429,45 @@ private:
 
 template <class Invocation>
 turn_state pending_plain<Invocation>::run(cell& c, turn* nested) noexcept {
-  cell* const from = caller_above(caller().chain);
   c.count_call();
-  const plain_turn scope(c, nested, caller().chain, Invocation::name());
-  std::exception_ptr thrown;
-  if (c.refused_by_hook(Invocation::called(), from, thrown)) {
-    result_.fail(std::move(thrown));
+  if (c.has_hooks()) {
+    run_hooked(c, nested);
   } else {
-    try {
-      result_.emplace_from(
-          [&]() -> result { return call_(c.object_of(Invocation::called()), from); });
-    } catch (...) {
-      // A plain method awaits nothing; only where it may block can it have been stopped mid-way.
-      thrown = std::current_exception();
-      if (!c.runs_here()) thrown = as_seen_by_caller(std::move(thrown), c);
-      result_.fail(thrown);
-    }
-    c.after_hook(Invocation::called(), from, thrown);
-    if (thrown) c.turn_failed(Invocation::name(), thrown);
+    const plain_turn scope(c, nested, caller().chain, Invocation::name());
+    invoke(c, caller_above(caller().chain));
+    if (result_.failed()) c.turn_failed(Invocation::name(), result_.error());
   }
   return turn_state::ended;
+}
+
+template <class Invocation>
+void pending_plain<Invocation>::invoke(cell& c, cell* from) noexcept {
+  try {
+    result_.emplace_from(
+        [&]() -> result { return call_(c.object_of(Invocation::called()), from); });
+  } catch (...) {
+    // A plain method awaits nothing; only where it may block can it have been stopped mid-way.
+    std::exception_ptr thrown = std::current_exception();
+    if (!c.runs_here()) thrown = as_seen_by_caller(std::move(thrown), c);
+    result_.fail(std::move(thrown));
+  }
+}
+
+template <class Invocation>
+TROUPE_NOINLINE void pending_plain<Invocation>::run_hooked(cell& c, turn* nested) noexcept {
+  cell* const from = caller_above(caller().chain);
+  span_link span(caller().chain);
+  plain_turn scope(c, nested, c.runs_here() ? &span : caller().chain, Invocation::name());
+  const call_facts facts{Invocation::called(), call_kind::call, from, scope.link_or(span)};
+  std::exception_ptr thrown;
+  if (c.refused_by_hook(facts, record_, thrown)) {
+    result_.fail(std::move(thrown));
+    return;
+  }
+  invoke(c, from);
+  if (result_.failed()) thrown = result_.error();
+  c.after_hook(facts, record_, thrown);
+  if (thrown) c.turn_failed(Invocation::name(), thrown);
 }
 
 /// A method that is a coroutine.
@@ -433,12 +479,18 @@ public:
   pending_coroutine(cell& target, frame& caller, Invocation& made) noexcept
       : pending_call(target, caller), call_(made) {}
 
-  result take() { return result_.take(); }
+  result take() {
+    settled(result_.failed() ? &result_.error() : nullptr);
+    return result_.take();
+  }
   std::string_view method_name() const noexcept override { return Invocation::name(); }
 
 private:
   void fail(std::exception_ptr e) noexcept override { result_.fail(std::move(e)); }
   turn_state run(cell& c, turn* nested) noexcept override;
+  call_facts facts() noexcept {
+    return {Invocation::called(), call_kind::call, caller_above(caller().chain), *this};
+  }
   void ended() noexcept override {
     finish();
     caller().where->resume(caller());
@@ -461,7 +513,7 @@ turn_state pending_coroutine<Invocation>::run(cell& c, turn* nested) noexcept {
   called_by = from;
   c.count_call();
   std::exception_ptr thrown;
-  if (c.refused_by_hook(Invocation::called(), from, thrown)) {
+  if (c.has_hooks() && c.refused_by_hook(facts(), record_, thrown)) {
     result_.fail(std::move(thrown));
     return turn_state::ended;
   }
@@ -494,7 +546,7 @@ TROUPE_NOINLINE void pending_coroutine<Invocation>::finish_slowly() noexcept {
     thrown = as_seen_by_caller(result_.error(), c);
     result_.fail(thrown);
   }
-  c.after_hook(Invocation::called(), caller_above(caller().chain), thrown);
+  c.after_hook(facts(), record_, thrown);
   if (thrown) c.turn_failed(Invocation::name(), thrown);
 }
 

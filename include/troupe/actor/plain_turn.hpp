@@ -23,7 +23,9 @@ namespace troupe::detail {
 class plain_turn {
 public:
   plain_turn(cell& c, turn* nested_in, chain_link* above, std::string_view method) noexcept
-      : state_(this_thread_state()), outer_worker_(std::exchange(state_.plain_turn, &c)) {
+      : state_(this_thread_state()),
+        outer_worker_(std::exchange(state_.plain_turn, &c)),
+        outer_chain_(std::exchange(state_.plain_chain, above)) {
     if (outer_worker_ == &c) return;  // one of several that run here one after the other
     outer_frame_ = std::exchange(state_.running, nullptr);
     outer_blocking_ = std::exchange(state_.blocking, nullptr);
@@ -35,12 +37,16 @@ public:
   plain_turn(const plain_turn&) = delete;
   plain_turn& operator=(const plain_turn&) = delete;
   ~plain_turn() {
+    state_.plain_chain = outer_chain_;
     if (state_.plain_turn == outer_worker_) return;
     state_.blocking = outer_blocking_;
     state_.plain_turn = outer_worker_;
     state_.running = outer_frame_;
     if (may_block_) std::destroy_at(&blocking_);
   }
+
+  /// The turn of its own where it may block its thread, else `other`.
+  chain_link& link_or(chain_link& other) noexcept { return may_block_ ? blocking_ : other; }
 
 private:
   /// Holds the worker while its thread waits; nothing can nest in it.
@@ -56,6 +62,7 @@ private:
 
   thread_state& state_;
   cell* const outer_worker_;
+  chain_link* const outer_chain_;
   frame* outer_frame_ = nullptr;
   chain_link* outer_blocking_ = nullptr;
   bool may_block_ = false;  // blocking_ is alive

@@ -73,8 +73,7 @@ template <auto M, class A, class... Args>
 bool make_tell(cell& target, Args&&... args) {
   if constexpr (check_call<M, A, Args...>()) {
     using owning = invocation_for<M, A, true, Args...>;
-    return (new tell_of<owning>(target, owning(std::in_place, std::forward<Args>(args)...)))
-        ->send();
+    return new_tell(target, owning(std::in_place, std::forward<Args>(args)...))->send();
   } else {
     return false;
   }

@@ -12,6 +12,8 @@
 #include <string_view>
 #include <utility>
 
+#include <troupe/actor/call_info.hpp>
+#include <troupe/actor/caller.hpp>
 #include <troupe/actor/cell.hpp>
 #include <troupe/actor/failure.hpp>
 #include <troupe/actor/invocation.hpp>
@@ -22,6 +24,7 @@
 #include <troupe/base/intrusive_ptr.hpp>
 #include <troupe/coro/frame_pool.hpp>
 #include <troupe/coro/result_slot.hpp>
+#include <troupe/coro/span.hpp>
 #include <troupe/coro/task.hpp>
 
 namespace troupe::detail {
@@ -38,12 +41,23 @@ inline cell* worker_of_this_thread() noexcept {
   return caller_above(f->chain);
 }
 
+/// The trace and the span of the code that runs on this thread now; nothing, where it has none.
+inline trace_context trace_of_this_thread() noexcept {
+  const thread_state& state = this_thread_state();
+  if (frame* const f = state.running) {
+    return f->chain != nullptr ? trace_of(*f->chain, f->where->base()) : trace_context();
+  }
+  if (state.plain_turn == nullptr || state.plain_chain == nullptr) return {};
+  return trace_of(*state.plain_chain, state.plain_turn->place().base());
+}
+
 /// The part of a tell that does not depend on the method. Deletes itself when it is over.
 class tell_base : public message {
 public:
   virtual ~tell_base() = default;
 
   void refuse(const refusal& r) noexcept final {
+    if (target_.owner().observes) tell_observers_of(r);
     target_.owner().dead(target_, method_name(), r.why(), r.make(), from_.get());
     delete this;
   }
@@ -66,13 +80,38 @@ protected:
     target_.owner().dead(target_, method_name(), std::error_code(), std::move(thrown), from_.get());
   }
 
+  /// It has ended, or was refused: those who observe are told, and of what nobody awaits.
+  void settled(const call_facts& facts, const call_record& record,
+               std::exception_ptr thrown) noexcept {
+    if (target_.owner().observes) {
+      const troupe::caller who(from_);
+      target_.owner().settled(target_, call_info(facts, who, target_.owner().where(),
+                                                 record.outcome, record.took, thrown));
+    }
+    if (thrown) failed(std::move(thrown));
+  }
+
   cell& target() const noexcept { return target_; }
   cell* from() const noexcept { return from_.get(); }
 
+  /// Where it comes from, as far as anybody wants to know.
+  virtual trace_context sent_in() const noexcept { return {}; }
+
 private:
+  void tell_observers_of(const refusal& r) noexcept;
+
   cell& target_;  // refers to itself for as long as a message waits
   intrusive_ptr<cell> from_;
 };
+
+TROUPE_NOINLINE inline void tell_base::tell_observers_of(const refusal& r) noexcept {
+  span_link link(nullptr);
+  link.trace = sent_in();
+  const troupe::caller who(from_);
+  const call_facts facts{{method_name(), nullptr}, call_kind::tell, from(), link};
+  target_.owner().settled(target_, call_info(facts, who, target_.owner().where(),
+                                             call_outcome::not_run, duration::zero(), r.make()));
+}
 
 inline bool tell_base::send() noexcept {
   cell& c = target_;
@@ -86,7 +125,7 @@ inline bool tell_base::send() noexcept {
 
 /// A tell of a plain method.
 template <class Invocation>
-class plain_tell final : public tell_base, public pooled {
+class plain_tell : public tell_base, public pooled {
 public:
   plain_tell(cell& target, Invocation&& call) : tell_base(target), call_(std::move(call)) {
     runs_plain = true;
@@ -96,19 +135,23 @@ public:
 
 private:
   turn_state start(cell& c, turn*) noexcept override {
-    const plain_turn scope(c, nullptr, nullptr, Invocation::name());
+    span_link span(nullptr);
+    span.trace = sent_in();
+    plain_turn scope(c, nullptr, &span, Invocation::name());
+    const call_facts facts{Invocation::called(), call_kind::tell, from(), scope.link_or(span)};
+    call_record record;
     std::exception_ptr thrown;
     c.count_call();
-    if (!c.refused_by_hook(Invocation::called(), from(), thrown)) {
+    if (!c.refused_by_hook(facts, record, thrown)) {
       try {
         static_cast<void>(call_(c.object_of(Invocation::called()), from()));
       } catch (...) {
         thrown = std::current_exception();
       }
-      c.after_hook(Invocation::called(), from(), thrown);
+      c.after_hook(facts, record, thrown);
       if (thrown) c.turn_failed(Invocation::name(), thrown);
     }
-    if (thrown) failed(std::move(thrown));
+    settled(facts, record, std::move(thrown));
     delete this;
     return turn_state::ended;
   }
@@ -126,13 +169,28 @@ private:
   Invocation call_;
 };
 
+/// The same where somebody observes, who may want to know from where it was sent.
+template <class Invocation>
+class traced_tell final : public plain_tell<Invocation> {
+public:
+  traced_tell(cell& target, Invocation&& call)
+      : plain_tell<Invocation>(target, std::move(call)), trace_(trace_of_this_thread()) {}
+
+private:
+  trace_context sent_in() const noexcept override { return trace_; }
+
+  const trace_context trace_;
+};
+
 /// A tell of a method that is a coroutine.
 template <class Invocation>
 class coroutine_tell final : public tell_base, public turn, public pooled {
 public:
   using result = typename Invocation::result;
 
-  coroutine_tell(cell& target, Invocation&& made) : tell_base(target), call_(std::move(made)) {}
+  coroutine_tell(cell& target, Invocation&& made) : tell_base(target), call_(std::move(made)) {
+    trace = trace_of_this_thread();
+  }
 
   std::string_view method_name() const noexcept override { return Invocation::name(); }
 
@@ -142,8 +200,8 @@ private:
     called_by = from();
     c.count_call();
     std::exception_ptr thrown;
-    if (c.refused_by_hook(Invocation::called(), from(), thrown)) {
-      failed(std::move(thrown));
+    if (c.refused_by_hook(facts(), record_, thrown)) {
+      settled(facts(), record_, std::move(thrown));
       delete this;
       return turn_state::ended;
     }
@@ -164,18 +222,30 @@ private:
   void ended() noexcept override {
     std::exception_ptr thrown;
     if (result_.failed()) thrown = result_.error();
-    target().after_hook(Invocation::called(), from(), thrown);
-    if (thrown) method_failed(std::move(thrown));
+    target().after_hook(facts(), record_, thrown);
+    if (thrown) target().turn_failed(Invocation::name(), thrown);
+    settled(facts(), record_, std::move(thrown));
     delete this;
   }
 
+  call_facts facts() noexcept { return {Invocation::called(), call_kind::tell, from(), *this}; }
+  trace_context sent_in() const noexcept override { return trace; }
+
   Invocation call_;
+  call_record record_;
   result_slot<result> result_;
   std::optional<started_task<result>> method_;  // destroyed before the slot it writes to
 };
 
+/// Makes the tell of `call`, ready to be sent.
 template <class Invocation>
-using tell_of = std::conditional_t<Invocation::is_coroutine, coroutine_tell<Invocation>,
-                                   plain_tell<Invocation>>;
+tell_base* new_tell(cell& target, Invocation&& call) {
+  if constexpr (Invocation::is_coroutine) {
+    return new coroutine_tell<Invocation>(target, std::move(call));
+  } else {
+    if (target.owner().observes) return new traced_tell<Invocation>(target, std::move(call));
+    return new plain_tell<Invocation>(target, std::move(call));
+  }
+}
 
 }  // namespace troupe::detail

@@ -58,6 +58,7 @@ public:
   void reopen() noexcept {
     ready_.store(active, order::relaxed);
     finished_ = false;
+    span.store(0, order::relaxed);
   }
 
   cell& worker() const noexcept { return *worker_; }

@@ -32,6 +32,7 @@
 #include <troupe/broker/core.hpp>
 #include <troupe/broker/drain.hpp>
 #include <troupe/broker/observer.hpp>
+#include <troupe/broker/observers.hpp>
 #include <troupe/broker/signals.hpp>
 #include <troupe/broker/waits.hpp>
 #include <troupe/broker/worker_event.hpp>
@@ -61,7 +62,7 @@ struct broker_options {
   duration slow_turn = std::chrono::seconds(1);     ///< Accepted; nothing watches turns yet.
   std::function<void(const dead_letter&)>
       on_dead_letter{};         ///< From any thread, maybe many at once.
-  observer* observe = nullptr;  ///< Sees every call; outlives the broker.
+  observer* observe = nullptr;  ///< Sees every call; outlives the broker. Several: `observers`.
 };
 
 /// Owns workers and, unless told otherwise, the threads that run them.
@@ -309,6 +310,7 @@ inline broker::~broker() {
       "a broker is destroyed on a thread that may block, not by what it runs");
   detail::block_on(std::move(end_), &core_->where());
   dumper_.reset();
+  core_->drop_observers();
   core_->drop_executor();
 }
 

@@ -33,6 +33,7 @@
 #include <troupe/broker/event_channel.hpp>
 #include <troupe/broker/observer.hpp>
 #include <troupe/broker/registry.hpp>
+#include <troupe/config.hpp>
 #include <troupe/coro/as_result.hpp>
 #include <troupe/coro/executor.hpp>
 #include <troupe/coro/sleep.hpp>
@@ -57,9 +58,9 @@ public:
         on_dead_letter_(std::move(on_dead)),
         spawned_(*this),
         closings_(*this),
-        events_(std::move(policy), e, *this),
-        observer_(observing) {
-    observes = observer_ != nullptr;
+        events_(std::move(policy), e, *this) {
+    if (observing != nullptr) observing->list(observers_);
+    observes = !observers_.empty();
     orders_uses = static_cast<bool>(events_);
     sends_get = orders_uses && events_.wants_get();
   }
@@ -92,15 +93,10 @@ public:
   }
   void restarted(cell&) noexcept override { restarts_.fetch_add(1, order::relaxed); }
   directive escalated(const worker_failure& failure) noexcept override;
-  void before_call(cell& c, const call_info& info) override {
-    observer_->before_call(c.id(), info);
-  }
-  void after_call(cell& c, const call_info& info) noexcept override {
-    try {
-      observer_->after_call(c.id(), info);
-    } catch (...) {
-    }
-  }
+  void evicted(cell& c) noexcept override;
+  void before_call(cell& c, const call_info& info, std::size_t& reached) override;
+  void after_call(cell& c, const call_info& info, std::size_t reached) noexcept override;
+  void settled(cell& c, const call_info& info) noexcept override;
   void dead(cell& c, std::string_view method, const std::error_code& why, std::exception_ptr error,
             cell* from) noexcept override;
   intrusive_ptr<cell> cell_for(const class_request& a, std::string_view key) override {
@@ -179,6 +175,11 @@ public:
 
   /// After everything has ended: no call reaches an instance any more.
   void close() noexcept { closed_.store(true, order::release); }
+  /// Waits for observers that are being told on the side of a caller; afterwards none is.
+  void drop_observers() noexcept {
+    unobserved_.store(true, order::seq_cst);
+    while (telling_.load(order::seq_cst) != 0) cpu_relax();
+  }
   /// Calls that come from now on settle `errc::broker_gone`. False if some worker is still there or
   /// busy: close it and ask again.
   bool settle_gone() noexcept;
@@ -206,6 +207,8 @@ private:
   void report(const dead_letter& letter) noexcept;
   void tell(worker_event::kind_type kind, cell& c) noexcept;
   void show(worker_event::kind_type kind, cell& c) noexcept;
+  template <class F>
+  void tell_observers(F told) noexcept;
   void look_after(duration d) override;
   static task<> look_later(broker_core& core, duration d);
 
@@ -229,7 +232,9 @@ private:
   spawned_tasks spawned_;
   spawned_tasks closings_;
   event_channel events_;
-  observer* const observer_;                                          // nullptr: nobody observes
+  std::vector<observer*> observers_;  // not to be used once the broker is gone
+  atomic<bool> unobserved_{false};    // true: the broker is gone, and its observers may be
+  atomic<std::uint32_t> telling_{0};  // who may be outside of the broker, and tells them
   atomic<std::int64_t> next_look_{never.time_since_epoch().count()};  // when a task wakes for it
 };
 
@@ -241,13 +246,57 @@ inline void broker_core::tell(worker_event::kind_type kind, cell& c) noexcept {
   }
 }
 
+/// Calls `told(observer&)` for each of them. What one throws, for want of memory or otherwise, is
+/// its own trouble.
+template <class F>
+void broker_core::tell_observers(F told) noexcept {
+  for (observer* const o : observers_) {
+    try {
+      told(*o);
+    } catch (...) {
+    }
+  }
+}
+
 inline void broker_core::show(worker_event::kind_type kind, cell& c) noexcept {
   const outside_code outside;
-  try {
-    observer_->on_worker(worker_event(kind, events_.whose(), c.id(), c.stats()));
-  } catch (...) {
-    // Its own trouble, or no memory.
+  tell_observers(
+      [&](observer& o) { o.on_worker(worker_event(kind, events_.whose(), c.id(), c.stats())); });
+}
+
+inline void broker_core::evicted(cell& c) noexcept {
+  if (!observes) return;
+  const outside_code outside;
+  tell_observers([&](observer& o) { o.on_evict(c.id()); });
+}
+
+inline void broker_core::before_call(cell& c, const call_info& info, std::size_t& reached) {
+  const worker_id to = c.id();
+  for (observer* const o : observers_) {
+    ++reached;
+    o->before_call(to, info);
   }
+}
+
+inline void broker_core::after_call(cell& c, const call_info& info, std::size_t reached) noexcept {
+  for (std::size_t i = (std::min)(reached, observers_.size()); i != 0; --i) {
+    try {
+      observers_[i - 1]->after_call(c.id(), info);
+    } catch (...) {
+      // The call has ended: nothing that happens afterwards changes what its caller gets.
+    }
+  }
+}
+
+/// Its caller may be anywhere, and later than the end of the broker. Seq_cst, with
+/// `drop_observers`: either it waits for this one, or this one sees that there is nobody to tell.
+inline void broker_core::settled(cell& c, const call_info& info) noexcept {
+  telling_.fetch_add(1, order::seq_cst);
+  if (!unobserved_.load(order::seq_cst)) {
+    const outside_code outside;
+    tell_observers([&](observer& o) { o.on_settled(c.id(), info); });
+  }
+  telling_.fetch_sub(1, order::release);
 }
 
 /// Delivered by one thread at a time. A task that wakes too early for what came later asks again.

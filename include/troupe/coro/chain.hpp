@@ -12,21 +12,9 @@
 #include <utility>
 
 #include <troupe/coro/stop_token.hpp>
+#include <troupe/coro/trace_context.hpp>
 #include <troupe/sync/atomic.hpp>
 #include <troupe/time/clock.hpp>
-
-namespace troupe {
-
-/// Identifies the whole chain a coroutine belongs to, across workers: 128 bits that its root drew,
-/// shaped as W3C Trace Context wants them.
-struct trace_context {
-  std::uint64_t trace_high = 0;
-  std::uint64_t trace_low = 0;
-
-  friend bool operator==(const trace_context&, const trace_context&) = default;
-};
-
-}  // namespace troupe
 
 namespace troupe::detail {
 
@@ -36,6 +24,7 @@ enum class link_kind : std::uint8_t {
   scope,  // all children are needed: when_all, task_scope, within
   any,    // one child is enough: a wait below it does not hold up what is above
   call,   // a worker's method runs below
+  traced  // a span of its own, but no turn
 };
 
 /// The stop state of a link that somebody asked for, and its tie to the link above.
@@ -86,6 +75,11 @@ public:
     limited = limited || deadline != never;
   }
 
+  /// Workers' turns above what runs below this link.
+  std::uint32_t depth_below() const noexcept {
+    return depth + static_cast<std::uint32_t>(kind == link_kind::call);
+  }
+
   /// Asks all below to stop. From any thread.
   void request_stop() noexcept;
 
@@ -99,10 +93,16 @@ public:
   chain_link* above = nullptr;  // nullptr: a root, or cut loose
   chain_link* call = nullptr;   // the nearest call at or above this link
   time_point deadline = never;  // the earliest of this link and those above
+  // Of the chain. Its `span` counts only where `above` is not set: that of whoever is above all
+  // the same. See coro/span.hpp.
   trace_context trace;
+  // 0: nobody has asked for this link's own span yet; else its id, for good. Whoever asks first
+  // sets it by compare-exchange; it orders nothing.
+  atomic<std::uint64_t> span{0};
   link_kind kind;
   atomic<bool> thread_blocked{false};  // a call: its thread waits, nothing can nest in it
   bool limited = false;                // calls below look for a stop or a deadline first
+  std::uint32_t depth = 0;             // workers' turns above this link
 
 private:
   // 0: nobody has asked for the state; `requested`: stop was requested before anybody did; else a
@@ -131,6 +131,7 @@ inline void chain_link::join(chain_link* link_above) noexcept {
   call = above->call;
   deadline = above->deadline;
   trace = above->trace;
+  depth = above->depth_below();
   limited = above->limited;
   stoppable_ = above->stoppable_;
 }

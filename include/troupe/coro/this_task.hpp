@@ -11,7 +11,9 @@
 
 #include <troupe/coro/chain.hpp>
 #include <troupe/coro/frame.hpp>
+#include <troupe/coro/span.hpp>
 #include <troupe/coro/stop_token.hpp>
+#include <troupe/coro/trace_context.hpp>
 #include <troupe/time/clock.hpp>
 
 namespace troupe {
@@ -62,10 +64,11 @@ namespace this_task {
   });
 }
 
-/// The identity of the whole chain, for logs and traces.
+/// The trace this coroutine belongs to, and its span of it: that of the worker's turn it runs in,
+/// or of whoever began the chain. Spans get their ids when somebody asks.
 [[nodiscard]] inline auto trace() {
   return detail::frame_query([](detail::frame& f) noexcept -> trace_context {
-    return f.chain != nullptr ? f.chain->trace : trace_context{};
+    return f.chain != nullptr ? detail::trace_of(*f.chain, f.where->base()) : trace_context{};
   });
 }
 

@@ -45,6 +45,8 @@ struct thread_state {
   frame* running = nullptr;
   /// The worker whose plain method runs on this thread now, out of its mailbox.
   cell* plain_turn = nullptr;
+  /// What is above that method, as far as it is known: for the trace of what it tells others.
+  chain_link* plain_chain = nullptr;
   /// What is above whatever this thread blocks for, if its worker may block it.
   chain_link* blocking = nullptr;
   /// What the loop on this thread runs next, before it asks its queue: first and last.
