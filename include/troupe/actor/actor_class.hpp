@@ -11,6 +11,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include <troupe/actor/options.hpp>
@@ -108,6 +109,12 @@ struct actor_class {
     return t == tag || std::find(shared_by.begin(), shared_by.end(), t) != shared_by.end();
   }
 };
+
+template <class...>
+inline constexpr bool all_distinct = true;
+template <class A, class... Others>
+inline constexpr bool all_distinct<A, Others...> =
+    (!std::is_same_v<A, Others> && ...) && all_distinct<Others...>;
 
 /// What is needed to make a class known to a broker.
 struct class_request {

@@ -134,6 +134,8 @@ public:
   /// where one of them shares its turn already.
   template <class A, class B, class... More>
   void share_turn(const actor_options& options = detail::options_of<A>()) {
+    static_assert(detail::all_distinct<A, B, More...>,
+                  "troupe: each class shares its turn with others, and is named once");
     core_->share_turn(
         {detail::request_for<A>(), detail::request_for<B>(), detail::request_for<More>()...},
         options);
