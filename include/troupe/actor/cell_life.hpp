@@ -40,7 +40,7 @@ inline life& cell::life_of() {
 inline worker_stats cell::stats() const noexcept {
   worker_stats s;
   s.last_used = time_point(duration(last_used_.load(order::relaxed)));
-  s.calls = turns_.load(order::relaxed);
+  s.calls = turns();
   s.busy = busy();
   s.waiting = waiting();
   const spin_guard guard(mail_lock_);
