@@ -84,6 +84,14 @@ public:
   virtual void settled(cell& c, const call_info& info) noexcept {
     static_cast<void>(c), static_cast<void>(info);
   }
+  /// Tells that were run, and that their cell does not count any more.
+  virtual void told(std::uint64_t tells) noexcept { static_cast<void>(tells); }
+  /// A timer of a worker has had its turn.
+  virtual void timer_ran() noexcept {}
+  /// A message has waited for its turn; only where `measures_waits`.
+  virtual void waited(duration d) noexcept { static_cast<void>(d); }
+  /// A new instance took the place of one that had failed.
+  virtual void restarted(cell& c) noexcept { static_cast<void>(c); }
   /// An eviction was decided on. Called with no lock held.
   virtual void evicted(cell& c) noexcept { static_cast<void>(c); }
 
@@ -91,8 +99,6 @@ public:
   virtual void dead(cell& c, std::string_view method, const std::error_code& why,
                     std::exception_ptr error, cell* from) noexcept = 0;
 
-  /// Another instance has taken over after a failure.
-  virtual void restarted(cell& c) noexcept { static_cast<void>(c); }
   /// A failure that its worker does not settle by itself: `resume`, `restart` or `stop`.
   virtual directive escalated(const worker_failure& failure) noexcept {
     static_cast<void>(failure);
@@ -105,10 +111,12 @@ public:
   /// A coarse clock for `last_used`; nanoseconds, advanced now and then. Written without care for
   /// other threads: a lost step makes two uses look as if they had been at the same time.
   atomic<std::int64_t> tick{0};
-  supervision supervise;     // of workers whose class has none
-  bool orders_uses = false;  // who is used takes a tick of its own, so that uses have an order
-  bool sends_get = false;    // somebody wants to know of each use
-  bool observes = false;     // somebody stands around each call
+  supervision supervise;        // of workers whose class has none
+  bool orders_uses = false;     // who is used takes a tick of its own, so that uses have an order
+  bool sends_get = false;       // somebody wants to know of each use
+  bool observes = false;        // somebody stands around each call
+  bool measures_waits = false;  // somebody wants to know how long messages wait
+  executor* virtual_clock = nullptr;  // by which they do, instead of by the real one
 
 protected:
   ~cell_owner() = default;
@@ -192,13 +200,14 @@ public:
     word_.compare_exchange_strong(plain, word_held, order::relaxed, order::relaxed);
   }
   /// Counts one turn and stamps its time. The holder.
-  void count_turn() noexcept {
-    turns_.store(turns_.load(order::relaxed) + 1, order::relaxed);
-    if (last_used_.load(order::relaxed) != owner_.tick.load(order::relaxed)) note_use();
+  void count_turn() noexcept { count(one_turn); }
+  /// The same for a tell.
+  void count_tell() noexcept {
+    count(one_turn + one_tell);
+    if (tells_of(turns_.load(order::relaxed)) == tells_limit) hand_over_tells();
   }
-  /// The same for a call or tell that came by the slow path.
-  void count_call() noexcept {
-    count_turn();
+  /// A call or tell came by the slow path, and was counted.
+  void note_get() noexcept {
     if (slow_ && owner_.sends_get && !std::exchange(newborn_, false)) owner_.used(*this);
   }
   /// The instance is there, though no message of its own has made it.
@@ -220,7 +229,10 @@ public:
   /// updated, if nobody holds it.
   bool push(message& m, std::uintptr_t& seen) noexcept {
     m.counted = is_counted(m);
-    if (m.counted) waiting_.fetch_add(1, order::relaxed);
+    if (m.counted) {
+      waiting_.fetch_add(1, order::relaxed);
+      if (owner_.measures_waits) stamp_wait(m);
+    }
     runnable* const node = &m;
     while (is_held(seen)) {
       m.next = seen > word_last ? reinterpret_cast<runnable*>(seen) : nullptr;
@@ -291,7 +303,9 @@ public:
   /// True of some moment gone by. Nobody reaches the instance through it.
   bool alive() const noexcept { return alive_.load(order::relaxed); }
   worker_stats stats() const noexcept;
-  std::uint64_t turns() const noexcept { return turns_.load(order::relaxed); }
+  std::uint64_t turns() const noexcept { return turns_of(turns_.load(order::relaxed)); }
+  /// The tells among them that the owner was not told of yet.
+  std::uint64_t tells() const noexcept { return tells_of(turns_.load(order::relaxed)); }
   std::size_t waiting() const noexcept { return waiting_.load(order::relaxed); }
   bool busy() const noexcept {
     const std::uintptr_t w = word();
@@ -407,6 +421,25 @@ private:
   void evict_held() noexcept;
   std::optional<bool> evict_busy(std::uintptr_t& seen, bool& newly) noexcept;
   void note_use() noexcept;
+  void stamp_wait(message& m) noexcept;
+  void note_wait(message& m) noexcept;
+  void hand_over_tells() noexcept;
+
+  void count(std::uint64_t step) noexcept {
+    turns_.store(turns_.load(order::relaxed) + step, order::relaxed);
+    if (last_used_.load(order::relaxed) != owner_.tick.load(order::relaxed)) note_use();
+  }
+
+  // What `turns_` counts: turns in the low 52 bits, which last for years, and above them the tells
+  // among these since the owner was last told of some.
+  static constexpr int turn_bits = 52;
+  static constexpr std::uint64_t one_turn = 1;
+  static constexpr std::uint64_t one_tell = one_turn << turn_bits;
+  static constexpr std::uint64_t tells_limit = ~std::uint64_t{0} >> turn_bits;
+  static constexpr std::uint64_t turns_of(std::uint64_t word) noexcept {
+    return word & (one_tell - 1);
+  }
+  static constexpr std::uint64_t tells_of(std::uint64_t word) noexcept { return word >> turn_bits; }
 
   static constexpr int serve_limit = 64;  // messages run before others get the thread
   static constexpr int batch_limit = 16;  // messages taken from the queue at once
@@ -427,7 +460,7 @@ private:
   atomic<bool> alive_{false};          // an instance exists; written by the holder
   mutable spin_lock mail_lock_;        // guards queue_, and who empties the inbox
   void* instance_ = nullptr;           // the holder's
-  atomic<std::uint64_t> turns_{0};     // written by the holder
+  atomic<std::uint64_t> turns_{0};     // of the instance, see `count`; written by the holder
   atomic<std::int64_t> last_used_{0};  // written by the holder
   cell_owner& owner_;
   atomic<const maker*> maker_{nullptr};  // chosen for the instance; written by the holder

@@ -45,7 +45,7 @@ inline bool cell::has_tasks_below(const chain_link* top) const noexcept {
 inline worker_stats cell::stats() const noexcept {
   worker_stats s;
   s.last_used = time_point(duration(last_used_.load(order::relaxed)));
-  s.calls = turns_.load(order::relaxed);
+  s.calls = turns();
   s.busy = busy();
   s.waiting = waiting();
   const spin_guard guard(mail_lock_);

@@ -7,6 +7,9 @@
 ///
 /// Layer: actor. Allocates nothing except the errors of what is refused.
 
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
 #include <cstring>
 #include <exception>
 #include <optional>
@@ -178,6 +181,31 @@ inline void cell::refuse_waiting(errc why) noexcept {
   while (message* const m = refused.pop_front()) m->refuse(r);
 }
 
+/// Microseconds in 32 bits: who waits for more than 71 minutes is counted that much short. Not the
+/// executor's clock: who sends a message may find that the broker is gone, and its executor as
+/// well.
+inline std::uint32_t wait_clock(const cell_owner& owner) noexcept {
+  const executor* const e = owner.virtual_clock;
+  const duration now = (e != nullptr ? e->now() : steady_now()).time_since_epoch();
+  return static_cast<std::uint32_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(now).count());
+}
+
+TROUPE_NOINLINE inline void cell::stamp_wait(message& m) noexcept {
+  m.queued_at = (std::max)(wait_clock(owner_), std::uint32_t{1});
+}
+
+TROUPE_NOINLINE inline void cell::note_wait(message& m) noexcept {
+  const std::uint32_t waited = wait_clock(owner_) - std::exchange(m.queued_at, 0);
+  owner_.waited(std::chrono::microseconds(waited));
+}
+
+TROUPE_NOINLINE inline void cell::hand_over_tells() noexcept {
+  const std::uint64_t word = turns_.load(order::relaxed);
+  turns_.store(turns_of(word), order::relaxed);
+  owner_.told(tells_of(word));
+}
+
 // --- holding the worker --------------------------------------------------------------------------
 
 /// Runs messages until there are none, or a turn stays open, or others want the thread.
@@ -207,6 +235,7 @@ inline void cell::serve() noexcept {
       if (make_instance() == turn_state::open) return;
       continue;
     }
+    if (m->queued_at != 0) note_wait(*m);
     if (m->runs_plain && !slow_) {
       i += run_batch(*m);
     } else if (m->start(*this, nullptr) == turn_state::open) {
@@ -226,6 +255,7 @@ inline int cell::run_batch(message& first) noexcept {
   for (message* newer = nullptr; m != nullptr; m = newer) {
     newer = message_queue::newer(*m);
     if (after_turn_ == directive::resume) {
+      if (m->queued_at != 0) note_wait(*m);
       m->run_plain(*this);
       ++taken_with_it;
     } else if (after_turn_ == directive::restart) {
@@ -245,6 +275,7 @@ inline void cell::leave_with_mail() noexcept {
   if (m == nullptr) {
     if (try_leave()) return;
   } else if (m->runs_plain && instance_ != nullptr && !slow_) {
+    if (m->queued_at != 0) note_wait(*m);
     run_batch(*m);
     if (try_leave()) return;
   } else {

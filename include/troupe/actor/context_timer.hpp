@@ -104,6 +104,7 @@ inline turn_state context_timer::start(cell& c, turn* nested) noexcept {
   }
   open_as_root(c, nested, method_name());
   c.count_turn();
+  c.owner().timer_ran();
   try {
     const plain_turn scope(c, nullptr, nullptr, method_name());
     task<> steps = function_();

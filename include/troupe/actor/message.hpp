@@ -60,9 +60,12 @@ public:
   const message_kind kind;
   bool runs_plain = false;  // a plain method without hooks: may be run by whoever ends a turn
   bool counted = false;     // among those that wait, against the mailbox's capacity
-  // Both guarded by the mailbox lock.
-  bool queued = false;     // linked in the mailbox's queue
-  bool withdrawn = false;  // to be taken out as soon as it is back in the queue
+  // Both guarded by the mailbox lock. One byte, so that `queued_at` adds nothing to a message.
+  bool queued : 1 = false;     // linked in the mailbox's queue
+  bool withdrawn : 1 = false;  // to be taken out as soon as it is back in the queue
+  // Since when it waits, where that is measured: microseconds, modulo 2^32; 0: not known. Written
+  // before it enters the inbox, then the holder's.
+  std::uint32_t queued_at = 0;
 
 protected:
   explicit message(message_kind k) noexcept : runnable(&message::run_nested), kind(k) {}

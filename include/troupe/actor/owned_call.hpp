@@ -390,7 +390,8 @@ private:
 
 template <class Invocation>
 turn_state owned_call_of<Invocation>::run(cell& c, cell* from) noexcept {
-  c.count_call();
+  c.count_turn();
+  c.note_get();
   std::exception_ptr refused;
   if (c.refused_by_hook(facts(), record_, refused)) {
     result_.fail(std::move(refused));

@@ -429,7 +429,8 @@ private:
 
 template <class Invocation>
 turn_state pending_plain<Invocation>::run(cell& c, turn* nested) noexcept {
-  c.count_call();
+  c.count_turn();
+  c.note_get();
   if (c.has_hooks()) {
     run_hooked(c, nested);
   } else {
@@ -511,7 +512,8 @@ turn_state pending_coroutine<Invocation>::run(cell& c, turn* nested) noexcept {
   open(c, nested, f.chain, Invocation::name());
   cell* const from = caller_above(f.chain);
   called_by = from;
-  c.count_call();
+  c.count_turn();
+  c.note_get();
   std::exception_ptr thrown;
   if (c.has_hooks() && c.refused_by_hook(facts(), record_, thrown)) {
     result_.fail(std::move(thrown));

@@ -141,7 +141,8 @@ private:
     const call_facts facts{Invocation::called(), call_kind::tell, from(), scope.link_or(span)};
     call_record record;
     std::exception_ptr thrown;
-    c.count_call();
+    c.count_tell();
+    c.note_get();
     if (!c.refused_by_hook(facts, record, thrown)) {
       try {
         static_cast<void>(call_(c.object_of(Invocation::called()), from()));
@@ -158,7 +159,7 @@ private:
 
   void run_plain(cell& c) noexcept override {
     try {
-      c.count_turn();
+      c.count_tell();
       static_cast<void>(call_(c.instance(), from()));
     } catch (...) {
       method_failed(std::current_exception());
@@ -198,7 +199,8 @@ private:
   turn_state start(cell& c, turn* nested) noexcept override {
     open_as_root(c, nested, Invocation::name());
     called_by = from();
-    c.count_call();
+    c.count_tell();
+    c.note_get();
     std::exception_ptr thrown;
     if (c.refused_by_hook(facts(), record_, thrown)) {
       settled(facts(), record_, std::move(thrown));

@@ -63,6 +63,7 @@ struct broker_options {
   std::function<void(const dead_letter&)>
       on_dead_letter{};         ///< From any thread, maybe many at once.
   observer* observe = nullptr;  ///< Sees every call; outlives the broker. Several: `observers`.
+  bool measure_waits = false;   ///< Fills `broker_stats::waits`, at two clock reads per message.
 };
 
 /// Owns workers and, unless told otherwise, the threads that run them.
@@ -225,7 +226,7 @@ public:
   /// Who runs its workers.
   [[nodiscard]] executor& runs_on() const noexcept { return core_->where(); }
   /// Figures; of some moment gone by where work is under way. Looks at every worker.
-  [[nodiscard]] broker_stats stats() const;
+  [[nodiscard]] broker_stats stats() const { return core_->stats(); }
   /// Who is there, who is busy and what waits, as text.
   [[nodiscard]] std::string dump() const;
 
@@ -300,6 +301,8 @@ inline broker::broker(broker_options options) : drain_limit_(options.drain_limit
                               std::move(options.cleaner), options.observe));
   core_->supervise_by(options.supervise, std::move(options.on_escalation));
   core_->events().open(*this);
+  core_->measures_waits = options.measure_waits;
+  if (core_->where().simulated() != nullptr) core_->virtual_clock = &core_->where();
   end_ = shut_down(core_, drain_limit_);
   dumper_.emplace(*this);
 }
@@ -453,15 +456,6 @@ inline std::vector<worker_info> broker::workers() const {
     if (c->alive()) infos.emplace_back(c->id(), c->stats());
   }
   return infos;
-}
-
-inline broker_stats broker::stats() const {
-  broker_stats s = core_->counts();
-  for (const worker_info& w : workers()) {
-    s.turns += w.calls;
-    s.waiting += w.waiting;
-  }
-  return s;
 }
 
 inline std::optional<worker_info> broker::find(const worker_id& id) const {

@@ -33,6 +33,7 @@
 #include <troupe/broker/event_channel.hpp>
 #include <troupe/broker/observer.hpp>
 #include <troupe/broker/registry.hpp>
+#include <troupe/broker/wait_histogram.hpp>
 #include <troupe/config.hpp>
 #include <troupe/coro/as_result.hpp>
 #include <troupe/coro/executor.hpp>
@@ -88,9 +89,13 @@ public:
   void destroyed(cell& c) noexcept override {
     workers_.fetch_sub(1, order::relaxed);
     past_turns_.fetch_add(c.turns(), order::relaxed);
+    past_tells_.fetch_add(c.tells(), order::relaxed);
     if (observes) show(worker_event::remove, c);
     if (events_) tell(worker_event::remove, c);
   }
+  void told(std::uint64_t tells) noexcept override { past_tells_.fetch_add(tells, order::relaxed); }
+  void timer_ran() noexcept override { timers_.fetch_add(1, order::relaxed); }
+  void waited(duration d) noexcept override { waits_.add(d); }
   void restarted(cell&) noexcept override { restarts_.fetch_add(1, order::relaxed); }
   directive escalated(const worker_failure& failure) noexcept override;
   void evicted(cell& c) noexcept override;
@@ -151,18 +156,7 @@ public:
   intrusive_ptr<cell> find(const worker_id& id) const noexcept { return registry_.find(id); }
   std::vector<intrusive_ptr<cell>> cells() const { return registry_.all(); }
   std::size_t worker_count() const noexcept { return workers_.load(order::relaxed); }
-  /// All but what the workers that live know themselves.
-  broker_stats counts() const {
-    broker_stats s;
-    s.workers = worker_count();
-    s.created = created_.load(order::relaxed);
-    s.removed = s.created - s.workers;
-    s.turns = past_turns_.load(order::relaxed);
-    s.restarts = restarts_.load(order::relaxed);
-    s.dead_letters = dead_letters_.load(order::relaxed);
-    if (own_) s.pool = own_->stats();
-    return s;
-  }
+  broker_stats stats() const;
   event_channel& events() noexcept { return events_; }
 
   // --- event_channel_owner ----------------------------------------------------------------------
@@ -216,11 +210,14 @@ private:
   atomic<std::size_t> workers_{0};         // instances that live
   atomic<std::uint64_t> created_{0};       // instances
   atomic<std::uint64_t> past_turns_{0};    // of instances that are gone
+  atomic<std::uint64_t> past_tells_{0};    // of these, and those that cells have handed over
+  atomic<std::uint64_t> timers_{0};        // turns of timers
+  atomic<std::uint64_t> evictions_{0};     // that were decided on
+  atomic<std::uint64_t> restarts_{0};      // instances in the place of failed ones
   atomic<std::uint64_t> dead_letters_{0};  // reported, or not
-  atomic<std::uint64_t> restarts_{0};
-  atomic<bool> closed_{false};        // true: no instance is made any more, for good
-  std::unique_ptr<thread_pool> own_;  // the broker's own pool, if it made one
-  executor& executor_;                // not to be used once the broker is gone
+  atomic<bool> closed_{false};             // true: no instance is made any more, for good
+  std::unique_ptr<thread_pool> own_;       // the broker's own pool, if it made one
+  executor& executor_;                     // not to be used once the broker is gone
   dead_letter_handler on_dead_letter_;
   escalation_handler on_escalation_;
   atomic<actor_class*> classes_{nullptr};  // the newest, linked to the older ones; owned
@@ -229,6 +226,7 @@ private:
   std::vector<std::shared_ptr<const maker_choice>> makers_;
   std::vector<std::unique_ptr<const class_route>> routes_;  // all that ever were: somebody may read
   registry registry_;
+  wait_counter waits_;
   spawned_tasks spawned_;
   spawned_tasks closings_;
   event_channel events_;
@@ -237,6 +235,31 @@ private:
   atomic<std::uint32_t> telling_{0};  // who may be outside of the broker, and tells them
   atomic<std::int64_t> next_look_{never.time_since_epoch().count()};  // when a task wakes for it
 };
+
+/// Tells and timers are read before turns, of which they are a part.
+inline broker_stats broker_core::stats() const {
+  broker_stats s;
+  s.workers = worker_count();
+  s.created = created_.load(order::relaxed);
+  s.removed = s.created - (std::min<std::uint64_t>)(s.workers, s.created);
+  s.evictions = evictions_.load(order::relaxed);
+  s.restarts = restarts_.load(order::relaxed);
+  s.dead_letters = dead_letters_.load(order::relaxed);
+  s.waits = waits_.read();
+  if (own_) s.pool = own_->stats();
+  s.tells = past_tells_.load(order::relaxed);
+  const std::uint64_t timers = timers_.load(order::relaxed);
+  s.turns = past_turns_.load(order::relaxed);
+  for (const intrusive_ptr<cell>& c : cells()) {
+    if (!c->alive()) continue;
+    s.tells += c->tells();
+    s.turns += c->turns();
+    s.waiting += c->waiting();
+    s.longest_mailbox = (std::max)(s.longest_mailbox, c->waiting());
+  }
+  s.calls = s.turns - (std::min)(s.turns, s.tells + timers);
+  return s;
+}
 
 inline void broker_core::tell(worker_event::kind_type kind, cell& c) noexcept {
   try {
@@ -265,6 +288,7 @@ inline void broker_core::show(worker_event::kind_type kind, cell& c) noexcept {
 }
 
 inline void broker_core::evicted(cell& c) noexcept {
+  evictions_.fetch_add(1, order::relaxed);
   if (!observes) return;
   const outside_code outside;
   tell_observers([&](observer& o) { o.on_evict(c.id()); });
