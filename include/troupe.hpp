@@ -33,6 +33,7 @@
 #include <troupe/broker/idle_cleaner.hpp>
 #include <troupe/broker/lru_cleaner.hpp>
 #include <troupe/broker/observer.hpp>
+#include <troupe/broker/slow_turn_report.hpp>
 #include <troupe/broker/worker_event.hpp>
 #include <troupe/config.hpp>
 #include <troupe/coro/as_result.hpp>

@@ -113,6 +113,9 @@ inline bool is_counted(const message& m) noexcept {
   return m.kind != message_kind::resume && m.kind != message_kind::mark;
 }
 
+/// What its caller does not wait for to the end.
+inline bool is_owned(const message& m) noexcept { return m.kind == message_kind::owned; }
+
 /// Thread safety: everything public from any thread, unless it says "the holder", which is whoever
 /// moved the word from idle or dormant to held, until it moves it back.
 class cell final : public runnable, public hold_point {
@@ -170,10 +173,12 @@ public:
     std::uintptr_t plain = word_plain;  // anything else: somebody waits already
     word_.compare_exchange_strong(plain, word_held, order::relaxed, order::relaxed);
   }
-  /// Counts one turn and stamps its time. The holder.
-  void count_turn() noexcept {
-    turns_.store(turns_.load(order::relaxed) + 1, order::relaxed);
+  /// Counts one turn and stamps its time. Returns its number. The holder.
+  TROUPE_ALWAYS_INLINE std::uint64_t count_turn() noexcept {
+    const std::uint64_t number = turns_.load(order::relaxed) + 1;
+    turns_.store(number, order::relaxed);
     if (last_used_.load(order::relaxed) != owner_.tick.load(order::relaxed)) note_use();
+    return number;
   }
   /// The same for a call or tell that came by the slow path.
   void count_call() noexcept {
@@ -315,8 +320,8 @@ public:
   void for_each_open(F f, G g);
   /// Asks the suspended turns to stop.
   void stop_turns() noexcept;
-  /// Refuses all that waits, except what belongs to the life cycle.
-  void refuse_waiting(errc why) noexcept;
+  /// Refuses what waits: all of a kind, or all but what belongs to the life cycle.
+  void refuse_waiting(errc why, bool (*which)(const message&) noexcept = &is_counted) noexcept;
 
 private:
   cell(cell_owner& owner, const actor_class& a, std::string_view key) noexcept;

@@ -57,7 +57,8 @@ public:
                       held_);
   }
 
-  static constexpr std::string_view name() noexcept { return name_; }
+  /// Stays where it is: others are shown its address.
+  static constexpr const std::string_view& name() noexcept { return name_; }
 
 private:
   using parameters = typename signature::parameters;

@@ -82,6 +82,9 @@ protected:
 
   frame& caller() const noexcept { return caller_; }
 
+public:
+  const frame* caller_frame() const noexcept override { return &caller_; }
+
 private:
   /// Takes a call that waits out of its line when its caller is asked to stop.
   class withdrawal final : public stop_hook {
@@ -390,7 +393,7 @@ public:
   TROUPE_NOINLINE ~pending_plain() {}
 
   result take() { return result_.take(); }
-  std::string_view method_name() const noexcept override { return Invocation::name(); }
+  const std::string_view& method_name() const noexcept override { return Invocation::name(); }
 
 private:
   void fail(std::exception_ptr e) noexcept override { result_.fail(std::move(e)); }
@@ -432,7 +435,8 @@ public:
       : pending_call(target, caller), call_(made) {}
 
   result take() { return result_.take(); }
-  std::string_view method_name() const noexcept override { return Invocation::name(); }
+  const std::string_view& method_name() const noexcept override { return Invocation::name(); }
+  const frame* caller_frame() const noexcept override { return &caller(); }
 
 private:
   void fail(std::exception_ptr e) noexcept override { result_.fail(std::move(e)); }

@@ -14,6 +14,7 @@
 #include <troupe/actor/turn.hpp>
 #include <troupe/config.hpp>
 #include <troupe/coro/thread_state.hpp>
+#include <troupe/coro/turn_record.hpp>
 
 namespace troupe::detail {
 
@@ -22,8 +23,10 @@ namespace troupe::detail {
 /// blocked thread is found as well.
 class plain_turn {
 public:
-  plain_turn(cell& c, turn* nested_in, chain_link* above, std::string_view method) noexcept
-      : state_(this_thread_state()), outer_worker_(std::exchange(state_.plain_turn, &c)) {
+  plain_turn(cell& c, turn* nested_in, chain_link* above, const std::string_view& method) noexcept
+      : state_(this_thread_state()),
+        shown_(state_.record, c, method),
+        outer_worker_(std::exchange(state_.plain_turn, &c)) {
     if (outer_worker_ == &c) return;  // one of several that run here one after the other
     outer_frame_ = std::exchange(state_.running, nullptr);
     outer_blocking_ = std::exchange(state_.blocking, nullptr);
@@ -46,7 +49,8 @@ private:
   /// Holds the worker while its thread waits; nothing can nest in it.
   class blocking_turn final : public turn {
   public:
-    blocking_turn(cell& c, turn* in, chain_link* link_above, std::string_view name) noexcept {
+    blocking_turn(cell& c, turn* in, chain_link* link_above,
+                  const std::string_view& name) noexcept {
       open(c, in, link_above, name);
     }
 
@@ -55,6 +59,7 @@ private:
   };
 
   thread_state& state_;
+  const serving shown_;
   cell* const outer_worker_;
   frame* outer_frame_ = nullptr;
   chain_link* outer_blocking_ = nullptr;

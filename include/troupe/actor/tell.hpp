@@ -23,6 +23,8 @@
 #include <troupe/coro/frame_pool.hpp>
 #include <troupe/coro/result_slot.hpp>
 #include <troupe/coro/task.hpp>
+#include <troupe/coro/thread_state.hpp>
+#include <troupe/coro/turn_record.hpp>
 
 namespace troupe::detail {
 
@@ -32,9 +34,7 @@ inline cell* worker_of_this_thread() noexcept {
   if (state.plain_turn != nullptr) return state.plain_turn;
   const frame* const f = state.running;
   if (f == nullptr) return nullptr;
-  if (f->inline_call != nullptr) {
-    return static_cast<cell*>(const_cast<void*>(f->inline_call));
-  }
+  if (cell* const called = state.record.called.load()) return called;
   return caller_above(f->chain);
 }
 
@@ -86,7 +86,7 @@ public:
     runs_plain = true;
   }
 
-  std::string_view method_name() const noexcept override { return Invocation::name(); }
+  const std::string_view& method_name() const noexcept override { return Invocation::name(); }
 
 private:
   turn_state start(cell& c, turn*) noexcept override {
@@ -107,6 +107,7 @@ private:
   }
 
   void run_plain(cell& c) noexcept override {
+    const serving shown(this_thread_state().record, c, Invocation::name());
     try {
       c.count_turn();
       static_cast<void>(call_(c.instance(), from()));
@@ -127,7 +128,7 @@ public:
 
   coroutine_tell(cell& target, Invocation&& made) : tell_base(target), call_(std::move(made)) {}
 
-  std::string_view method_name() const noexcept override { return Invocation::name(); }
+  const std::string_view& method_name() const noexcept override { return Invocation::name(); }
 
 private:
   turn_state start(cell& c, turn* nested) noexcept override {

@@ -30,6 +30,7 @@
 #include <troupe/broker/core.hpp>
 #include <troupe/broker/observer.hpp>
 #include <troupe/broker/signals.hpp>
+#include <troupe/broker/turn_watch.hpp>
 #include <troupe/broker/waits.hpp>
 #include <troupe/broker/worker_event.hpp>
 #include <troupe/coro/as_result.hpp>
@@ -51,7 +52,14 @@ struct broker_options {
   troupe::cleaner cleaner{};  ///< Told of all workers; decides which of them go.
   supervision supervise{};
   duration drain_limit = std::chrono::seconds(10);  ///< For all that closes workers.
-  duration slow_turn = std::chrono::seconds(1);     ///< Accepted; nothing watches turns yet.
+  /// A method that runs for longer without a pause is reported, once: to the observer's
+  /// `on_slow_turn`, or, where there is no observer, on stderr. `endless`: never. What is suspended
+  /// keeps no thread, and is not slow. Methods of `own_thread` workers may take their time.
+  duration slow_turn = std::chrono::seconds(1);
+  /// One that runs for longer than this is stuck: a pool starts another thread in the place of the
+  /// one it holds, and calls with a time limit that run or wait at its worker settle
+  /// `errc::worker_stalled`. `endless`: never.
+  duration stall_limit = std::chrono::seconds(10);
   std::function<void(const dead_letter&)>
       on_dead_letter{};         ///< From any thread, maybe many at once.
   observer* observe = nullptr;  ///< Sees every call; outlives the broker.
@@ -200,6 +208,24 @@ private:
   static task<> close_all(intrusive_ptr<detail::broker_core> core, duration limit);
   static task<> shut_down(intrusive_ptr<detail::broker_core> core, duration limit);
 
+  /// While it stands, the turns are watched; not those of a simulation, which take no time.
+  class watch {
+  public:
+    explicit watch(detail::broker_core& core) : core_(core) {
+      watches_ = core.wants_watch() && core.where().simulated() == nullptr;
+      if (watches_) detail::turn_watch::add(core);
+    }
+    watch(const watch&) = delete;
+    watch& operator=(const watch&) = delete;
+    ~watch() {
+      if (watches_) detail::turn_watch::remove(core_);
+    }
+
+  private:
+    detail::broker_core& core_;
+    bool watches_ = false;
+  };
+
   /// Tells a simulation that has come to a deadlock who waits.
   class dumper final : public detail::witness {
   public:
@@ -227,6 +253,7 @@ private:
   intrusive_ptr<detail::broker_core> core_;
   duration drain_limit_;
   task<> end_;  // made with the broker: the destructor must not lack memory
+  std::optional<watch> watch_;
   std::optional<dumper> dumper_;
 };
 
@@ -251,11 +278,12 @@ inline broker::broker(broker_options options) : drain_limit_(options.drain_limit
     own = std::make_unique<thread_pool>(thread_pool_options{.threads = options.threads});
     options.on = own.get();
   }
-  core_ = intrusive_ptr<detail::broker_core>(
-      new detail::broker_core(std::move(own), *options.on, std::move(options.on_dead_letter),
-                              std::move(options.cleaner), options.observe));
+  core_ = intrusive_ptr<detail::broker_core>(new detail::broker_core(
+      std::move(own), *options.on, std::move(options.on_dead_letter), std::move(options.cleaner),
+      options.observe, options.slow_turn, options.stall_limit));
   core_->events().open(*this);
   end_ = shut_down(core_, drain_limit_);
+  watch_.emplace(*core_);
   dumper_.emplace(*this);
 }
 
@@ -265,6 +293,7 @@ inline broker::~broker() {
       "a broker is destroyed on a thread that may block, not by what it runs");
   detail::block_on(std::move(end_), &core_->where());
   dumper_.reset();
+  watch_.reset();
   core_->drop_executor();
 }
 

@@ -6,11 +6,14 @@
 ///
 /// Layer: broker.
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <exception>
 #include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -26,6 +29,8 @@
 #include <troupe/broker/event_channel.hpp>
 #include <troupe/broker/observer.hpp>
 #include <troupe/broker/registry.hpp>
+#include <troupe/broker/slow_turn_report.hpp>
+#include <troupe/broker/turn_watch.hpp>
 #include <troupe/coro/as_result.hpp>
 #include <troupe/coro/executor.hpp>
 #include <troupe/coro/sleep.hpp>
@@ -38,13 +43,14 @@
 namespace troupe::detail {
 
 /// Counted: the broker holds it, and so does every cell.
-class broker_core final : public cell_owner, private event_channel_owner {
+class broker_core final : public cell_owner, public watched_broker, private event_channel_owner {
 public:
   using dead_letter_handler = std::function<void(const dead_letter&)>;
 
   broker_core(std::unique_ptr<thread_pool> own, executor& e, dead_letter_handler on_dead,
-              cleaner policy, observer* observing)
-      : own_(std::move(own)),
+              cleaner policy, observer* observing, duration slow_turn, duration stall_limit)
+      : watched_broker(slow_turn, stall_limit),
+        own_(std::move(own)),
         executor_(e),
         on_dead_letter_(std::move(on_dead)),
         spawned_(*this),
@@ -135,6 +141,12 @@ public:
   }
   event_channel& events() noexcept { return events_; }
 
+  // --- watched_broker ---------------------------------------------------------------------------
+  intrusive_ptr<cell> cell_at(const cell* address) const noexcept override {
+    return registry_.find(address);
+  }
+  void report_slow(const cell& c, std::string_view method, duration lasted) noexcept override;
+
   // --- event_channel_owner ----------------------------------------------------------------------
   /// The time; or, where uses have an order, the number after those that were given out as such.
   void refresh_tick() noexcept override {
@@ -196,6 +208,18 @@ inline void broker_core::show(worker_event::kind_type kind, cell& c) noexcept {
   } catch (...) {
     // Its own trouble, or no memory.
   }
+}
+
+inline void broker_core::report_slow(const cell& c, std::string_view method,
+                                     duration lasted) noexcept try {
+  const slow_turn_report report(c.id(), method, lasted);
+  if (observer_ != nullptr) return observer_->on_slow_turn(report);
+  std::fprintf(stderr, "troupe: slow turn: %s.%s has been running for %.1f s\n",
+               to_string(report.worker).c_str(), std::string(method).c_str(),
+               std::chrono::duration<double>(lasted).count());
+  std::fflush(stderr);
+} catch (...) {
+  // The observer's own trouble, or no memory.
 }
 
 /// Delivered by one thread at a time. A task that wakes too early for what came later asks again.
