@@ -26,6 +26,7 @@
 #include <troupe/actor/proxy.hpp>
 #include <troupe/base/worker_id.hpp>
 #include <troupe/broker/broker_stats.hpp>
+#include <troupe/broker/call_traces.hpp>
 #include <troupe/broker/cleaner.hpp>
 #include <troupe/broker/core.hpp>
 #include <troupe/broker/observer.hpp>
@@ -35,6 +36,7 @@
 #include <troupe/broker/worker_event.hpp>
 #include <troupe/coro/as_result.hpp>
 #include <troupe/coro/join_point.hpp>
+#include <troupe/coro/paused_threads.hpp>
 #include <troupe/coro/simulation.hpp>
 #include <troupe/coro/sleep.hpp>
 #include <troupe/coro/sync_wait.hpp>
@@ -173,7 +175,10 @@ public:
   [[nodiscard]] executor& runs_on() const noexcept { return core_->where(); }
   /// Figures; of some moment gone by where work is under way. Looks at every worker.
   [[nodiscard]] broker_stats stats() const;
-  /// Who is there, who is busy and what waits, as text.
+  /// Who is there, who is busy, what runs, and each chain of calls under way down to what it waits
+  /// for, as text. For one moment: the threads pause between their steps, all of the process, for
+  /// 100 ms at most. Of a method that does not come to its end in that time only its name is told,
+  /// and, where `slow_turn` or `stall_limit` has it watched, for how long it has been running.
   [[nodiscard]] std::string dump() const;
 
 private:
@@ -204,7 +209,7 @@ private:
   static task<> hurry_up(const cells& all, duration limit, const detail::atomic<bool>& closed,
                          bool also_when_stopped);
   static task<> report_if_slow(intrusive_ptr<detail::broker_core> core, duration limit);
-  static std::string dump_of(const cells& all);
+  static std::string dump_of(detail::broker_core& core);
   static task<> close_all(intrusive_ptr<detail::broker_core> core, duration limit);
   static task<> shut_down(intrusive_ptr<detail::broker_core> core, duration limit);
 
@@ -416,7 +421,7 @@ inline task<> broker::report_if_slow(intrusive_ptr<detail::broker_core> core, du
   if (!drained.has_value()) co_return;
   const result<void> waited = co_await as_result(sleep_for(std::chrono::seconds(1)));
   if (!waited.has_value()) co_return;
-  const std::string text = dump_of(core->cells());
+  const std::string text = dump_of(*core);
   std::fprintf(stderr, "troupe: a broker waits for its workers to end\n%s", text.c_str());
   std::fflush(stderr);
 }
@@ -474,7 +479,9 @@ inline std::optional<worker_info> broker::find(const worker_id& id) const {
   return worker_info(id, c->stats());
 }
 
-inline std::string broker::dump_of(const cells& all) {
+inline std::string broker::dump_of(detail::broker_core& core) {
+  const detail::paused_threads pause(core.where());
+  const cells all = core.cells();
   std::string text;
   std::size_t count = 0;
   for (const cell_ptr& c : all) {
@@ -484,10 +491,12 @@ inline std::string broker::dump_of(const cells& all) {
     text += "  " + to_string(c->id()) + (w.busy ? " busy" : " idle") + ", " +
             std::to_string(w.waiting) + " waiting, " + std::to_string(w.calls) + " turns\n";
   }
-  return "workers: " + std::to_string(count) + "\n" + text + detail::describe_waits(all);
+  const std::vector<detail::running_turn> running = detail::running_turns();
+  return "workers: " + std::to_string(count) + "\n" + text + detail::describe_waits(all) +
+         detail::describe_running(running, all) + detail::describe_chains(running, all);
 }
 
-inline std::string broker::dump() const { return dump_of(core_->cells()); }
+inline std::string broker::dump() const { return dump_of(*core_); }
 
 template <class T>
 task<T> broker::stoppable_by_signal(task<T> t) {
