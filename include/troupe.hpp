@@ -41,6 +41,7 @@
 #include <troupe/broker/observer.hpp>
 #include <troupe/broker/observers.hpp>
 #include <troupe/broker/prometheus.hpp>
+#include <troupe/broker/slow_turn_report.hpp>
 #include <troupe/broker/wait_histogram.hpp>
 #include <troupe/broker/worker_event.hpp>
 #include <troupe/config.hpp>

@@ -142,6 +142,9 @@ inline bool is_held(std::uintptr_t word) noexcept {
 /// What belongs to the life cycle, or continues what has begun, is not held against the capacity.
 inline bool is_counted(const message& m) noexcept { return m.kind < message_kind::resume; }
 
+/// What its caller does not wait for to the end.
+inline bool is_owned(const message& m) noexcept { return m.kind == message_kind::owned; }
+
 /// Thread safety: everything public from any thread, unless it says "the holder", which is whoever
 /// moved the word from idle or dormant to held, until it moves it back.
 class cell final : public runnable, public hold_point {
@@ -199,8 +202,9 @@ public:
     std::uintptr_t plain = word_plain;  // anything else: somebody waits already
     word_.compare_exchange_strong(plain, word_held, order::relaxed, order::relaxed);
   }
-  /// Counts one turn and stamps its time. The holder.
-  void count_turn() noexcept { count(one_turn); }
+  /// Counts one turn and stamps its time. Returns a number that no other turn of the instance has.
+  /// The holder.
+  TROUPE_ALWAYS_INLINE std::uint64_t count_turn() noexcept { return count(one_turn); }
   /// The same for a tell.
   void count_tell() noexcept {
     count(one_turn + one_tell);
@@ -364,8 +368,8 @@ public:
   void for_each_open(F f, G g);
   /// Asks the suspended turns to stop.
   void stop_turns() noexcept;
-  /// Refuses all that waits, except what belongs to the life cycle.
-  void refuse_waiting(errc why) noexcept;
+  /// Refuses what waits: all of a kind, or all but what belongs to the life cycle.
+  void refuse_waiting(errc why, bool (*which)(const message&) noexcept = &is_counted) noexcept;
 
 private:
   cell(cell_owner& owner, const actor_class& a, std::string_view key) noexcept;
@@ -425,9 +429,11 @@ private:
   void note_wait(message& m) noexcept;
   void hand_over_tells() noexcept;
 
-  void count(std::uint64_t step) noexcept {
-    turns_.store(turns_.load(order::relaxed) + step, order::relaxed);
+  TROUPE_ALWAYS_INLINE std::uint64_t count(std::uint64_t step) noexcept {
+    const std::uint64_t number = turns_.load(order::relaxed) + step;
+    turns_.store(number, order::relaxed);
     if (last_used_.load(order::relaxed) != owner_.tick.load(order::relaxed)) note_use();
+    return number;
   }
 
   // What `turns_` counts: turns in the low 52 bits, which last for years, and above them the tells

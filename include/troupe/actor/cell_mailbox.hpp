@@ -27,6 +27,8 @@
 #include <troupe/actor/plain_turn.hpp>
 #include <troupe/actor/supervisor.hpp>
 #include <troupe/actor/turn.hpp>
+#include <troupe/coro/thread_state.hpp>
+#include <troupe/coro/turn_record.hpp>
 
 namespace troupe::detail {
 
@@ -166,7 +168,7 @@ inline void cell::refuse_all(const refusal& r) noexcept {
   while (message* const m = next_message()) m->refuse(r);
 }
 
-inline void cell::refuse_waiting(errc why) noexcept {
+inline void cell::refuse_waiting(errc why, bool (*which)(const message&) noexcept) noexcept {
   const refusal r(why, *this);
   message_queue refused;
   {
@@ -174,7 +176,7 @@ inline void cell::refuse_waiting(errc why) noexcept {
     if (word_.load(order::relaxed) > word_last) take_inbox();
     for (message* m = queue_.front(); m != nullptr;) {
       message* const newer = message_queue::newer(*m);
-      if (is_counted(*m)) refused.push_back(*dequeue(m));
+      if (which(*m)) refused.push_back(*dequeue(m));
       m = newer;
     }
   }
@@ -248,7 +250,7 @@ inline void cell::serve() noexcept {
 /// Runs `first`, a plain method, and those that were taken from the queue with it, until one fails.
 /// Returns how many these are.
 inline int cell::run_batch(message& first) noexcept {
-  const plain_turn scope(*this, nullptr, nullptr, std::string_view());
+  const plain_turn scope(*this, nullptr, nullptr, first.method_name());
   message* m = batch_.take_all();
   first.run_plain(*this);
   int taken_with_it = 0;
@@ -378,6 +380,7 @@ inline std::optional<bool> cell::evict_busy(std::uintptr_t& seen, bool& newly) n
 
 /// The caller holds the worker, which was idle.
 inline void cell::evict_held() noexcept {
+  const shelved_record outer(this_thread_state().record);  // a plain method may have asked for it
   if (may_run_here()) {
     if (close_instance(nullptr) != turn_state::open) leave();
     return;

@@ -51,7 +51,10 @@ public:
 
   turn_state start(cell& c, turn* nested) noexcept override;
   void refuse(const refusal&) noexcept override { release(); }
-  std::string_view method_name() const noexcept override { return "timer"; }
+  const std::string_view& method_name() const noexcept override {
+    static constexpr std::string_view name = "timer";
+    return name;
+  }
 
   /// Into the list that starts at `first`; out of it. The holder.
   void link(context_timer*& first) noexcept {

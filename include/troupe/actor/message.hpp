@@ -18,6 +18,7 @@
 namespace troupe::detail {
 
 class cell;
+struct frame;
 class refusal;
 class turn;
 
@@ -53,8 +54,12 @@ public:
   /// Settles the message without having run it.
   virtual void refuse(const refusal& r) noexcept = 0;
 
-  /// What it runs, for those who read about it.
-  virtual std::string_view method_name() const noexcept = 0;
+  /// What it runs, for those who read about it. The name is there for good.
+  virtual const std::string_view& method_name() const noexcept = 0;
+
+  /// The coroutine that waits for it; `nullptr`: none. While it is queued, and under the lock of
+  /// the wait graph.
+  virtual const frame* caller_frame() const noexcept { return nullptr; }
 
   message* older = nullptr;  // in the mailbox's queue: towards its front; `next` leads to its end
   const message_kind kind;

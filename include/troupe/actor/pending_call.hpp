@@ -83,6 +83,10 @@ protected:
 
   frame& caller() const noexcept { return caller_; }
 
+public:
+  const frame* caller_frame() const noexcept override { return &caller_; }
+
+protected:
   /// Tells those who observe how the call has settled: before its caller goes on. `error`, if any,
   /// is what that gets.
   void settled(const std::exception_ptr* error) noexcept {
@@ -415,7 +419,7 @@ public:
     settled(result_.failed() ? &result_.error() : nullptr);
     return result_.take();
   }
-  std::string_view method_name() const noexcept override { return Invocation::name(); }
+  const std::string_view& method_name() const noexcept override { return Invocation::name(); }
 
 private:
   void fail(std::exception_ptr e) noexcept override { result_.fail(std::move(e)); }
@@ -484,7 +488,8 @@ public:
     settled(result_.failed() ? &result_.error() : nullptr);
     return result_.take();
   }
-  std::string_view method_name() const noexcept override { return Invocation::name(); }
+  const std::string_view& method_name() const noexcept override { return Invocation::name(); }
+  const frame* caller_frame() const noexcept override { return &caller(); }
 
 private:
   void fail(std::exception_ptr e) noexcept override { result_.fail(std::move(e)); }

@@ -26,6 +26,8 @@
 #include <troupe/coro/result_slot.hpp>
 #include <troupe/coro/span.hpp>
 #include <troupe/coro/task.hpp>
+#include <troupe/coro/thread_state.hpp>
+#include <troupe/coro/turn_record.hpp>
 
 namespace troupe::detail {
 
@@ -35,9 +37,7 @@ inline cell* worker_of_this_thread() noexcept {
   if (state.plain_turn != nullptr) return state.plain_turn;
   const frame* const f = state.running;
   if (f == nullptr) return nullptr;
-  if (f->inline_call != nullptr) {
-    return static_cast<cell*>(const_cast<void*>(f->inline_call));
-  }
+  if (cell* const called = state.record.called.load()) return called;
   return caller_above(f->chain);
 }
 
@@ -131,7 +131,7 @@ public:
     runs_plain = true;
   }
 
-  std::string_view method_name() const noexcept override { return Invocation::name(); }
+  const std::string_view& method_name() const noexcept override { return Invocation::name(); }
 
 private:
   turn_state start(cell& c, turn*) noexcept override {
@@ -158,6 +158,7 @@ private:
   }
 
   void run_plain(cell& c) noexcept override {
+    const serving shown(this_thread_state().record, c, Invocation::name());
     try {
       c.count_tell();
       static_cast<void>(call_(c.instance(), from()));
@@ -193,7 +194,7 @@ public:
     trace = trace_of_this_thread();
   }
 
-  std::string_view method_name() const noexcept override { return Invocation::name(); }
+  const std::string_view& method_name() const noexcept override { return Invocation::name(); }
 
 private:
   turn_state start(cell& c, turn* nested) noexcept override {

@@ -7,8 +7,10 @@
 /// Layer: broker.
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -33,6 +35,8 @@
 #include <troupe/broker/event_channel.hpp>
 #include <troupe/broker/observer.hpp>
 #include <troupe/broker/registry.hpp>
+#include <troupe/broker/slow_turn_report.hpp>
+#include <troupe/broker/turn_watch.hpp>
 #include <troupe/broker/wait_histogram.hpp>
 #include <troupe/config.hpp>
 #include <troupe/coro/as_result.hpp>
@@ -47,14 +51,15 @@
 namespace troupe::detail {
 
 /// Counted: the broker holds it, and so does every cell.
-class broker_core final : public cell_owner, private event_channel_owner {
+class broker_core final : public cell_owner, public watched_broker, private event_channel_owner {
 public:
   using dead_letter_handler = std::function<void(const dead_letter&)>;
   using escalation_handler = std::function<directive(const worker_failure&)>;
 
   broker_core(std::unique_ptr<thread_pool> own, executor& e, dead_letter_handler on_dead,
-              cleaner policy, observer* observing)
-      : own_(std::move(own)),
+              cleaner policy, observer* observing, duration slow_turn, duration stall_limit)
+      : watched_broker(slow_turn, stall_limit),
+        own_(std::move(own)),
         executor_(e),
         on_dead_letter_(std::move(on_dead)),
         spawned_(*this),
@@ -158,6 +163,12 @@ public:
   std::size_t worker_count() const noexcept { return workers_.load(order::relaxed); }
   broker_stats stats() const;
   event_channel& events() noexcept { return events_; }
+
+  // --- watched_broker ---------------------------------------------------------------------------
+  intrusive_ptr<cell> cell_at(const cell* address) const noexcept override {
+    return registry_.find(address);
+  }
+  void report_slow(const cell& c, std::string_view method, duration lasted) noexcept override;
 
   // --- event_channel_owner ----------------------------------------------------------------------
   /// The time; or, where uses have an order, the number after those that were given out as such.
@@ -321,6 +332,20 @@ inline void broker_core::settled(cell& c, const call_info& info) noexcept {
     tell_observers([&](observer& o) { o.on_settled(c.id(), info); });
   }
   telling_.fetch_sub(1, order::release);
+}
+
+inline void broker_core::report_slow(const cell& c, std::string_view method,
+                                     duration lasted) noexcept try {
+  const slow_turn_report report(c.id(), method, lasted);
+  if (!observers_.empty()) {
+    return tell_observers([&](observer& o) { o.on_slow_turn(report); });
+  }
+  std::fprintf(stderr, "troupe: slow turn: %s.%s has been running for %.1f s\n",
+               to_string(report.worker).c_str(), std::string(method).c_str(),
+               std::chrono::duration<double>(lasted).count());
+  std::fflush(stderr);
+} catch (...) {
+  // The observer's own trouble, or no memory.
 }
 
 /// Delivered by one thread at a time. A task that wakes too early for what came later asks again.

@@ -43,6 +43,9 @@ public:
   /// The same, by name.
   intrusive_ptr<cell> find(const worker_id& id) const noexcept;
 
+  /// The cell at an address that may be any, counted; empty if there is none. Looks at all of them.
+  intrusive_ptr<cell> find(const cell* address) const noexcept;
+
   /// Gives one reference back; deletes the cell if it was the last.
   void retire(cell& c) noexcept;
 
@@ -166,6 +169,16 @@ inline intrusive_ptr<cell> registry::find(const worker_id& id) const noexcept {
   return intrusive_ptr<cell>(s.find(tag_of(hash), [&](const cell& c) noexcept {
     return c.type().name == id.type && c.key() == id.key;
   }));
+}
+
+inline intrusive_ptr<cell> registry::find(const cell* address) const noexcept {
+  for (const shard& s : shards_) {
+    const spin_guard guard(s.lock);
+    for (cell* const c : s.cells) {
+      if (c != nullptr && c == address) return intrusive_ptr<cell>(c);
+    }
+  }
+  return {};
 }
 
 template <class F>
