@@ -6,7 +6,12 @@
 
 #include <malloc.h>
 
+#include <cstdlib>
+#include <memory>
 #include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
 
 #include <troupe.hpp>
 
@@ -41,6 +46,18 @@ double look_up(troupe::broker& broker, const std::vector<std::string>& keys, std
   });
 }
 
+/// The same of a map that is nobody else's: no lock, a counted pointer for each key.
+using plain_map = std::unordered_map<std::string, std::shared_ptr<tiny>>;
+double look_up_plainly(const plain_map& map, const std::vector<std::string>& keys,
+                       std::size_t stride) {
+  return bench::ns_per_op(500'000, [&](std::size_t n) {
+    for (std::size_t i = 0; i < n; ++i) {
+      const std::shared_ptr<tiny> found = map.find(keys[i * stride % keys.size()])->second;
+      if (!found) std::abort();
+    }
+  });
+}
+
 std::size_t heap_in_use() { return mallinfo2().uordblks; }
 
 }  // namespace
@@ -59,11 +76,17 @@ int main() {
 
   std::vector<std::string> keys;
   for (std::size_t i = 0; i < count; ++i) keys.push_back(std::to_string(1000 + i));
-  bench::row("worker<A>(key), 100 000 keys, the same one", look_up(broker, keys, 0), mutex,
-             "mutex");
-  bench::row("worker<A>(key), 100 000 keys, in order", look_up(broker, keys, 1), mutex, "mutex");
-  bench::row("worker<A>(key), 100 000 keys, all over memory", look_up(broker, keys, 7919), mutex,
-             "mutex");
+  plain_map map;
+  for (const std::string& key : keys) map.emplace(key, std::make_shared<tiny>());
+  for (const auto& [order, stride] : {std::pair("the same one", 0), std::pair("in order", 1),
+                                      std::pair("all over memory", 7919)}) {
+    const auto by = static_cast<std::size_t>(stride);
+    const double plain = look_up_plainly(map, keys, by);
+    const double hit = look_up(broker, keys, by);
+    const std::string what = std::string("worker<A>(key), 100 000 keys, ") + order;
+    bench::row(what.c_str(), hit, plain, "unordered_map");
+    bench::row_scaled("", hit, 60, mutex);
+  }
   broker.run(broker.terminate());
 
   bench::row_scaled("create, call once, remove",

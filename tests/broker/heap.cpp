@@ -18,9 +18,11 @@
 namespace {
 
 std::atomic<long> in_use{0};
+std::atomic<long> asked_for{0};
 
 void* count(void* memory) {
   if (memory == nullptr) throw std::bad_alloc();
+  asked_for.fetch_add(1, std::memory_order_relaxed);
   in_use.fetch_add(static_cast<long>(malloc_usable_size(memory)), std::memory_order_relaxed);
   return memory;
 }
@@ -34,6 +36,7 @@ void give_back(void* memory) noexcept {
 
 bool troupe::test::counts_bytes() noexcept { return true; }
 long troupe::test::bytes_in_use() noexcept { return in_use.load(std::memory_order_relaxed); }
+long troupe::test::allocations() noexcept { return asked_for.load(std::memory_order_relaxed); }
 long troupe::test::smallest_block() noexcept {
   void* const memory = std::malloc(1);
   const auto size = static_cast<long>(malloc_usable_size(memory));
@@ -55,6 +58,7 @@ void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { giv
 
 bool troupe::test::counts_bytes() noexcept { return false; }
 long troupe::test::bytes_in_use() noexcept { return 0; }
+long troupe::test::allocations() noexcept { return 0; }
 long troupe::test::smallest_block() noexcept { return 0; }
 
 #endif

@@ -10,6 +10,8 @@ namespace troupe::test {
 bool counts_bytes() noexcept;
 /// Bytes in blocks that are in use, as the heap rounds them.
 long bytes_in_use() noexcept;
+/// Blocks that were ever asked for.
+long allocations() noexcept;
 /// What the heap gives for one byte.
 long smallest_block() noexcept;
 

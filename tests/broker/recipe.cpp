@@ -197,6 +197,34 @@ TEST_CASE("who fails to choose makes the start fail, and the next call asks agai
   CHECK(say(broker, "k") == "chosen");
 }
 
+namespace {
+
+struct careless {
+  int fail() { throw std::runtime_error("careless"); }
+  int number() { return ++calls; }
+  int calls = 0;
+};
+
+/// The number of calls that an instance remembers after one of them has failed.
+int after_failure(troupe::broker& broker, std::string_view key) {
+  const auto p = broker.worker<careless>(key);
+  CHECK(sync_wait(p.call<&careless::number>()) == 1);
+  CHECK(what_of(sync_wait(error_of(p.call<&careless::fail>()))) == "careless");
+  return sync_wait(p.call<&careless::number>());
+}
+
+}  // namespace
+
+TEST_CASE("the key may choose the supervision", "[broker][recipe]") {
+  troupe::sim_executor sim;
+  troupe::broker broker({.on = &sim});
+  const recipe<careless> restarted({.supervise = {.on_failure = troupe::directive::restart}});
+  broker.provide_by_key<careless>(
+      [=](std::string_view key) { return key == "restarted" ? restarted : recipe<careless>(); });
+  CHECK(after_failure(broker, "restarted") == 1);
+  CHECK(after_failure(broker, "other") == 2);
+}
+
 TEST_CASE("a recipe may serve many brokers, and outlive its handle", "[broker][recipe]") {
   troupe::sim_executor sim;
   auto shared = std::make_shared<int>(0);

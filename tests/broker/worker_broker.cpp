@@ -214,6 +214,30 @@ TEST_CASE("proxies made before a reload see the new instance", "[broker][worker_
   CHECK(states.living() == 1);
 }
 
+namespace {
+
+struct reloader {
+  task<> reload_state(troupe::broker* b) { co_await b->reload<state>("k"); }
+  task<> reload_itself(troupe::broker* b) { co_await b->reload<reloader>(); }
+  int number() { return ++calls; }
+  int calls = 0;
+};
+
+}  // namespace
+
+TEST_CASE("a worker reloads others; to wait for its own end is a deadlock",
+          "[broker][worker_broker]") {
+  troupe::sim_executor sim;
+  troupe::broker broker({.on = &sim});
+  set(broker, "k", "set");
+  const auto p = broker.worker<reloader>();
+  sync_wait(p.call<&reloader::reload_state>(&broker));
+  CHECK(get(broker, "k") == "initial");
+  CHECK(sync_wait(p.call<&reloader::number>()) == 1);
+  CHECK(code_in(sync_wait(error_of(p.call<&reloader::reload_itself>(&broker)))) == errc::deadlock);
+  CHECK(sync_wait(p.call<&reloader::number>()) == 1);  // it is reloaded all the same
+}
+
 TEST_CASE("a worker is loaded without a call", "[broker][worker_broker]") {
   troupe::sim_executor sim;
   troupe::broker broker({.on = &sim});

@@ -26,7 +26,7 @@ namespace troupe::test {
 namespace {
 
 constexpr std::size_t closing_keys = 3;
-constexpr std::size_t closing_classes = 4;
+constexpr std::size_t closing_classes = 6;
 
 /// What the actors of one run share.
 struct closing_run {
@@ -142,12 +142,40 @@ public:
 };
 constexpr std::size_t interleaved_class = 3;
 
+/// Those of the next two classes: what fails is restarted, or stopped.
+constexpr actor_options supervised(directive on_failure) {
+  actor_options o;
+  o.supervise.on_failure = on_failure;
+  o.supervise.backoff_first = std::chrono::microseconds(500);
+  o.supervise.max_restarts = 3;
+  return o;
+}
+template <>
+class closing_class<4> : public closing_actor {
+public:
+  using closing_actor::closing_actor;
+  task<> on_start() {
+    co_await take_time();
+    fail_at_times();
+  }
+  static constexpr actor_options options = supervised(directive::restart);
+};
+template <>
+class closing_class<5> : public closing_actor {
+public:
+  using closing_actor::closing_actor;
+  task<> on_stop() { co_await take_time(); }
+  static constexpr actor_options options = supervised(directive::stop);
+};
+
 template <class F>
 decltype(auto) with_class(std::uint64_t number, F f) {
   if (number == 0) return f.template operator()<0>();
   if (number == 1) return f.template operator()<1>();
   if (number == 2) return f.template operator()<2>();
-  return f.template operator()<3>();
+  if (number == 3) return f.template operator()<3>();
+  if (number == 4) return f.template operator()<4>();
+  return f.template operator()<5>();
 }
 
 template <std::size_t Class>
@@ -155,7 +183,7 @@ task<> close_one(closing_run& r, std::size_t key, bool from_outside) {
   using actor = closing_class<Class>;
   broker& b = *r.all;
   const std::string name = closing_run::key_of(key);
-  switch (r.draw(from_outside ? 9 : 5)) {
+  switch (r.draw(from_outside ? 9 : 6)) {
     case 0:
     case 1:
       b.evict(b.worker<actor>(name).id());
@@ -170,10 +198,10 @@ task<> close_one(closing_run& r, std::size_t key, bool from_outside) {
       static_cast<void>(co_await as_result(b.load<actor>(name)));
       break;
     case 5:
-      static_cast<void>(co_await as_result(b.reload_all<actor>()));
+      if (r.draw(4) == 0) static_cast<void>(co_await as_result(b.terminate()));
       break;
     case 6:
-      static_cast<void>(co_await as_result(b.terminate()));
+      static_cast<void>(co_await as_result(b.reload_all<actor>()));
       break;
     case 7:
       static_cast<void>(co_await as_result(within(b.remove<actor>(name), r.short_time())));
@@ -350,6 +378,8 @@ void run_closing(sim_executor& sim, closing_coverage& seen) {
     provide_closing<1>(b, r);
     provide_closing<2>(b, r);
     provide_closing<3>(b, r);
+    provide_closing<4>(b, r);
+    provide_closing<5>(b, r);
     const monitor watched(b.worker<closing_class<0>>(closing_run::key_of(0)),
                           [&seen](const worker_notice&) { ++seen.notices; });
     sim.run(clients_and_closers(r));

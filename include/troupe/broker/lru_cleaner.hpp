@@ -7,6 +7,7 @@
 ///
 /// Layer: broker.
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdio>
@@ -37,7 +38,9 @@ struct lru_options {
 /// Closes the least recently used of the idle workers, after each creation, until the limits hold.
 ///
 /// Never closed are workers with a turn or a message, those being created, and those that are kept
-/// alive. Where all are in use, the least recently used one is closed as soon as its turn ends.
+/// alive. Where all are in use, the least recently used one is closed as soon as its turn ends; so
+/// it is where the many that have not been used for longest are, since a creation does not look at
+/// all workers.
 ///
 /// A memory source of the user's is read after each worker that was closed. The resident set falls
 /// late: it is read again 100 ms after a tenth of the workers has been closed, and after three such
@@ -68,6 +71,7 @@ public:
 private:
   static constexpr duration step_interval = std::chrono::milliseconds(100);
   static constexpr int futile_steps = 3;
+  static constexpr std::size_t looks = 64;  // at workers in use, before they are left for later
 
   void limit_count(broker& b) {
     while (order_.size() > options_.worker_count) {
@@ -120,9 +124,10 @@ private:
   /// Closes an idle worker, or else has a busy one closed. False if neither can be.
   bool evict_one(broker& b) { return evict_idle(b) || evict_busy(b); }
 
-  /// Closes the idle worker that has not been used for longest. False if there is none.
+  /// Closes the idle worker that has not been used for longest. False if there is none, as far as
+  /// it looks: who is found in use goes to the back, so that the next time looks at others.
   bool evict_idle(broker& b) {
-    for (std::size_t in_use = 0; in_use < order_.size();) {
+    for (std::size_t in_use = 0; in_use < (std::min)(looks, order_.size());) {
       const std::optional<worker_info> front = b.find(order_.front());
       if (!front) {
         order_.drop_front();
@@ -141,7 +146,7 @@ private:
 
   /// All are in use: the one that has been for longest goes when its turn ends.
   bool evict_busy(broker& b) {
-    for (std::size_t tried = 0; tried < order_.size(); ++tried) {
+    for (std::size_t tried = 0; tried < (std::min)(looks, order_.size()); ++tried) {
       if (b.evict(order_.front())) {
         order_.drop_front();
         return true;
