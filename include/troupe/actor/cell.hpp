@@ -207,8 +207,7 @@ public:
   TROUPE_ALWAYS_INLINE std::uint64_t count_turn() noexcept { return count(one_turn); }
   /// The same for a tell.
   void count_tell() noexcept {
-    count(one_turn + one_tell);
-    if (tells_of(turns_.load(order::relaxed)) == tells_limit) hand_over_tells();
+    if (count(one_turn + one_tell) >= tells_limit) hand_over_tells();
   }
   /// A call or tell came by the slow path, and was counted.
   void note_get() noexcept {
@@ -233,10 +232,7 @@ public:
   /// updated, if nobody holds it.
   bool push(message& m, std::uintptr_t& seen) noexcept {
     m.counted = is_counted(m);
-    if (m.counted) {
-      waiting_.fetch_add(1, order::relaxed);
-      if (owner_.measures_waits) stamp_wait(m);
-    }
+    if (m.counted) waiting_.fetch_add(1, order::relaxed);
     runnable* const node = &m;
     while (is_held(seen)) {
       m.next = seen > word_last ? reinterpret_cast<runnable*>(seen) : nullptr;
@@ -249,6 +245,11 @@ public:
     if (m.counted) waiting_.fetch_sub(1, order::relaxed);
     m.counted = false;
     return false;
+  }
+
+  /// Notes the time from which a message waits for its turn, where somebody wants to know.
+  void begin_wait(message& m) const noexcept {
+    if (owner_.measures_waits) stamp_wait(m);
   }
 
   /// Leaves a message to the cell whatever its state: it runs, waits, or is refused (false).
@@ -425,7 +426,7 @@ private:
   void evict_held() noexcept;
   std::optional<bool> evict_busy(std::uintptr_t& seen, bool& newly) noexcept;
   void note_use() noexcept;
-  void stamp_wait(message& m) noexcept;
+  void stamp_wait(message& m) const noexcept;
   void note_wait(message& m) noexcept;
   void hand_over_tells() noexcept;
 
@@ -441,7 +442,7 @@ private:
   static constexpr int turn_bits = 52;
   static constexpr std::uint64_t one_turn = 1;
   static constexpr std::uint64_t one_tell = one_turn << turn_bits;
-  static constexpr std::uint64_t tells_limit = ~std::uint64_t{0} >> turn_bits;
+  static constexpr std::uint64_t tells_limit = ~(one_tell - 1);  // no more can be counted
   static constexpr std::uint64_t turns_of(std::uint64_t word) noexcept {
     return word & (one_tell - 1);
   }

@@ -193,7 +193,7 @@ inline std::uint32_t wait_clock(const cell_owner& owner) noexcept {
       std::chrono::duration_cast<std::chrono::microseconds>(now).count());
 }
 
-TROUPE_NOINLINE inline void cell::stamp_wait(message& m) noexcept {
+TROUPE_NOINLINE inline void cell::stamp_wait(message& m) const noexcept {
   m.queued_at = (std::max)(wait_clock(owner_), std::uint32_t{1});
 }
 

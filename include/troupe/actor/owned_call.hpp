@@ -289,6 +289,7 @@ inline void owned_call::bind(frame& caller, time_point until) noexcept {
 
 inline void owned_call::issue() noexcept {
   frame& caller = *caller_;
+  target_->begin_wait(*this);
   const bool below_a_turn = caller.chain->call != nullptr;
   add_ref(static_cast<owned_call*>(this));  // the mailbox's
   const intrusive_ptr<owned_call> self(this);

@@ -347,6 +347,7 @@ inline bool pending_call::wait_in_line(std::uintptr_t word, bool* flag) noexcept
     if (!cycle.empty()) return settle_failed(errc::deadlock, flag, std::move(cycle));
   }
   stop_state* const stop = stop_of_caller();
+  c.begin_wait(*this);
   for (;;) {
     if (word == word_gone) {
       wait_graph_leave();
@@ -412,10 +413,10 @@ public:
       : pending_call(target, caller), call_(call) {
     runs_plain = true;
   }
-  /// Not inlined: it would be in the way of the calls that run at once.
+  /// Neither is inlined: it would be in the way of the calls that run at once.
   TROUPE_NOINLINE ~pending_plain() {}
 
-  result take() {
+  TROUPE_NOINLINE result take() {
     settled(result_.failed() ? &result_.error() : nullptr);
     return result_.take();
   }

@@ -10,6 +10,7 @@
 #include <exception>
 #include <optional>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 #include <troupe/actor/call_info.hpp>
@@ -22,6 +23,7 @@
 #include <troupe/actor/turn.hpp>
 #include <troupe/base/error.hpp>
 #include <troupe/base/intrusive_ptr.hpp>
+#include <troupe/config.hpp>
 #include <troupe/coro/frame_pool.hpp>
 #include <troupe/coro/result_slot.hpp>
 #include <troupe/coro/span.hpp>
@@ -115,6 +117,7 @@ TROUPE_NOINLINE inline void tell_base::tell_observers_of(const refusal& r) noexc
 
 inline bool tell_base::send() noexcept {
   cell& c = target_;
+  c.begin_wait(*this);
   if (!c.has_room() && (c.options().overflow != overflow::drop_old || !c.drop_oldest())) {
     refuse(refusal(errc::mailbox_full, c));
     return false;
@@ -123,17 +126,25 @@ inline bool tell_base::send() noexcept {
   return c.push(*this, seen) || c.deliver(*this);
 }
 
-/// A tell of a plain method.
-template <class Invocation>
-class plain_tell : public tell_base, public pooled {
+/// The trace of a tell that nobody observes.
+struct untraced {
+  operator trace_context() const noexcept { return {}; }
+};
+
+/// A tell of a plain method. `Trace`: what it keeps of the trace in which it was sent.
+template <class Invocation, class Trace>
+class plain_tell final : public tell_base, public pooled {
 public:
   plain_tell(cell& target, Invocation&& call) : tell_base(target), call_(std::move(call)) {
     runs_plain = true;
+    if constexpr (std::is_same_v<Trace, trace_context>) trace_ = trace_of_this_thread();
   }
 
   const std::string_view& method_name() const noexcept override { return Invocation::name(); }
 
 private:
+  trace_context sent_in() const noexcept override { return trace_; }
+
   turn_state start(cell& c, turn*) noexcept override {
     span_link span(nullptr);
     span.trace = sent_in();
@@ -169,19 +180,7 @@ private:
   }
 
   Invocation call_;
-};
-
-/// The same where somebody observes, who may want to know from where it was sent.
-template <class Invocation>
-class traced_tell final : public plain_tell<Invocation> {
-public:
-  traced_tell(cell& target, Invocation&& call)
-      : plain_tell<Invocation>(target, std::move(call)), trace_(trace_of_this_thread()) {}
-
-private:
-  trace_context sent_in() const noexcept override { return trace_; }
-
-  const trace_context trace_;
+  TROUPE_NO_UNIQUE_ADDRESS Trace trace_{};
 };
 
 /// A tell of a method that is a coroutine.
@@ -242,12 +241,14 @@ private:
 
 /// Makes the tell of `call`, ready to be sent.
 template <class Invocation>
-tell_base* new_tell(cell& target, Invocation&& call) {
+TROUPE_ALWAYS_INLINE tell_base* new_tell(cell& target, Invocation&& call) {
   if constexpr (Invocation::is_coroutine) {
     return new coroutine_tell<Invocation>(target, std::move(call));
   } else {
-    if (target.owner().observes) return new traced_tell<Invocation>(target, std::move(call));
-    return new plain_tell<Invocation>(target, std::move(call));
+    using traced = plain_tell<Invocation, trace_context>;
+    using plain = plain_tell<Invocation, untraced>;
+    if (target.owner().observes) return new traced(target, std::move(call));
+    return new plain(target, std::move(call));
   }
 }
 
