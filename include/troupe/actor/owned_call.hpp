@@ -283,9 +283,14 @@ inline void owned_call::issue() noexcept {
   const bool below_a_turn = caller.chain->call != nullptr;
   add_ref(static_cast<owned_call*>(this));  // the mailbox's
   const intrusive_ptr<owned_call> self(this);
-  cell& c = *target_;
-  for (std::uintptr_t word = c.word();;) {
+  for (std::uintptr_t word = target_->word();;) {
     if (word == word_gone) return settle_refused(errc::broker_gone);
+    if (word == word_moved) {
+      target_ = target_->owner().successor(*target_);
+      word = target_->word();
+      continue;
+    }
+    cell& c = *target_;
     if (word <= word_idle_slow || word == word_dormant) {
       if (c.acquire(word)) {
         c.put_first(*this);

@@ -44,8 +44,13 @@ public:
   virtual ~tell_base() = default;
 
   void refuse(const refusal& r) noexcept final {
-    target_.owner().dead(target_, method_name(), r.why(), r.make(), from_.get());
+    target_->owner().dead(*target_, method_name(), r.why(), r.make(), from_.get());
     delete this;
+  }
+
+  bool move_to(cell& c) noexcept final {
+    target_ = &c;
+    return true;
   }
 
   /// Hands the tell to its worker. False if that refused it; then it is a dead letter.
@@ -53,23 +58,24 @@ public:
 
 protected:
   explicit tell_base(cell& target) noexcept
-      : message(message_kind::tell), target_(target), from_(worker_of_this_thread()) {}
+      : message(message_kind::tell), target_(&target), from_(worker_of_this_thread()) {}
 
   /// The method, or a hook before it, has thrown.
   void failed(std::exception_ptr thrown) noexcept {
-    target_.owner().dead(target_, method_name(), std::error_code(), std::move(thrown), from_.get());
+    target_->owner().dead(*target_, method_name(), std::error_code(), std::move(thrown),
+                          from_.get());
   }
 
-  cell& target() const noexcept { return target_; }
+  cell& target() const noexcept { return *target_; }
   cell* from() const noexcept { return from_.get(); }
 
 private:
-  cell& target_;  // refers to itself for as long as a message waits
+  cell* target_;  // refers to itself for as long as a message waits
   intrusive_ptr<cell> from_;
 };
 
 inline bool tell_base::send() noexcept {
-  cell& c = target_;
+  cell& c = *target_;
   if (!c.has_room() && (c.options().overflow != overflow::drop_old || !c.drop_oldest())) {
     refuse(refusal(errc::mailbox_full, c));
     return false;

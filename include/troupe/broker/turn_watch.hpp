@@ -49,6 +49,9 @@ public:
   /// Tells the user. On the watching thread, without a lock.
   virtual void report_slow(const cell& c, std::string_view method, duration lasted) noexcept = 0;
 
+  /// Gives the cell up, which is stuck, for a new one.
+  virtual void abandon(cell& c) noexcept = 0;
+
   duration slow_turn() const noexcept { return slow_turn_; }
   duration stall_limit() const noexcept { return stall_limit_; }
   bool wants_watch() const noexcept { return slow_turn_ != endless || stall_limit_ != endless; }
@@ -306,6 +309,8 @@ inline void turn_watch::deal_with(const finding& f, watched_broker& b, cell& c) 
   });
   c.refuse_waiting(errc::worker_stalled, &is_owned);
   owned_call::settle_stalled(c);
+  const actor_options& options = c.options();
+  if (options.abandon_stalled && options.reentrancy != reentrancy::interleaved) b.abandon(c);
 }
 
 }  // namespace troupe::detail
