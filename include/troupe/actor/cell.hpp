@@ -319,8 +319,8 @@ public:
   /// nothing to close, or it must not be. Never waits.
   bool evict() noexcept;
 
-  /// Where the worker is busy and its turns do not interleave: gives it up. `heir`, which is new and
-  /// held by the caller, gets what waits, except what belongs to the instance; the instance is
+  /// Where the worker is busy and its turns do not interleave: gives it up. `heir`, which is new
+  /// and held by the caller, gets what waits, except what belongs to the instance; the instance is
   /// destroyed when its turn has ended. False if it is not busy. From before this is called, who
   /// refers to the cell finds `heir` by `cell_owner::successor`.
   bool abandon_for(cell& heir) noexcept;

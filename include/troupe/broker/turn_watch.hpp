@@ -73,7 +73,7 @@ public:
   static void add(watched_broker& b) {
     shared& s = all();
     const std::lock_guard guard(s.starting);
-    if (s.first == nullptr) s.watch = new turn_watch;
+    if (s.watch == nullptr) s.watch = new turn_watch;
     const std::lock_guard listing(s.listing);
     b.next_watched = std::exchange(s.first, &b);
   }
@@ -81,7 +81,6 @@ public:
   /// When it returns, the watch does not touch `b`. Not from `report_slow`.
   static void remove(watched_broker& b) noexcept {
     shared& s = all();
-    const std::lock_guard guard(s.starting);
     {
       const std::lock_guard listing(s.listing);
       watched_broker** link = &s.first;
@@ -89,7 +88,8 @@ public:
       *link = b.next_watched;
     }
     wait_for_use_of(b);
-    if (s.first == nullptr) delete std::exchange(s.watch, nullptr);
+    const std::lock_guard guard(s.starting);
+    if (!wanted()) delete std::exchange(s.watch, nullptr);
   }
 
   turn_watch() : thread_(start_thread<&turn_watch::run>(*this)) {}
@@ -103,7 +103,7 @@ public:
 
 private:
   struct shared {
-    std::mutex starting;  // taken before the other; guards the watch
+    std::mutex starting;  // taken before the other; guards `watch`
     std::mutex listing;   // guards the next two
     watched_broker* first = nullptr;
     watched_broker* in_use = nullptr;  // by the watch, which holds no lock meanwhile
@@ -135,6 +135,10 @@ private:
     }
   };
 
+  static bool wanted() noexcept {
+    const std::lock_guard listing(all().listing);
+    return all().first != nullptr;
+  }
   void run() noexcept;
   bool look(duration elapsed) noexcept;
   finding next_finding() noexcept;
