@@ -67,6 +67,14 @@ public:
   /// True once the broker is being destroyed: no instance is made any more.
   virtual bool closed() const noexcept = 0;
 
+  /// The cell that stands in the place of one that was abandoned, counted.
+  virtual intrusive_ptr<cell> successor(const cell& c) const noexcept {
+    static_cast<void>(c);
+    return {};
+  }
+  /// The last turn of one that was abandoned has ended, and its instance is gone.
+  virtual void abandoned_ended() noexcept {}
+
   virtual void created(cell& c) noexcept = 0;
   /// A call or tell has reached an instance that was there; only where `sends_get`.
   virtual void used(cell& c) noexcept = 0;
@@ -130,7 +138,9 @@ inline constexpr std::uintptr_t word_plain = 2;      // held for a plain method,
 inline constexpr std::uintptr_t word_held = 3;       // held for longer; nobody waits
 inline constexpr std::uintptr_t word_dormant = 4;    // no instance; the next message makes one
 inline constexpr std::uintptr_t word_gone = 5;       // the broker is gone, for good
-inline constexpr std::uintptr_t word_last = 5;
+inline constexpr std::uintptr_t word_moved = 6;      // abandoned, for good: see its successor. Its
+                                                     // last turn may still run
+inline constexpr std::uintptr_t word_last = 6;
 // Anything else: held, and the address of the newest message waiting in the inbox; each links the
 // next older one, the oldest links nothing.
 
@@ -269,6 +279,7 @@ public:
   /// Takes a waiting message out. False if it is about to run, or does: should it have to wait
   /// once more, for the start of the instance, it is refused as cancelled.
   bool take_out(message& m) noexcept;
+  static bool take_out(message& m, const atomic<cell*>& target) noexcept;
 
   /// The holder ends a turn that was not entered by `enter_fast`, without running others' messages
   /// on this stack: who waits is left to the executor.
@@ -357,6 +368,18 @@ public:
   /// The pause before a restart is over: true if the cell is the caller's to hand over.
   bool end_rest() noexcept;
 
+  /// Where the worker is busy and its turns do not interleave: gives it up. `heir`, which is new
+  /// and held by the caller, gets what waits, except what belongs to the instance; the instance is
+  /// destroyed when its turn has ended. False if it is not busy. From before this is called, who
+  /// refers to the cell finds `heir` by `cell_owner::successor`.
+  bool abandon_for(cell& heir) noexcept;
+  /// A new cell, held, that nobody knows: it goes with its last reference.
+  void discard() noexcept {
+    word_.store(word_moved, order::relaxed);
+    release(this);
+  }
+  bool abandoned() const noexcept { return word() == word_moved; }
+
   /// The broker is gone: nothing runs here any more.
   void settle_gone() noexcept;
 
@@ -398,6 +421,9 @@ private:
   bool try_leave() noexcept;
   bool must_close() noexcept;
   bool has_open_turns() noexcept;
+  bool take_out_locked(message& m) noexcept;
+  void adopt(message_queue& moved) noexcept;
+  bool keep_message(message& m) noexcept;
   bool finish_draining() noexcept;
   turn_state end_instance() noexcept;
   close_mark* next_closing() noexcept;

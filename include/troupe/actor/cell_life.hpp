@@ -319,7 +319,7 @@ inline void cell::closed(std::exception_ptr error) noexcept {
     owner_.dead(*this, "on_stop", std::error_code(), std::move(error), nullptr);
   }
   destroy_instance();
-  owner_.destroyed(*this);
+  if (!abandoned()) owner_.destroyed(*this);  // else it was said before
   notify(worker_notice::stopped, {}, nullptr,
          restart_wanted_ ? directive::restart : directive::stop);
   while (close_mark* const mark = next_closing()) mark->settle(true);

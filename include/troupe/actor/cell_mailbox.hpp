@@ -69,6 +69,10 @@ inline bool cell::deliver(message& m) noexcept {
       m.refuse(refusal(errc::broker_gone, *this));
       return false;
     }
+    if (seen == word_moved) {
+      const intrusive_ptr<cell> heir = owner_.successor(*this);
+      return m.move_to(*heir) ? heir->deliver(m) : keep_message(m);
+    }
     if (is_held(seen) || !acquire(seen)) continue;
     batch_.push_back(m);
     hand_over();
@@ -122,6 +126,8 @@ inline message* cell::next_message() noexcept {
   if (queue_.empty()) take_inbox();
   message* const first = queue_.front();
   if (first == nullptr) return nullptr;
+  // What was taken cannot move to another cell.
+  const int limit = options().abandon_stalled ? 1 : batch_limit;
   message* last = first;
   std::uint32_t counted = 0;
   for (int i = 1;; ++i) {
@@ -129,7 +135,7 @@ inline message* cell::next_message() noexcept {
     last->counted = false;
     last->queued = false;
     message* const newer = message_queue::newer(*last);
-    if (i == batch_limit || newer == nullptr || !last->runs_plain || !newer->runs_plain) break;
+    if (i == limit || newer == nullptr || !last->runs_plain || !newer->runs_plain) break;
     last = newer;
   }
   batch_.take_front(queue_, *last);
@@ -139,6 +145,20 @@ inline message* cell::next_message() noexcept {
 
 inline bool cell::take_out(message& m) noexcept {
   const spin_guard guard(mail_lock_);
+  return take_out_locked(m);
+}
+
+/// The same for a message that may move to another cell meanwhile: `target` says where it is meant
+/// for, and changes under the lock of the cell that it leaves.
+inline bool cell::take_out(message& m, const atomic<cell*>& target) noexcept {
+  for (;;) {
+    cell& c = *target.load(order::acquire);
+    const spin_guard guard(c.mail_lock_);
+    if (target.load(order::relaxed) == &c) return c.take_out_locked(m);
+  }
+}
+
+inline bool cell::take_out_locked(message& m) noexcept {
   if (word_.load(order::relaxed) > word_last) take_inbox();
   if (m.queued) {
     dequeue(&m);
@@ -161,6 +181,62 @@ inline bool cell::drop_oldest() noexcept {
     dequeue(oldest);
   }
   oldest->refuse(refusal(errc::mailbox_full, *this));
+  return true;
+}
+
+/// What belongs to an instance that was abandoned runs in its remaining turn, or never.
+inline bool cell::keep_message(message& m) noexcept {
+  {
+    const spin_guard guard(mail_lock_);
+    if (alive()) {
+      m.queued = true;
+      queue_.push_back(m);
+      return true;
+    }
+  }
+  m.refuse(refusal(errc::worker_stopped, *this));
+  return false;
+}
+
+/// A new cell, held and locked, gets what waited at the one before.
+inline void cell::adopt(message_queue& moved) noexcept {
+  while (message* const m = moved.pop_front()) {
+    m->counted = is_counted(*m);
+    if (m->counted) waiting_.fetch_add(1, order::relaxed);
+    m->queued = true;
+    queue_.push_back(*m);
+  }
+}
+
+/// For whoever takes it out, a message is in one mailbox or the other: both are locked, the old one
+/// first. Nobody locks them the other way round, since a cell is abandoned for a new one.
+inline bool cell::abandon_for(cell& heir) noexcept {
+  message_queue stalled;
+  {
+    const spin_guard guard(mail_lock_);
+    const spin_guard heir_guard(heir.mail_lock_);
+    std::uintptr_t seen = word_.load(order::relaxed);
+    for (;;) {
+      if (!is_held(seen) || !alive() || closing_) return false;
+      if (seen > word_last) take_inbox();
+      seen = seen > word_last ? word_held : seen;
+      // Release: who finds this finds the successor. Nobody is in the inbox.
+      if (word_.compare_exchange_strong(seen, word_moved, order::acq_rel, order::relaxed)) break;
+    }
+    close_when_dry_ = true;
+    message_queue moved;
+    for (message* m = queue_.front(); m != nullptr;) {
+      message* const newer = message_queue::newer(*m);
+      if (is_owned(*m)) {
+        stalled.push_back(*dequeue(m));
+      } else if (m->move_to(heir)) {
+        moved.push_back(*dequeue(m));
+      }
+      m = newer;
+    }
+    heir.adopt(moved);
+  }
+  while (message* const m = stalled.pop_front()) m->refuse(refusal(errc::worker_stalled, *this));
   return true;
 }
 
@@ -295,6 +371,7 @@ inline void cell::leave() noexcept {
 inline bool cell::try_leave() noexcept {
   if (after_turn_ != directive::resume || has_to_start_again()) return false;
   bool last_reference_may_go = false;
+  bool abandoned_before = false;
   {
     const spin_guard guard(mail_lock_);
     std::uintptr_t held = word_.load(order::relaxed);
@@ -307,10 +384,15 @@ inline bool cell::try_leave() noexcept {
       free_word = owner_.closed() ? word_gone : word_dormant;
       last_reference_may_go = true;
     }
+    if (held == word_moved) {
+      free_word = word_moved;
+      abandoned_before = true;
+    }
     if (!word_.compare_exchange_strong(held, free_word, order::release, order::relaxed)) {
       return false;
     }
   }
+  if (abandoned_before) owner_.abandoned_ended();  // the broker is still there: it waits for this
   if (last_reference_may_go) release(this);
   return true;
 }
@@ -342,7 +424,7 @@ inline void cell::close_when_dry() noexcept {
 
 inline bool cell::evict() noexcept {
   for (std::uintptr_t seen = word();;) {
-    if (seen == word_dormant || seen == word_gone || !alive()) return false;
+    if ((!is_held(seen) && seen > word_idle_slow) || !alive()) return false;
     if (is_kept_alive()) return false;
     if (seen <= word_idle_slow) {
       if (acquire(seen)) {
@@ -373,7 +455,7 @@ inline std::optional<bool> cell::evict_busy(std::uintptr_t& seen, bool& newly) n
       !word_.compare_exchange_strong(seen, word_held, order::relaxed, order::relaxed)) {
     return std::nullopt;
   }
-  if (seen <= word_idle_slow || seen == word_dormant || seen == word_gone) return std::nullopt;
+  if (!is_held(seen)) return std::nullopt;
   newly = close_when_dry_ = true;
   return true;
 }

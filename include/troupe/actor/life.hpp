@@ -76,6 +76,7 @@ public:
 
   turn_state start(cell& c, turn*) noexcept override { return c.close_instance(this); }
   void refuse(const refusal&) noexcept override { settle(false); }
+  bool move_to(cell&) noexcept override { return true; }
   const std::string_view& method_name() const noexcept override {
     static constexpr std::string_view name = "remove";
     return name;

@@ -57,6 +57,13 @@ public:
   /// What it runs, for those who read about it. The name is there for good.
   virtual const std::string_view& method_name() const noexcept = 0;
 
+  /// Its worker was abandoned: from now on it is meant for `c`, the next one. False if it belongs
+  /// to the instance, and stays. By whoever has unlinked it, or before it is in a mailbox.
+  virtual bool move_to(cell& c) noexcept {
+    static_cast<void>(c);
+    return false;
+  }
+
   /// The coroutine that waits for it; `nullptr`: none. While it is queued, and under the lock of
   /// the wait graph.
   virtual const frame* caller_frame() const noexcept { return nullptr; }

@@ -35,6 +35,19 @@
 
 namespace troupe::detail {
 
+class owned_call;
+
+/// The owning calls of the process that have their turns, for whoever finds that a worker is stuck.
+/// Guarded by the lock of the wait graph, which a call that starts takes in any case.
+struct running_calls {
+  static running_calls& instance() noexcept {
+    static constinit running_calls all;
+    return all;
+  }
+
+  owned_call* first = nullptr;  // linked in no order
+};
+
 /// The part of an owning call that does not depend on the method. Counted: the caller holds it, and
 /// so does the mailbox or the turn.
 class owned_call : public message, public turn, public pooled {
@@ -139,13 +152,6 @@ private:
   // through the mailbox, what settles it goes through outcome_.
   enum class phase : std::uint32_t { queued, started, withdrawn };
 
-  /// An owning call that has its turn and has not settled, in a list of the process for whoever
-  /// finds that a worker is stuck. Guarded by the lock of the wait graph, which a call that starts
-  /// takes in any case.
-  static owned_call*& first_running() noexcept {
-    static constinit owned_call* first = nullptr;
-    return first;
-  }
   static intrusive_ptr<owned_call> running_at(const cell& c) noexcept;
   bool begin_running() noexcept;
   void end_running() noexcept;
@@ -172,7 +178,7 @@ private:
   intrusive_ptr<cell> from_;  // the worker from whose turn it was made
   frame* caller_ = nullptr;   // valid until settled
   wait_entry entry_;
-  owned_call* next_running_ = nullptr;
+  owned_call* next_running_ = nullptr;  // both: of running_calls
   owned_call** running_link_ = nullptr;
   stopper stopper_;
 };
@@ -234,7 +240,7 @@ inline void owned_call::expire() noexcept {
 /// it, for as long as it is in the list.
 inline intrusive_ptr<owned_call> owned_call::running_at(const cell& c) noexcept {
   const spin_guard graph(wait_graph::instance().lock());
-  owned_call* call = first_running();
+  owned_call* call = running_calls::instance().first;
   while (call != nullptr && (call->target_.get() != &c || call->settled() > outcome::waiting)) {
     call = call->next_running_;
   }
@@ -293,9 +299,14 @@ inline void owned_call::issue() noexcept {
   const bool below_a_turn = caller.chain->call != nullptr;
   add_ref(static_cast<owned_call*>(this));  // the mailbox's
   const intrusive_ptr<owned_call> self(this);
-  cell& c = *target_;
-  for (std::uintptr_t word = c.word();;) {
+  for (std::uintptr_t word = target_->word();;) {
     if (word == word_gone) return settle_refused(errc::broker_gone);
+    if (word == word_moved) {
+      target_ = target_->owner().successor(*target_);
+      word = target_->word();
+      continue;
+    }
+    cell& c = *target_;
     if (word <= word_idle_slow || word == word_dormant) {
       if (c.acquire(word)) {
         c.put_first(*this);
@@ -377,8 +388,8 @@ inline bool owned_call::begin_running() noexcept {
   if (!phase_.compare_exchange_strong(p, phase::started, order::relaxed, order::relaxed)) {
     return false;
   }
-  next_running_ = std::exchange(first_running(), this);
-  running_link_ = &first_running();
+  next_running_ = std::exchange(running_calls::instance().first, this);
+  running_link_ = &running_calls::instance().first;
   if (next_running_ != nullptr) next_running_->running_link_ = &next_running_;
   return true;
 }

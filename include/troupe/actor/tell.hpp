@@ -59,9 +59,14 @@ public:
   virtual ~tell_base() = default;
 
   void refuse(const refusal& r) noexcept final {
-    if (target_.owner().observes) tell_observers_of(r);
-    target_.owner().dead(target_, method_name(), r.why(), r.make(), from_.get());
+    if (target_->owner().observes) tell_observers_of(r);
+    target_->owner().dead(*target_, method_name(), r.why(), r.make(), from_.get());
     delete this;
+  }
+
+  bool move_to(cell& c) noexcept final {
+    target_ = &c;
+    return true;
   }
 
   /// Hands the tell to its worker. False if that refused it; then it is a dead letter.
@@ -69,31 +74,32 @@ public:
 
 protected:
   explicit tell_base(cell& target) noexcept
-      : message(message_kind::tell), target_(target), from_(worker_of_this_thread()) {}
+      : message(message_kind::tell), target_(&target), from_(worker_of_this_thread()) {}
 
   /// The method has thrown.
   void method_failed(std::exception_ptr thrown) noexcept {
-    target_.turn_failed(method_name(), thrown);
+    target_->turn_failed(method_name(), thrown);
     failed(std::move(thrown));
   }
 
   /// The method, or a hook before it, has thrown.
   void failed(std::exception_ptr thrown) noexcept {
-    target_.owner().dead(target_, method_name(), std::error_code(), std::move(thrown), from_.get());
+    target_->owner().dead(*target_, method_name(), std::error_code(), std::move(thrown),
+                          from_.get());
   }
 
   /// It has ended, or was refused: those who observe are told, and of what nobody awaits.
   void settled(const call_facts& facts, const call_record& record,
                std::exception_ptr thrown) noexcept {
-    if (target_.owner().observes) {
+    if (target_->owner().observes) {
       const troupe::caller who(from_);
-      target_.owner().settled(target_, call_info(facts, who, target_.owner().where(),
-                                                 record.outcome, record.took, thrown));
+      target_->owner().settled(*target_, call_info(facts, who, target_->owner().where(),
+                                                   record.outcome, record.took, thrown));
     }
     if (thrown) failed(std::move(thrown));
   }
 
-  cell& target() const noexcept { return target_; }
+  cell& target() const noexcept { return *target_; }
   cell* from() const noexcept { return from_.get(); }
 
   /// Where it comes from, as far as anybody wants to know.
@@ -102,7 +108,7 @@ protected:
 private:
   void tell_observers_of(const refusal& r) noexcept;
 
-  cell& target_;  // refers to itself for as long as a message waits
+  cell* target_;  // refers to itself for as long as a message waits
   intrusive_ptr<cell> from_;
 };
 
@@ -111,12 +117,12 @@ TROUPE_NOINLINE inline void tell_base::tell_observers_of(const refusal& r) noexc
   link.trace = sent_in();
   const troupe::caller who(from_);
   const call_facts facts{{method_name(), nullptr}, call_kind::tell, from(), link};
-  target_.owner().settled(target_, call_info(facts, who, target_.owner().where(),
-                                             call_outcome::not_run, duration::zero(), r.make()));
+  target_->owner().settled(*target_, call_info(facts, who, target_->owner().where(),
+                                               call_outcome::not_run, duration::zero(), r.make()));
 }
 
 inline bool tell_base::send() noexcept {
-  cell& c = target_;
+  cell& c = *target_;
   c.begin_wait(*this);
   if (!c.has_room() && (c.options().overflow != overflow::drop_old || !c.drop_oldest())) {
     refuse(refusal(errc::mailbox_full, c));

@@ -470,6 +470,9 @@ inline task<> broker::shut_down(intrusive_ptr<detail::broker_core> core, duratio
     } catch (...) {
       // No memory: what could not be closed is closed the next time.
     }
+    while (core->abandoned().open() != 0) {
+      static_cast<void>(co_await as_result(sleep_for(std::chrono::milliseconds(1))));
+    }
     core->close();
     co_await yield();
   }
@@ -500,15 +503,19 @@ inline std::optional<worker_info> broker::find(const worker_id& id) const {
 
 inline std::string broker::dump_of(detail::broker_core& core) {
   const detail::paused_threads pause(core.where());
-  const cells all = core.cells();
+  cells all = core.cells();
+  for (cell_ptr& c : core.abandoned().all()) all.push_back(std::move(c));
   std::string text;
   std::size_t count = 0;
   for (const cell_ptr& c : all) {
     if (!c->alive()) continue;
     const worker_stats w = c->stats();
     ++count;
-    text += "  " + to_string(c->id()) + (w.busy ? " busy" : " idle") + ", " +
-            std::to_string(w.waiting) + " waiting, " + std::to_string(w.calls) + " turns\n";
+    text += "  " + to_string(c->id()) +
+            (c->abandoned() ? " abandoned"
+             : w.busy       ? " busy"
+                            : " idle") +
+            ", " + std::to_string(w.waiting) + " waiting, " + std::to_string(w.calls) + " turns\n";
   }
   const std::vector<detail::running_turn> running = detail::running_turns();
   return "workers: " + std::to_string(count) + "\n" + text + detail::describe_waits(all) +

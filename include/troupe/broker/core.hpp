@@ -30,6 +30,7 @@
 #include <troupe/actor/outside_code.hpp>
 #include <troupe/actor/shared_maker.hpp>
 #include <troupe/actor/supervision.hpp>
+#include <troupe/broker/abandoned_cells.hpp>
 #include <troupe/broker/broker_stats.hpp>
 #include <troupe/broker/cleaner.hpp>
 #include <troupe/broker/event_channel.hpp>
@@ -80,7 +81,13 @@ public:
   void release_owner() noexcept override {
     if (references_.fetch_sub(1, order::acq_rel) == 1) delete this;
   }
-  void retire(cell& c) noexcept override { registry_.retire(c); }
+  void retire(cell& c) noexcept override {
+    c.abandoned() ? abandoned_.retire(c) : registry_.retire(c);
+  }
+  intrusive_ptr<cell> successor(const cell& c) const noexcept override {
+    return abandoned_.successor(c);
+  }
+  void abandoned_ended() noexcept override { abandoned_.ended(); }
   bool closed() const noexcept override { return closed_.load(order::acquire); }
   void created(cell& c) noexcept override {
     workers_.fetch_add(1, order::relaxed);
@@ -160,6 +167,8 @@ public:
   void map_keys(const class_request& a, std::function<std::string(std::string_view)> map);
   intrusive_ptr<cell> find(const worker_id& id) const noexcept { return registry_.find(id); }
   std::vector<intrusive_ptr<cell>> cells() const { return registry_.all(); }
+  /// Those whose last turns may still run.
+  const abandoned_cells& abandoned() const noexcept { return abandoned_; }
   std::size_t worker_count() const noexcept { return workers_.load(order::relaxed); }
   broker_stats stats() const;
   event_channel& events() noexcept { return events_; }
@@ -169,6 +178,8 @@ public:
     return registry_.find(address);
   }
   void report_slow(const cell& c, std::string_view method, duration lasted) noexcept override;
+
+  void abandon(cell& c) noexcept override;
 
   // --- event_channel_owner ----------------------------------------------------------------------
   /// The time; or, where uses have an order, the number after those that were given out as such.
@@ -238,6 +249,7 @@ private:
   std::vector<std::unique_ptr<const class_route>> routes_;  // all that ever were: somebody may read
   registry registry_;
   wait_counter waits_;
+  abandoned_cells abandoned_;
   spawned_tasks spawned_;
   spawned_tasks closings_;
   event_channel events_;
@@ -346,6 +358,29 @@ inline void broker_core::report_slow(const cell& c, std::string_view method,
   std::fflush(stderr);
 } catch (...) {
   // The observer's own trouble, or no memory.
+}
+
+/// The next cell is held from before anybody can find it until it has what waits: nothing overtakes
+/// that. Without memory for it, everything stays as it is until the next look.
+inline void broker_core::abandon(cell& c) noexcept {
+  if (c.abandoned()) return;
+  intrusive_ptr<cell> next;
+  try {
+    next = intrusive_ptr<cell>(cell::make(*this, c.type(), c.key()));
+    next->acquire(word_dormant);
+    abandoned_.add(c, next);
+  } catch (...) {
+    if (next) next->discard();
+    return;
+  }
+  if (!c.abandon_for(*next)) {
+    abandoned_.remove(c);
+    return next->discard();
+  }
+  registry_.replace(c, *next);
+  destroyed(c);
+  c.stop_turns();
+  next->hand_over();
 }
 
 /// Delivered by one thread at a time. A task that wakes too early for what came later asks again.

@@ -55,7 +55,7 @@ public:
 
   /// A turn has been running for longer than `broker_options::slow_turn`; once for each. On a
   /// thread of its own kind, beside everything else: the turn may have ended meanwhile. It may ask
-  /// for a dump, but not destroy the broker. What it throws is dropped.
+  /// for a dump, but makes and destroys no brokers. What it throws is dropped.
   virtual void on_slow_turn(const slow_turn_report& report) { static_cast<void>(report); }
 
   /// A worker was made or destroyed (`worker_event::create`, `remove`). What it throws is dropped.

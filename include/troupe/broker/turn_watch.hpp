@@ -49,6 +49,9 @@ public:
   /// Tells the user. On the watching thread, without a lock.
   virtual void report_slow(const cell& c, std::string_view method, duration lasted) noexcept = 0;
 
+  /// Gives the cell up, which is stuck, for a new one.
+  virtual void abandon(cell& c) noexcept = 0;
+
   duration slow_turn() const noexcept { return slow_turn_; }
   duration stall_limit() const noexcept { return stall_limit_; }
   bool wants_watch() const noexcept { return slow_turn_ != endless || stall_limit_ != endless; }
@@ -70,7 +73,7 @@ public:
   static void add(watched_broker& b) {
     shared& s = all();
     const std::lock_guard guard(s.starting);
-    if (s.first == nullptr) s.watch = new turn_watch;
+    if (s.watch == nullptr) s.watch = new turn_watch;
     const std::lock_guard listing(s.listing);
     b.next_watched = std::exchange(s.first, &b);
   }
@@ -78,7 +81,6 @@ public:
   /// When it returns, the watch does not touch `b`. Not from `report_slow`.
   static void remove(watched_broker& b) noexcept {
     shared& s = all();
-    const std::lock_guard guard(s.starting);
     {
       const std::lock_guard listing(s.listing);
       watched_broker** link = &s.first;
@@ -86,7 +88,8 @@ public:
       *link = b.next_watched;
     }
     wait_for_use_of(b);
-    if (s.first == nullptr) delete std::exchange(s.watch, nullptr);
+    const std::lock_guard guard(s.starting);
+    if (!wanted()) delete std::exchange(s.watch, nullptr);
   }
 
   turn_watch() : thread_(start_thread<&turn_watch::run>(*this)) {}
@@ -100,7 +103,7 @@ public:
 
 private:
   struct shared {
-    std::mutex starting;  // taken before the other; guards the watch
+    std::mutex starting;  // taken before the other; guards `watch`
     std::mutex listing;   // guards the next two
     watched_broker* first = nullptr;
     watched_broker* in_use = nullptr;  // by the watch, which holds no lock meanwhile
@@ -132,6 +135,10 @@ private:
     }
   };
 
+  static bool wanted() noexcept {
+    const std::lock_guard listing(all().listing);
+    return all().first != nullptr;
+  }
   void run() noexcept;
   bool look(duration elapsed) noexcept;
   finding next_finding() noexcept;
@@ -306,6 +313,8 @@ inline void turn_watch::deal_with(const finding& f, watched_broker& b, cell& c) 
   });
   c.refuse_waiting(errc::worker_stalled, &is_owned);
   owned_call::settle_stalled(c);
+  const actor_options& options = c.options();
+  if (options.abandon_stalled && options.reentrancy != reentrancy::interleaved) b.abandon(c);
 }
 
 }  // namespace troupe::detail

@@ -17,6 +17,12 @@ class published {
 public:
   constexpr published() noexcept = default;
   constexpr explicit published(T value) noexcept : value_(value) {}
+  published(const published& other) noexcept : value_(other.load()) {}
+  published& operator=(const published& other) noexcept {
+    store(other.load());
+    return *this;
+  }
+  ~published() = default;
 
   void store(T value) noexcept { value_.store(value, order::relaxed); }
   T load() const noexcept { return value_.load(order::relaxed); }
