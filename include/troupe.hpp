@@ -35,10 +35,14 @@
 #include <troupe/broker/broker_stats.hpp>
 #include <troupe/broker/cleaner.hpp>
 #include <troupe/broker/combine.hpp>
+#include <troupe/broker/debug_log.hpp>
 #include <troupe/broker/idle_cleaner.hpp>
 #include <troupe/broker/lru_cleaner.hpp>
 #include <troupe/broker/observer.hpp>
 #include <troupe/broker/observers.hpp>
+#include <troupe/broker/prometheus.hpp>
+#include <troupe/broker/slow_turn_report.hpp>
+#include <troupe/broker/wait_histogram.hpp>
 #include <troupe/broker/worker_event.hpp>
 #include <troupe/config.hpp>
 #include <troupe/coro/as_result.hpp>

@@ -245,6 +245,7 @@ struct counter {
 class owner_of_cells final : public detail::cell_owner {
 public:
   owner_of_cells() : counters("counter", detail::tag_of<counter>()) {
+    keep_static(&detail::running_calls::instance(), sizeof(detail::running_calls));
     keep_static(&counter::alive, sizeof counter::alive);
     keep_static(&counter::made, sizeof counter::made);
     keep_static(&counter::ends, sizeof counter::ends);
@@ -310,7 +311,10 @@ public:
     check(!settled(), "settled twice");
     refused = true;
   }
-  std::string_view method_name() const noexcept override { return "probe"; }
+  const std::string_view& method_name() const noexcept override {
+    static constexpr std::string_view name = "probe";
+    return name;
+  }
 
   bool settled() const noexcept { return ran || refused || taken; }
 

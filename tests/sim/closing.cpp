@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-// Random schedules of calls against all that closes workers: eviction, removal, reload, restart,
-// terminate and cleaners, a few workers, many seeds. The monitors see to it that each call settles
-// once and says truly whether it ran, that an id has one instance at most, that the calls of one
-// caller run in order, also across instances, and that constructors and destructors balance; a wait
-// that nothing ends is an error of the simulator. TROUPE_SEEDS=100000 runs so many.
+// Random schedules of calls against all that closes workers: eviction, removal, reload, terminate
+// and cleaners, a few workers, many seeds, and failures under each kind of supervision. The
+// monitors see to it that each call settles once and says truly whether it ran, that an id has one
+// instance at most, that the calls of one caller run in order, also across instances, and that
+// constructors and destructors balance; a wait that nothing ends is an error of the simulator.
+// TROUPE_SEEDS=100000 runs so many.
 
 #include <chrono>
 #include <cstddef>
@@ -335,9 +336,22 @@ cleaner some_cleaner(closing_run& r) {
   }
 }
 
+constexpr directive reactions[] = {directive::resume, directive::restart, directive::stop,
+                                   directive::escalate};
+
+supervision some_supervision(closing_run& r) {
+  return {.on_failure = reactions[r.draw(4)],
+          .backoff_first = r.short_time(),
+          .backoff_max = std::chrono::milliseconds(r.draw(10)),
+          .max_restarts = static_cast<unsigned>(r.draw(4)),
+          .period = std::chrono::milliseconds(1 + r.draw(50))};
+}
+
 struct closing_coverage {
   std::uint64_t calls = 0;
   std::uint64_t instances = 0;
+  std::uint64_t restarts = 0;
+  std::uint64_t notices = 0;
   std::map<std::string, std::uint64_t> codes;
 };
 
@@ -353,9 +367,8 @@ void run_closing(sim_executor& sim, closing_coverage& seen) {
     options.on = &sim;
     options.cleaner = some_cleaner(r);
     options.drain_limit = r.draw(4) == 0 ? r.short_time() : duration(std::chrono::seconds(10));
-    options.on_escalation = [&r](const worker_failure&) {
-      return r.draw(2) == 0 ? directive::restart : directive::stop;
-    };
+    options.supervise = some_supervision(r);
+    options.on_escalation = [&r](const worker_failure&) { return reactions[r.draw(4)]; };
     options.on_dead_letter = [&watch](const dead_letter& l) {
       if (l.method == "note" && l.reason) watch.dead_letter_of_tell();
     };
@@ -367,7 +380,10 @@ void run_closing(sim_executor& sim, closing_coverage& seen) {
     provide_closing<3>(b, r);
     provide_closing<4>(b, r);
     provide_closing<5>(b, r);
+    const monitor watched(b.worker<closing_class<0>>(closing_run::key_of(0)),
+                          [&seen](const worker_notice&) { ++seen.notices; });
     sim.run(clients_and_closers(r));
+    seen.restarts += b.stats().restarts;
   }
   watch.check_end();
   seen.calls += watch.calls();
@@ -395,10 +411,13 @@ closing_coverage search_closing(std::uint64_t first, bool buggify) {
 TEST_CASE("calls settle once, whatever closes their workers meanwhile", "[sim][closing]") {
   const troupe::test::closing_coverage seen = troupe::test::search_closing(1, false);
   for (const auto& [code, count] : seen.codes) UNSCOPED_INFO(code << ": " << count);
-  INFO("calls " << seen.calls << ", instances " << seen.instances);
+  INFO("calls " << seen.calls << ", instances " << seen.instances << ", restarts " << seen.restarts
+                << ", notices " << seen.notices);
   const bool asked_for_one = std::getenv("TROUPE_SEED") != nullptr;
   REQUIRE((asked_for_one || seen.codes.size() >= 5));
   REQUIRE((asked_for_one || seen.instances > 2 * troupe::test::closing_seeds));
+  REQUIRE((asked_for_one || seen.restarts > troupe::test::closing_seeds / 10));
+  REQUIRE((asked_for_one || seen.notices > seen.restarts / 10));
 }
 
 TEST_CASE("they do where rare things happen, too", "[sim][closing]") {

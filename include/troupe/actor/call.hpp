@@ -11,6 +11,7 @@
 #include <exception>
 #include <memory>
 #include <new>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <variant>
@@ -23,6 +24,7 @@
 #include <troupe/config.hpp>
 #include <troupe/coro/frame.hpp>
 #include <troupe/coro/result_slot.hpp>
+#include <troupe/coro/turn_record.hpp>
 #include <troupe/time/clock.hpp>
 
 namespace troupe {
@@ -48,23 +50,25 @@ private:
   intrusive_ptr<cell> cell_;
 };
 
-/// What ends a plain method that was entered by the fast path, also when it throws.
+/// What ends a plain method that was entered by the fast path, also when it throws. Always inlined,
+/// like all on that path: left to themselves, compilers take some of it out of line, now this, now
+/// that.
 class inline_turn {
 public:
-  inline_turn(cell& c, frame& f) noexcept : cell_(c), frame_(f) {
-    f.inline_call = &c;
-    c.count_turn();
+  TROUPE_ALWAYS_INLINE inline_turn(cell& c, frame& f, const std::string_view& method) noexcept
+      : cell_(c), record_(*f.record) {
+    record_.call(c, method, c.count_turn());
   }
   inline_turn(const inline_turn&) = delete;
   inline_turn& operator=(const inline_turn&) = delete;
-  ~inline_turn() {
-    frame_.inline_call = nullptr;
+  TROUPE_ALWAYS_INLINE ~inline_turn() {
+    record_.call_ended();
     cell_.leave_fast();
   }
 
 private:
   cell& cell_;
-  frame& frame_;
+  turn_record& record_;  // of the thread that a plain method stays on
 };
 
 /// Awaits a borrowing call. The part that waits is made only where the call does not run at once.
@@ -86,7 +90,7 @@ public:
   /// Runs the method if it can be run at once. Here, and not in `await_resume`: of two calls in one
   /// expression GCC 12 asks both whether they are ready before it resumes either, and the first
   /// would hold its worker meanwhile (docs/compilers.md).
-  bool await_ready() {
+  TROUPE_ALWAYS_INLINE bool await_ready() {
     frame& f = caller_;
     if (f.budget == 0) return false;
     --f.budget;
@@ -115,9 +119,9 @@ private:
     return self.pending_.issue();
   }
 
-  void run_inline() {
+  TROUPE_ALWAYS_INLINE void run_inline() {
     cell* const from = Invocation::takes_caller ? caller_above(caller_.chain) : nullptr;
-    const inline_turn turn(target_, caller_);
+    const inline_turn turn(target_, caller_, Invocation::name());
     try {
       result_.emplace_from([&]() -> result { return call_(target_.instance(), from); });
     } catch (...) {

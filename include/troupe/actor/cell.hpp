@@ -67,6 +67,14 @@ public:
   /// True once the broker is being destroyed: no instance is made any more.
   virtual bool closed() const noexcept = 0;
 
+  /// The cell that stands in the place of one that was abandoned, counted.
+  virtual intrusive_ptr<cell> successor(const cell& c) const noexcept {
+    static_cast<void>(c);
+    return {};
+  }
+  /// The last turn of one that was abandoned has ended, and its instance is gone.
+  virtual void abandoned_ended() noexcept {}
+
   virtual void created(cell& c) noexcept = 0;
   /// A call or tell has reached an instance that was there; only where `sends_get`.
   virtual void used(cell& c) noexcept = 0;
@@ -84,6 +92,14 @@ public:
   virtual void settled(cell& c, const call_info& info) noexcept {
     static_cast<void>(c), static_cast<void>(info);
   }
+  /// Tells that were run, and that their cell does not count any more.
+  virtual void told(std::uint64_t tells) noexcept { static_cast<void>(tells); }
+  /// A timer of a worker has had its turn.
+  virtual void timer_ran() noexcept {}
+  /// A message has waited for its turn; only where `measures_waits`.
+  virtual void waited(duration d) noexcept { static_cast<void>(d); }
+  /// A new instance took the place of one that had failed.
+  virtual void restarted(cell& c) noexcept { static_cast<void>(c); }
   /// An eviction was decided on. Called with no lock held.
   virtual void evicted(cell& c) noexcept { static_cast<void>(c); }
 
@@ -91,8 +107,6 @@ public:
   virtual void dead(cell& c, std::string_view method, const std::error_code& why,
                     std::exception_ptr error, cell* from) noexcept = 0;
 
-  /// Another instance has taken over after a failure.
-  virtual void restarted(cell& c) noexcept { static_cast<void>(c); }
   /// A failure that its worker does not settle by itself: `resume`, `restart` or `stop`.
   virtual directive escalated(const worker_failure& failure) noexcept {
     static_cast<void>(failure);
@@ -105,10 +119,12 @@ public:
   /// A coarse clock for `last_used`; nanoseconds, advanced now and then. Written without care for
   /// other threads: a lost step makes two uses look as if they had been at the same time.
   atomic<std::int64_t> tick{0};
-  supervision supervise;     // of workers whose class has none
-  bool orders_uses = false;  // who is used takes a tick of its own, so that uses have an order
-  bool sends_get = false;    // somebody wants to know of each use
-  bool observes = false;     // somebody stands around each call
+  supervision supervise;        // of workers whose class has none
+  bool orders_uses = false;     // who is used takes a tick of its own, so that uses have an order
+  bool sends_get = false;       // somebody wants to know of each use
+  bool observes = false;        // somebody stands around each call
+  bool measures_waits = false;  // somebody wants to know how long messages wait
+  executor* virtual_clock = nullptr;  // by which they do, instead of by the real one
 
 protected:
   ~cell_owner() = default;
@@ -122,7 +138,9 @@ inline constexpr std::uintptr_t word_plain = 2;      // held for a plain method,
 inline constexpr std::uintptr_t word_held = 3;       // held for longer; nobody waits
 inline constexpr std::uintptr_t word_dormant = 4;    // no instance; the next message makes one
 inline constexpr std::uintptr_t word_gone = 5;       // the broker is gone, for good
-inline constexpr std::uintptr_t word_last = 5;
+inline constexpr std::uintptr_t word_moved = 6;      // abandoned, for good: see its successor. Its
+                                                     // last turn may still run
+inline constexpr std::uintptr_t word_last = 6;
 // Anything else: held, and the address of the newest message waiting in the inbox; each links the
 // next older one, the oldest links nothing.
 
@@ -133,6 +151,9 @@ inline bool is_held(std::uintptr_t word) noexcept {
 
 /// What belongs to the life cycle, or continues what has begun, is not held against the capacity.
 inline bool is_counted(const message& m) noexcept { return m.kind < message_kind::resume; }
+
+/// What its caller does not wait for to the end.
+inline bool is_owned(const message& m) noexcept { return m.kind == message_kind::owned; }
 
 /// Thread safety: everything public from any thread, unless it says "the holder", which is whoever
 /// moved the word from idle or dormant to held, until it moves it back.
@@ -191,14 +212,15 @@ public:
     std::uintptr_t plain = word_plain;  // anything else: somebody waits already
     word_.compare_exchange_strong(plain, word_held, order::relaxed, order::relaxed);
   }
-  /// Counts one turn and stamps its time. The holder.
-  void count_turn() noexcept {
-    turns_.store(turns_.load(order::relaxed) + 1, order::relaxed);
-    if (last_used_.load(order::relaxed) != owner_.tick.load(order::relaxed)) note_use();
+  /// Counts one turn and stamps its time. Returns a number that no other turn of the instance has.
+  /// The holder.
+  TROUPE_ALWAYS_INLINE std::uint64_t count_turn() noexcept { return count(one_turn); }
+  /// The same for a tell.
+  void count_tell() noexcept {
+    if (count(one_turn + one_tell) >= tells_limit) hand_over_tells();
   }
-  /// The same for a call or tell that came by the slow path.
-  void count_call() noexcept {
-    count_turn();
+  /// A call or tell came by the slow path, and was counted.
+  void note_get() noexcept {
     if (slow_ && owner_.sends_get && !std::exchange(newborn_, false)) owner_.used(*this);
   }
   /// The instance is there, though no message of its own has made it.
@@ -235,6 +257,11 @@ public:
     return false;
   }
 
+  /// Notes the time from which a message waits for its turn, where somebody wants to know.
+  void begin_wait(message& m) const noexcept {
+    if (owner_.measures_waits) stamp_wait(m);
+  }
+
   /// Leaves a message to the cell whatever its state: it runs, waits, or is refused (false).
   /// `at_once`: the message was not made by a coroutine that waits for its turn in line.
   bool deliver(message& m) noexcept;
@@ -252,6 +279,7 @@ public:
   /// Takes a waiting message out. False if it is about to run, or does: should it have to wait
   /// once more, for the start of the instance, it is refused as cancelled.
   bool take_out(message& m) noexcept;
+  static bool take_out(message& m, const atomic<cell*>& target) noexcept;
 
   /// The holder ends a turn that was not entered by `enter_fast`, without running others' messages
   /// on this stack: who waits is left to the executor.
@@ -291,7 +319,9 @@ public:
   /// True of some moment gone by. Nobody reaches the instance through it.
   bool alive() const noexcept { return alive_.load(order::relaxed); }
   worker_stats stats() const noexcept;
-  std::uint64_t turns() const noexcept { return turns_.load(order::relaxed); }
+  std::uint64_t turns() const noexcept { return turns_of(turns_.load(order::relaxed)); }
+  /// The tells among them that the owner was not told of yet.
+  std::uint64_t tells() const noexcept { return tells_of(turns_.load(order::relaxed)); }
   std::size_t waiting() const noexcept { return waiting_.load(order::relaxed); }
   bool busy() const noexcept {
     const std::uintptr_t w = word();
@@ -338,6 +368,18 @@ public:
   /// The pause before a restart is over: true if the cell is the caller's to hand over.
   bool end_rest() noexcept;
 
+  /// Where the worker is busy and its turns do not interleave: gives it up. `heir`, which is new
+  /// and held by the caller, gets what waits, except what belongs to the instance; the instance is
+  /// destroyed when its turn has ended. False if it is not busy. From before this is called, who
+  /// refers to the cell finds `heir` by `cell_owner::successor`.
+  bool abandon_for(cell& heir) noexcept;
+  /// A new cell, held, that nobody knows: it goes with its last reference.
+  void discard() noexcept {
+    word_.store(word_moved, order::relaxed);
+    release(this);
+  }
+  bool abandoned() const noexcept { return word() == word_moved; }
+
   /// The broker is gone: nothing runs here any more.
   void settle_gone() noexcept;
 
@@ -350,8 +392,8 @@ public:
   void for_each_open(F f, G g);
   /// Asks the suspended turns to stop.
   void stop_turns() noexcept;
-  /// Refuses all that waits, except what belongs to the life cycle.
-  void refuse_waiting(errc why) noexcept;
+  /// Refuses what waits: all of a kind, or all but what belongs to the life cycle.
+  void refuse_waiting(errc why, bool (*which)(const message&) noexcept = &is_counted) noexcept;
 
 private:
   cell(cell_owner& owner, const actor_class& a, std::string_view key) noexcept;
@@ -379,6 +421,9 @@ private:
   bool try_leave() noexcept;
   bool must_close() noexcept;
   bool has_open_turns() noexcept;
+  bool take_out_locked(message& m) noexcept;
+  void adopt(message_queue& moved) noexcept;
+  bool keep_message(message& m) noexcept;
   bool finish_draining() noexcept;
   turn_state end_instance() noexcept;
   close_mark* next_closing() noexcept;
@@ -407,6 +452,27 @@ private:
   void evict_held() noexcept;
   std::optional<bool> evict_busy(std::uintptr_t& seen, bool& newly) noexcept;
   void note_use() noexcept;
+  void stamp_wait(message& m) const noexcept;
+  void note_wait(message& m) noexcept;
+  void hand_over_tells() noexcept;
+
+  TROUPE_ALWAYS_INLINE std::uint64_t count(std::uint64_t step) noexcept {
+    const std::uint64_t number = turns_.load(order::relaxed) + step;
+    turns_.store(number, order::relaxed);
+    if (last_used_.load(order::relaxed) != owner_.tick.load(order::relaxed)) note_use();
+    return number;
+  }
+
+  // What `turns_` counts: turns in the low 52 bits, which last for years, and above them the tells
+  // among these since the owner was last told of some.
+  static constexpr int turn_bits = 52;
+  static constexpr std::uint64_t one_turn = 1;
+  static constexpr std::uint64_t one_tell = one_turn << turn_bits;
+  static constexpr std::uint64_t tells_limit = ~(one_tell - 1);  // no more can be counted
+  static constexpr std::uint64_t turns_of(std::uint64_t word) noexcept {
+    return word & (one_tell - 1);
+  }
+  static constexpr std::uint64_t tells_of(std::uint64_t word) noexcept { return word >> turn_bits; }
 
   static constexpr int serve_limit = 64;  // messages run before others get the thread
   static constexpr int batch_limit = 16;  // messages taken from the queue at once
@@ -427,7 +493,7 @@ private:
   atomic<bool> alive_{false};          // an instance exists; written by the holder
   mutable spin_lock mail_lock_;        // guards queue_, and who empties the inbox
   void* instance_ = nullptr;           // the holder's
-  atomic<std::uint64_t> turns_{0};     // written by the holder
+  atomic<std::uint64_t> turns_{0};     // of the instance, see `count`; written by the holder
   atomic<std::int64_t> last_used_{0};  // written by the holder
   cell_owner& owner_;
   atomic<const maker*> maker_{nullptr};  // chosen for the instance; written by the holder

@@ -45,7 +45,7 @@ inline bool cell::has_tasks_below(const chain_link* top) const noexcept {
 inline worker_stats cell::stats() const noexcept {
   worker_stats s;
   s.last_used = time_point(duration(last_used_.load(order::relaxed)));
-  s.calls = turns_.load(order::relaxed);
+  s.calls = turns();
   s.busy = busy();
   s.waiting = waiting();
   const spin_guard guard(mail_lock_);
@@ -100,6 +100,10 @@ inline task<> starting_steps(cell& c, task<> hook, std::exception_ptr failed) {
   std::rethrow_exception(failed);
 }
 
+// For those who look: an instance is made, with an `on_start` that awaits nothing, or destroyed.
+inline constexpr std::string_view constructor_name = "constructor";
+inline constexpr std::string_view destructor_name = "destructor";
+
 inline turn_state cell::make_instance() noexcept {
   if (owner_.closed()) {
     restart_wanted_ = false;
@@ -108,6 +112,7 @@ inline turn_state cell::make_instance() noexcept {
   }
   if (rests()) return turn_state::open;
   thread_state& state = this_thread_state();
+  const serving shown(state.record, *this, constructor_name);
   frame* const outer = std::exchange(state.running, nullptr);
   task<> starting;
   std::exception_ptr failed;
@@ -130,7 +135,8 @@ inline turn_state cell::make_instance() noexcept {
   if (starting || (failed && life_)) {
     try {
       task<> steps = starting_steps(*this, std::move(starting), failed);
-      auto* const start = new life_turn(*this, std::move(steps), "on_start", &cell::started);
+      auto* const start =
+          new life_turn(*this, std::move(steps), life_turn::on_start, &cell::started);
       state.running = outer;
       put_back();
       // Who waits may be refused while the hook runs, so that nobody goes on from here.
@@ -154,7 +160,7 @@ inline turn_state cell::make_instance() noexcept {
 inline turn_state cell::end_failed_start() noexcept {
   try {
     task<> steps = starting_steps(*this, task<>(), life_->start_error);
-    auto* const end = new life_turn(*this, std::move(steps), "on_start", &cell::started);
+    auto* const end = new life_turn(*this, std::move(steps), life_turn::on_start, &cell::started);
     life_->start_error = nullptr;
     put_back();
     return end->run();
@@ -181,6 +187,7 @@ inline void cell::started(std::exception_ptr error) noexcept {
 
 inline void cell::destroy_instance() noexcept {
   thread_state& state = this_thread_state();
+  const serving shown(state.record, *this, destructor_name);
   frame* const outer = std::exchange(state.running, nullptr);
   alive_.store(false, order::relaxed);
   {
@@ -265,7 +272,7 @@ inline turn_state cell::end_instance() noexcept {
   }
   try {
     task<> steps = closing_steps(*this, life_.get(), m);
-    return (new life_turn(*this, std::move(steps), "on_stop", &cell::closed))->run();
+    return (new life_turn(*this, std::move(steps), life_turn::on_stop, &cell::closed))->run();
   } catch (...) {
     // No memory for the steps: tried again when it is served.
     if (closing_for_ == nullptr) {
@@ -312,7 +319,7 @@ inline void cell::closed(std::exception_ptr error) noexcept {
     owner_.dead(*this, "on_stop", std::error_code(), std::move(error), nullptr);
   }
   destroy_instance();
-  owner_.destroyed(*this);
+  if (!abandoned()) owner_.destroyed(*this);  // else it was said before
   notify(worker_notice::stopped, {}, nullptr,
          restart_wanted_ ? directive::restart : directive::stop);
   while (close_mark* const mark = next_closing()) mark->settle(true);

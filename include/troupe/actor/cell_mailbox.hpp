@@ -7,6 +7,9 @@
 ///
 /// Layer: actor. Allocates nothing except the errors of what is refused.
 
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
 #include <cstring>
 #include <exception>
 #include <optional>
@@ -24,6 +27,8 @@
 #include <troupe/actor/plain_turn.hpp>
 #include <troupe/actor/supervisor.hpp>
 #include <troupe/actor/turn.hpp>
+#include <troupe/coro/thread_state.hpp>
+#include <troupe/coro/turn_record.hpp>
 
 namespace troupe::detail {
 
@@ -63,6 +68,10 @@ inline bool cell::deliver(message& m) noexcept {
     if (seen == word_gone) {
       m.refuse(refusal(errc::broker_gone, *this));
       return false;
+    }
+    if (seen == word_moved) {
+      const intrusive_ptr<cell> heir = owner_.successor(*this);
+      return m.move_to(*heir) ? heir->deliver(m) : keep_message(m);
     }
     if (is_held(seen) || !acquire(seen)) continue;
     batch_.push_back(m);
@@ -117,6 +126,8 @@ inline message* cell::next_message() noexcept {
   if (queue_.empty()) take_inbox();
   message* const first = queue_.front();
   if (first == nullptr) return nullptr;
+  // What was taken cannot move to another cell.
+  const int limit = options().abandon_stalled ? 1 : batch_limit;
   message* last = first;
   std::uint32_t counted = 0;
   for (int i = 1;; ++i) {
@@ -124,7 +135,7 @@ inline message* cell::next_message() noexcept {
     last->counted = false;
     last->queued = false;
     message* const newer = message_queue::newer(*last);
-    if (i == batch_limit || newer == nullptr || !last->runs_plain || !newer->runs_plain) break;
+    if (i == limit || newer == nullptr || !last->runs_plain || !newer->runs_plain) break;
     last = newer;
   }
   batch_.take_front(queue_, *last);
@@ -134,6 +145,20 @@ inline message* cell::next_message() noexcept {
 
 inline bool cell::take_out(message& m) noexcept {
   const spin_guard guard(mail_lock_);
+  return take_out_locked(m);
+}
+
+/// The same for a message that may move to another cell meanwhile: `target` says where it is meant
+/// for, and changes under the lock of the cell that it leaves.
+inline bool cell::take_out(message& m, const atomic<cell*>& target) noexcept {
+  for (;;) {
+    cell& c = *target.load(order::acquire);
+    const spin_guard guard(c.mail_lock_);
+    if (target.load(order::relaxed) == &c) return c.take_out_locked(m);
+  }
+}
+
+inline bool cell::take_out_locked(message& m) noexcept {
   if (word_.load(order::relaxed) > word_last) take_inbox();
   if (m.queued) {
     dequeue(&m);
@@ -159,11 +184,67 @@ inline bool cell::drop_oldest() noexcept {
   return true;
 }
 
+/// What belongs to an instance that was abandoned runs in its remaining turn, or never.
+inline bool cell::keep_message(message& m) noexcept {
+  {
+    const spin_guard guard(mail_lock_);
+    if (alive()) {
+      m.queued = true;
+      queue_.push_back(m);
+      return true;
+    }
+  }
+  m.refuse(refusal(errc::worker_stopped, *this));
+  return false;
+}
+
+/// A new cell, held and locked, gets what waited at the one before.
+inline void cell::adopt(message_queue& moved) noexcept {
+  while (message* const m = moved.pop_front()) {
+    m->counted = is_counted(*m);
+    if (m->counted) waiting_.fetch_add(1, order::relaxed);
+    m->queued = true;
+    queue_.push_back(*m);
+  }
+}
+
+/// For whoever takes it out, a message is in one mailbox or the other: both are locked, the old one
+/// first. Nobody locks them the other way round, since a cell is abandoned for a new one.
+inline bool cell::abandon_for(cell& heir) noexcept {
+  message_queue stalled;
+  {
+    const spin_guard guard(mail_lock_);
+    const spin_guard heir_guard(heir.mail_lock_);
+    std::uintptr_t seen = word_.load(order::relaxed);
+    for (;;) {
+      if (!is_held(seen) || !alive() || closing_) return false;
+      if (seen > word_last) take_inbox();
+      seen = seen > word_last ? word_held : seen;
+      // Release: who finds this finds the successor. Nobody is in the inbox.
+      if (word_.compare_exchange_strong(seen, word_moved, order::acq_rel, order::relaxed)) break;
+    }
+    close_when_dry_ = true;
+    message_queue moved;
+    for (message* m = queue_.front(); m != nullptr;) {
+      message* const newer = message_queue::newer(*m);
+      if (is_owned(*m)) {
+        stalled.push_back(*dequeue(m));
+      } else if (m->move_to(heir)) {
+        moved.push_back(*dequeue(m));
+      }
+      m = newer;
+    }
+    heir.adopt(moved);
+  }
+  while (message* const m = stalled.pop_front()) m->refuse(refusal(errc::worker_stalled, *this));
+  return true;
+}
+
 inline void cell::refuse_all(const refusal& r) noexcept {
   while (message* const m = next_message()) m->refuse(r);
 }
 
-inline void cell::refuse_waiting(errc why) noexcept {
+inline void cell::refuse_waiting(errc why, bool (*which)(const message&) noexcept) noexcept {
   const refusal r(why, *this);
   message_queue refused;
   {
@@ -171,11 +252,36 @@ inline void cell::refuse_waiting(errc why) noexcept {
     if (word_.load(order::relaxed) > word_last) take_inbox();
     for (message* m = queue_.front(); m != nullptr;) {
       message* const newer = message_queue::newer(*m);
-      if (is_counted(*m)) refused.push_back(*dequeue(m));
+      if (which(*m)) refused.push_back(*dequeue(m));
       m = newer;
     }
   }
   while (message* const m = refused.pop_front()) m->refuse(r);
+}
+
+/// Microseconds in 32 bits: who waits for more than 71 minutes is counted that much short. Not the
+/// executor's clock: who sends a message may find that the broker is gone, and its executor as
+/// well.
+inline std::uint32_t wait_clock(const cell_owner& owner) noexcept {
+  const executor* const e = owner.virtual_clock;
+  const duration now = (e != nullptr ? e->now() : steady_now()).time_since_epoch();
+  return static_cast<std::uint32_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(now).count());
+}
+
+TROUPE_NOINLINE inline void cell::stamp_wait(message& m) const noexcept {
+  m.queued_at = (std::max)(wait_clock(owner_), std::uint32_t{1});
+}
+
+TROUPE_NOINLINE inline void cell::note_wait(message& m) noexcept {
+  const std::uint32_t waited = wait_clock(owner_) - std::exchange(m.queued_at, 0);
+  owner_.waited(std::chrono::microseconds(waited));
+}
+
+TROUPE_NOINLINE inline void cell::hand_over_tells() noexcept {
+  const std::uint64_t word = turns_.load(order::relaxed);
+  turns_.store(turns_of(word), order::relaxed);
+  owner_.told(tells_of(word));
 }
 
 // --- holding the worker --------------------------------------------------------------------------
@@ -207,6 +313,7 @@ inline void cell::serve() noexcept {
       if (make_instance() == turn_state::open) return;
       continue;
     }
+    if (m->queued_at != 0) note_wait(*m);
     if (m->runs_plain && !slow_) {
       i += run_batch(*m);
     } else if (m->start(*this, nullptr) == turn_state::open) {
@@ -219,13 +326,14 @@ inline void cell::serve() noexcept {
 /// Runs `first`, a plain method, and those that were taken from the queue with it, until one fails.
 /// Returns how many these are.
 inline int cell::run_batch(message& first) noexcept {
-  const plain_turn scope(*this, nullptr, nullptr, std::string_view());
+  const plain_turn scope(*this, nullptr, nullptr, first.method_name());
   message* m = batch_.take_all();
   first.run_plain(*this);
   int taken_with_it = 0;
   for (message* newer = nullptr; m != nullptr; m = newer) {
     newer = message_queue::newer(*m);
     if (after_turn_ == directive::resume) {
+      if (m->queued_at != 0) note_wait(*m);
       m->run_plain(*this);
       ++taken_with_it;
     } else if (after_turn_ == directive::restart) {
@@ -245,6 +353,7 @@ inline void cell::leave_with_mail() noexcept {
   if (m == nullptr) {
     if (try_leave()) return;
   } else if (m->runs_plain && instance_ != nullptr && !slow_) {
+    if (m->queued_at != 0) note_wait(*m);
     run_batch(*m);
     if (try_leave()) return;
   } else {
@@ -262,6 +371,7 @@ inline void cell::leave() noexcept {
 inline bool cell::try_leave() noexcept {
   if (after_turn_ != directive::resume || has_to_start_again()) return false;
   bool last_reference_may_go = false;
+  bool abandoned_before = false;
   {
     const spin_guard guard(mail_lock_);
     std::uintptr_t held = word_.load(order::relaxed);
@@ -274,10 +384,15 @@ inline bool cell::try_leave() noexcept {
       free_word = owner_.closed() ? word_gone : word_dormant;
       last_reference_may_go = true;
     }
+    if (held == word_moved) {
+      free_word = word_moved;
+      abandoned_before = true;
+    }
     if (!word_.compare_exchange_strong(held, free_word, order::release, order::relaxed)) {
       return false;
     }
   }
+  if (abandoned_before) owner_.abandoned_ended();  // the broker is still there: it waits for this
   if (last_reference_may_go) release(this);
   return true;
 }
@@ -309,7 +424,7 @@ inline void cell::close_when_dry() noexcept {
 
 inline bool cell::evict() noexcept {
   for (std::uintptr_t seen = word();;) {
-    if (seen == word_dormant || seen == word_gone || !alive()) return false;
+    if ((!is_held(seen) && seen > word_idle_slow) || !alive()) return false;
     if (is_kept_alive()) return false;
     if (seen <= word_idle_slow) {
       if (acquire(seen)) {
@@ -340,13 +455,14 @@ inline std::optional<bool> cell::evict_busy(std::uintptr_t& seen, bool& newly) n
       !word_.compare_exchange_strong(seen, word_held, order::relaxed, order::relaxed)) {
     return std::nullopt;
   }
-  if (seen <= word_idle_slow || seen == word_dormant || seen == word_gone) return std::nullopt;
+  if (!is_held(seen)) return std::nullopt;
   newly = close_when_dry_ = true;
   return true;
 }
 
 /// The caller holds the worker, which was idle.
 inline void cell::evict_held() noexcept {
+  const shelved_record outer(this_thread_state().record);  // a plain method may have asked for it
   if (may_run_here()) {
     if (close_instance(nullptr) != turn_state::open) leave();
     return;

@@ -116,6 +116,7 @@ inline void cell::notify(worker_notice::kind_type kind, std::string_view method,
 
 TROUPE_NOINLINE inline void cell::turn_failed(std::string_view method,
                                               const std::exception_ptr& error) noexcept {
+  if (abandoned()) return;  // it goes in any case, and another one is there
   const directive d = reaction_to(method, error);
   if (d <= after_turn_) return;
   after_turn_ = d;
@@ -131,7 +132,7 @@ TROUPE_NOINLINE inline void cell::turn_failed(std::string_view method,
 inline bool cell::supervise() noexcept {
   const directive d = std::exchange(after_turn_, directive::resume);
   if (instance_ == nullptr) return true;
-  restart_wanted_ = d == directive::restart;
+  restart_wanted_ = d == directive::restart && !abandoned();
   return close_instance(nullptr) != turn_state::open;
 }
 

@@ -51,7 +51,10 @@ public:
 
   turn_state start(cell& c, turn* nested) noexcept override;
   void refuse(const refusal&) noexcept override { release(); }
-  std::string_view method_name() const noexcept override { return "timer"; }
+  const std::string_view& method_name() const noexcept override {
+    static constexpr std::string_view name = "timer";
+    return name;
+  }
 
   /// Into the list that starts at `first`; out of it. The holder.
   void link(context_timer*& first) noexcept {
@@ -104,6 +107,7 @@ inline turn_state context_timer::start(cell& c, turn* nested) noexcept {
   }
   open_as_root(c, nested, method_name());
   c.count_turn();
+  c.owner().timer_ran();
   try {
     const plain_turn scope(c, nullptr, nullptr, method_name());
     task<> steps = function_();

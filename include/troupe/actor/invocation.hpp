@@ -59,7 +59,8 @@ public:
                       held_);
   }
 
-  static constexpr std::string_view name() noexcept { return name_; }
+  /// Stays where it is: others are shown its address.
+  static constexpr const std::string_view& name() noexcept { return name_; }
   static called_method called() noexcept { return {name_, tag_of<A>()}; }
 
 private:

@@ -33,8 +33,9 @@ namespace troupe::detail {
 class life_turn final : public turn, public pooled {
 public:
   using after = void (cell::*)(std::exception_ptr) noexcept;
+  static constexpr std::string_view on_start = "on_start", on_stop = "on_stop";
 
-  life_turn(cell& c, task<> steps, std::string_view name, after then)
+  life_turn(cell& c, task<> steps, const std::string_view& name, after then)
       : root_(c.owner().where()), steps_(steps.release()), then_(then) {
     exclusive = true;
     open(c, nullptr, &root_, name);
@@ -75,7 +76,11 @@ public:
 
   turn_state start(cell& c, turn*) noexcept override { return c.close_instance(this); }
   void refuse(const refusal&) noexcept override { settle(false); }
-  std::string_view method_name() const noexcept override { return "remove"; }
+  bool move_to(cell&) noexcept override { return true; }
+  const std::string_view& method_name() const noexcept override {
+    static constexpr std::string_view name = "remove";
+    return name;
+  }
 
   /// The worker was closed by this mark, or there was nothing to close. Gives the mailbox's
   /// reference back.

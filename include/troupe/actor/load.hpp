@@ -25,7 +25,10 @@ public:
     runs_plain = true;
   }
 
-  std::string_view method_name() const noexcept override { return "load"; }
+  const std::string_view& method_name() const noexcept override {
+    static constexpr std::string_view name = "load";
+    return name;
+  }
 
   bool await_ready() const noexcept { return false; }
   bool await_suspend(std::coroutine_handle<>) noexcept { return issue(); }

@@ -18,6 +18,7 @@
 namespace troupe::detail {
 
 class cell;
+struct frame;
 class refusal;
 class turn;
 
@@ -53,16 +54,30 @@ public:
   /// Settles the message without having run it.
   virtual void refuse(const refusal& r) noexcept = 0;
 
-  /// What it runs, for those who read about it.
-  virtual std::string_view method_name() const noexcept = 0;
+  /// What it runs, for those who read about it. The name is there for good.
+  virtual const std::string_view& method_name() const noexcept = 0;
+
+  /// Its worker was abandoned: from now on it is meant for `c`, the next one. False if it belongs
+  /// to the instance, and stays. By whoever has unlinked it, or before it is in a mailbox.
+  virtual bool move_to(cell& c) noexcept {
+    static_cast<void>(c);
+    return false;
+  }
+
+  /// The coroutine that waits for it; `nullptr`: none. While it is queued, and under the lock of
+  /// the wait graph.
+  virtual const frame* caller_frame() const noexcept { return nullptr; }
 
   message* older = nullptr;  // in the mailbox's queue: towards its front; `next` leads to its end
   const message_kind kind;
   bool runs_plain = false;  // a plain method without hooks: may be run by whoever ends a turn
   bool counted = false;     // among those that wait, against the mailbox's capacity
-  // Both guarded by the mailbox lock.
-  bool queued = false;     // linked in the mailbox's queue
-  bool withdrawn = false;  // to be taken out as soon as it is back in the queue
+  // Both guarded by the mailbox lock. One byte, so that `queued_at` adds nothing to a message.
+  bool queued : 1 = false;     // linked in the mailbox's queue
+  bool withdrawn : 1 = false;  // to be taken out as soon as it is back in the queue
+  // Since when it waits, where that is measured: microseconds, modulo 2^32; 0: not known. Written
+  // before it enters the inbox, then the holder's.
+  std::uint32_t queued_at = 0;
 
 protected:
   explicit message(message_kind k) noexcept : runnable(&message::run_nested), kind(k) {}

@@ -40,6 +40,10 @@ struct actor_options {
   troupe::reentrancy reentrancy = troupe::reentrancy::call_chain;
   troupe::placement placement = troupe::placement::shared;
   troupe::supervision supervise{};
+  /// Beyond `broker_options::stall_limit` its id gets a new instance, and what waits moves there.
+  /// The old one is reached by nobody any more, and is destroyed when its turn has ended. Not where
+  /// turns interleave, nor for `own_thread`.
+  bool abandon_stalled = false;
   std::size_t memory_limit = 0;  ///< Bytes of `context::memory()`, at most; 0: no limit.
 };
 

@@ -30,16 +30,38 @@
 #include <troupe/coro/frame_pool.hpp>
 #include <troupe/coro/result_slot.hpp>
 #include <troupe/coro/stop_token.hpp>
+#include <troupe/sync/spin_lock.hpp>
 #include <troupe/time/clock.hpp>
 
 namespace troupe::detail {
+
+class owned_call;
+
+/// The owning calls of the process that have their turns, for whoever finds that a worker is stuck.
+/// Guarded by the lock of the wait graph, which a call that starts takes in any case.
+struct running_calls {
+  static running_calls& instance() noexcept {
+    static constinit running_calls all;
+    return all;
+  }
+
+  owned_call* first = nullptr;  // linked in no order
+};
 
 /// The part of an owning call that does not depend on the method. Counted: the caller holds it, and
 /// so does the mailbox or the turn.
 class owned_call : public message, public turn, public pooled {
 public:
   /// How the call has settled; `waiting` and below: it has not.
-  enum class outcome : std::uint32_t { issuing, waiting, done, expired, timed_out, cancelled };
+  enum class outcome : std::uint32_t {
+    issuing,
+    waiting,
+    done,
+    expired,
+    timed_out,
+    cancelled,
+    stalled
+  };
 
   virtual ~owned_call() = default;
 
@@ -72,6 +94,17 @@ public:
   void expire() noexcept;
   /// The caller was asked to stop: a call that waits is withdrawn, one that runs is asked in turn.
   void cancel() noexcept;
+
+  /// Settles the calls that run at `c`, which is stuck; their methods go on, and are asked to stop.
+  /// The broker of `c` is there.
+  static void settle_stalled(const cell& c) noexcept {
+    while (const intrusive_ptr<owned_call> call = running_at(c)) call->stall();
+  }
+
+  /// Cut loose, it has none.
+  const frame* caller_frame() const noexcept final {
+    return caller_link != nullptr ? caller_ : nullptr;
+  }
 
   turn_state start(cell& c, turn* nested) noexcept final;
   void refuse(const refusal& r) noexcept final;
@@ -119,6 +152,11 @@ private:
   // through the mailbox, what settles it goes through outcome_.
   enum class phase : std::uint32_t { queued, started, withdrawn };
 
+  static intrusive_ptr<owned_call> running_at(const cell& c) noexcept;
+  bool begin_running() noexcept;
+  void end_running() noexcept;
+  void stall() noexcept;
+
   bool settle_first(outcome o, outcome& before) noexcept;
   bool settle(outcome o) noexcept;
   bool withdraw() noexcept;
@@ -140,6 +178,8 @@ private:
   intrusive_ptr<cell> from_;  // the worker from whose turn it was made
   frame* caller_ = nullptr;   // valid until settled
   wait_entry entry_;
+  owned_call* next_running_ = nullptr;  // both: of running_calls
+  owned_call** running_link_ = nullptr;
   stopper stopper_;
 };
 
@@ -196,6 +236,34 @@ inline void owned_call::expire() noexcept {
   if (before == outcome::waiting) waiting.where->post(waiting);
 }
 
+/// One of those that run at `c` and have not settled; empty: none. It has its turn, which refers to
+/// it, for as long as it is in the list.
+inline intrusive_ptr<owned_call> owned_call::running_at(const cell& c) noexcept {
+  const spin_guard graph(wait_graph::instance().lock());
+  owned_call* call = running_calls::instance().first;
+  while (call != nullptr && (call->target_.get() != &c || call->settled() > outcome::waiting)) {
+    call = call->next_running_;
+  }
+  return intrusive_ptr<owned_call>(call);
+}
+
+inline void owned_call::end_running() noexcept {
+  const spin_guard graph(wait_graph::instance().lock());
+  *running_link_ = next_running_;
+  if (next_running_ != nullptr) next_running_->running_link_ = running_link_;
+}
+
+/// The caller, where it is suspended, stays so until it is made ready here.
+inline void owned_call::stall() noexcept {
+  frame* const waiting = caller_;
+  cut_loose();
+  outcome before = outcome::issuing;
+  if (!settle_first(outcome::stalled, before)) return;
+  add_ref(static_cast<owned_call*>(this));
+  target_->owner().where().post(stopper_);
+  if (before == outcome::waiting) waiting->where->post(*waiting);
+}
+
 inline void owned_call::cancel() noexcept {
   if (settled() > outcome::waiting) return;
   const intrusive_ptr<owned_call> self(this);
@@ -227,12 +295,18 @@ inline void owned_call::bind(frame& caller, time_point until) noexcept {
 
 inline void owned_call::issue() noexcept {
   frame& caller = *caller_;
+  target_->begin_wait(*this);
   const bool below_a_turn = caller.chain->call != nullptr;
   add_ref(static_cast<owned_call*>(this));  // the mailbox's
   const intrusive_ptr<owned_call> self(this);
-  cell& c = *target_;
-  for (std::uintptr_t word = c.word();;) {
+  for (std::uintptr_t word = target_->word();;) {
     if (word == word_gone) return settle_refused(errc::broker_gone);
+    if (word == word_moved) {
+      target_ = target_->owner().successor(*target_);
+      word = target_->word();
+      continue;
+    }
+    cell& c = *target_;
     if (word <= word_idle_slow || word == word_dormant) {
       if (c.acquire(word)) {
         c.put_first(*this);
@@ -306,10 +380,22 @@ inline bool owned_call::enter_line(std::uintptr_t& word) noexcept {
   return false;
 }
 
-inline turn_state owned_call::start(cell& c, turn* nested) noexcept {
+/// False if it was withdrawn before.
+inline bool owned_call::begin_running() noexcept {
   phase p = phase::queued;
-  wait_graph::instance().leave(entry_);
+  const spin_guard graph(wait_graph::instance().lock());
+  wait_graph::instance().leave_locked(entry_);
   if (!phase_.compare_exchange_strong(p, phase::started, order::relaxed, order::relaxed)) {
+    return false;
+  }
+  next_running_ = std::exchange(running_calls::instance().first, this);
+  running_link_ = &running_calls::instance().first;
+  if (next_running_ != nullptr) next_running_->running_link_ = &next_running_;
+  return true;
+}
+
+inline turn_state owned_call::start(cell& c, turn* nested) noexcept {
+  if (!begin_running()) {
     release(this);
     return turn_state::ended;
   }
@@ -324,6 +410,7 @@ inline turn_state owned_call::start(cell& c, turn* nested) noexcept {
 }
 
 inline void owned_call::settle_done() noexcept {
+  end_running();
   if (ran_) {
     const std::exception_ptr thrown_here = method_error();
     target_->after_hook(facts(), record_, thrown_here);
@@ -332,8 +419,8 @@ inline void owned_call::settle_done() noexcept {
   if (settle(outcome::done)) return;  // from here on the error is the caller's alone
   std::exception_ptr thrown = method_error();
   if (!thrown) return;
-  target_->owner().dead(*target_, method_name(), make_error_code(errc::timed_out),
-                        std::move(thrown), from());
+  const errc why = settled() == outcome::stalled ? errc::worker_stalled : errc::timed_out;
+  target_->owner().dead(*target_, method_name(), make_error_code(why), std::move(thrown), from());
 }
 
 inline void owned_call::refuse(const refusal& r) noexcept {
@@ -370,7 +457,7 @@ public:
   owned_call_of(intrusive_ptr<cell> target, Invocation&& made)
       : owned_call(std::move(target)), call_(std::move(made)) {}
 
-  std::string_view method_name() const noexcept override { return Invocation::name(); }
+  const std::string_view& method_name() const noexcept override { return Invocation::name(); }
   result take() { return result_.take(); }
 
 private:
@@ -390,7 +477,8 @@ private:
 
 template <class Invocation>
 turn_state owned_call_of<Invocation>::run(cell& c, cell* from) noexcept {
-  c.count_call();
+  c.count_turn();
+  c.note_get();
   std::exception_ptr refused;
   if (c.refused_by_hook(facts(), record_, refused)) {
     result_.fail(std::move(refused));
@@ -443,6 +531,8 @@ public:
         fail(errc::expired);
       case owned_call::outcome::timed_out:
         fail(errc::timed_out);
+      case owned_call::outcome::stalled:
+        fail(errc::worker_stalled);
       case owned_call::outcome::cancelled:
         fail(errc::cancelled);
       default:

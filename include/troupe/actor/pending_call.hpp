@@ -24,12 +24,14 @@
 #include <troupe/actor/turn.hpp>
 #include <troupe/actor/wait_graph.hpp>
 #include <troupe/base/error.hpp>
+#include <troupe/base/intrusive_ptr.hpp>
 #include <troupe/config.hpp>
 #include <troupe/coro/frame.hpp>
 #include <troupe/coro/result_slot.hpp>
 #include <troupe/coro/simulation.hpp>
 #include <troupe/coro/stop_token.hpp>
 #include <troupe/coro/task.hpp>
+#include <troupe/sync/atomic.hpp>
 
 namespace troupe::detail {
 
@@ -61,7 +63,7 @@ public:
 
 protected:
   pending_call(cell& target, frame& caller) noexcept
-      : message(message_kind::call), target_(target), caller_(caller), withdraw_(*this) {}
+      : message(message_kind::call), target_(&target), caller_(caller), withdraw_(*this) {}
   ~pending_call() = default;
 
   virtual void fail(std::exception_ptr e) noexcept = 0;
@@ -82,7 +84,13 @@ protected:
   }
 
   frame& caller() const noexcept { return caller_; }
+  cell& target() const noexcept { return *target_.load(order::relaxed); }
 
+public:
+  bool move_to(cell& c) noexcept final;
+  const frame* caller_frame() const noexcept override { return &caller_; }
+
+protected:
   /// Tells those who observe how the call has settled: before its caller goes on. `error`, if any,
   /// is what that gets.
   void settled(const std::exception_ptr* error) noexcept {
@@ -103,9 +111,9 @@ private:
   private:
     static void on_stop(stop_hook& h) noexcept {
       pending_call& call = static_cast<withdrawal&>(h).call_;
-      if (!call.target_.take_out(call)) return;
+      if (!cell::take_out(call, call.target_)) return;
       call.wait_graph_leave();
-      call.fail(make_failure(errc::cancelled, call.target_));
+      call.fail(make_failure(errc::cancelled, call.target()));
       call.caller_.where->post(call.caller_);
     }
     pending_call& call_;
@@ -124,7 +132,8 @@ private:
   hold_up how_held_up() noexcept;
   bool may_run_now() const noexcept;
   bool run_held_up(hold_up how, bool* flag) noexcept;
-  bool issue_slowly() noexcept;
+  bool issue_slowly(bool* flag) noexcept;
+  bool issue_to_successor(bool* flag) noexcept;
   bool run_entered(bool* flag) noexcept;
   bool run_here(bool* flag) noexcept;
   bool wait_in_line(std::uintptr_t word, bool* flag) noexcept;
@@ -141,7 +150,10 @@ private:
   static constexpr int enter_spins = spin_limit(4);  // looks at a busy worker ...
   static constexpr int first_wait = 32;              // ... and relaxes before the first, doubling
 
-  cell& target_;
+  // Written while nobody else knows the call, or under the lock of the cell whose mailbox it
+  // leaves; read under that lock where the call may be in a mailbox (cell::take_out).
+  atomic<cell*> target_;
+  intrusive_ptr<cell> moved_to_;  // the target, if it stands in the place of an abandoned one
   frame& caller_;
   wait_entry entry_;
   withdrawal withdraw_;  // last: its destructor waits for a withdrawal under way
@@ -149,29 +161,30 @@ private:
 
 TROUPE_NOINLINE inline bool pending_call::looks_past_its_limits(const chain_link& l) noexcept {
   if (l.stop_requested()) {
-    fail(make_failure(errc::cancelled, target_));
+    fail(make_failure(errc::cancelled, target()));
     return true;
   }
   if (l.deadline != never && l.deadline <= caller_.where->base().now()) {
-    fail(make_failure(errc::expired, target_));
+    fail(make_failure(errc::expired, target()));
     return true;
   }
   return false;
 }
 
 TROUPE_NOINLINE inline void pending_call::tell_observers(const std::exception_ptr* error) noexcept {
-  if (!target_.owner().observes) return;
+  cell& c = target();
+  if (!c.owner().observes) return;
   const bool had_its_turn = record_.outcome != call_outcome::running;
   const troupe::caller who = make_caller(caller_above(caller_.chain));
   span_link link(caller_.chain, record_.span);
   const call_facts facts{{method_name(), nullptr}, call_kind::call, nullptr, link};
-  target_.owner().settled(target_, call_info(facts, who, target_.owner().where(),
-                                             had_its_turn ? record_.outcome : call_outcome::not_run,
-                                             record_.took, error != nullptr ? *error : nullptr));
+  c.owner().settled(c, call_info(facts, who, c.owner().where(),
+                                 had_its_turn ? record_.outcome : call_outcome::not_run,
+                                 record_.took, error != nullptr ? *error : nullptr));
 }
 
 inline bool pending_call::settle_failed(errc why, bool* flag, std::string text) noexcept {
-  fail(make_failure(why, target_, std::move(text)));
+  fail(make_failure(why, target(), std::move(text)));
   caller_.completed_inline = flag;
   return false;
 }
@@ -191,21 +204,21 @@ inline hold_up pending_call::how_held_up() noexcept {
 inline bool pending_call::issue() noexcept {
   if (past_its_limits()) return false;
   frame& f = caller_;
-  if (f.budget != 0 && !f.fork_calls && !is_at_nesting_limit() && target_.enter_fast()) {
+  if (f.budget != 0 && !f.fork_calls && !is_at_nesting_limit() && target().enter_fast()) {
     return run_entered(std::exchange(f.completed_inline, nullptr));
   }
-  return issue_slowly();
+  return issue_slowly(std::exchange(f.completed_inline, nullptr));
 }
 
 /// The worker is not idle, or there is another reason not to run the call at once.
-TROUPE_NOINLINE inline bool pending_call::issue_slowly() noexcept {
+TROUPE_NOINLINE inline bool pending_call::issue_slowly(bool* flag) noexcept {
   frame& f = caller_;
-  cell& c = target_;
-  bool* const flag = std::exchange(f.completed_inline, nullptr);
+  cell& c = target();
   const hold_up held = how_held_up();
   int spins = 0;
   for (std::uintptr_t word = c.word();;) {
     if (word == word_gone) return settle_failed(errc::broker_gone, flag);
+    if (word == word_moved) return issue_to_successor(flag);
     if (word == word_plain && spins < enter_spins) {
       // Long, and longer and longer: who has the data in its cache gets many calls done meanwhile.
       // It is the moving of cache lines from core to core that costs.
@@ -241,9 +254,24 @@ TROUPE_NOINLINE inline bool pending_call::issue_slowly() noexcept {
   }
 }
 
+/// The worker was abandoned, and another instance stands in its place.
+inline bool pending_call::issue_to_successor(bool* flag) noexcept {
+  move_to(*target().owner().successor(target()));
+  return issue_slowly(flag);
+}
+
+/// A wait that was entered goes on, for the next cell.
+inline bool pending_call::move_to(cell& c) noexcept {
+  const spin_guard graph(wait_graph::instance().lock());
+  if (entry_.below != nullptr) entry_.point = &c;
+  moved_to_ = intrusive_ptr<cell>(&c);
+  target_.store(&c, order::release);  // pairs with cell::take_out
+  return true;
+}
+
 /// The caller has entered the idle worker: the call runs here and now.
 inline bool pending_call::run_entered(bool* flag) noexcept {
-  cell& c = target_;
+  cell& c = target();
   const turn_state state = run(c, nullptr);
   if (state == turn_state::open) return true;
   if (state == turn_state::suspended) {
@@ -259,17 +287,17 @@ inline bool pending_call::run_entered(bool* flag) noexcept {
 /// The holder may run the call on its own stack, which stays bounded: a turn of an interleaved
 /// worker starts where it is begun.
 TROUPE_ALWAYS_INLINE bool pending_call::may_run_now() const noexcept {
-  if (!target_.may_run_here()) return false;
+  if (!target().may_run_here()) return false;
   if (!is_at_nesting_limit()) return true;
-  return target_.options().reentrancy != reentrancy::interleaved;
+  return target().options().reentrancy != reentrancy::interleaved;
 }
 
 /// The caller holds the worker, and a simulation wants to see what contention does.
 inline bool pending_call::run_held_up(hold_up how, bool* flag) noexcept {
   frame& f = caller_;
   if (how == hold_up::contended) {
-    target_.yield();  // to somebody who is not there
-    return wait_in_line(target_.word(), flag);
+    target().yield();  // to somebody who is not there
+    return wait_in_line(target().word(), flag);
   }
   if (run_here(flag)) return true;
   f.park();
@@ -279,7 +307,7 @@ inline bool pending_call::run_held_up(hold_up how, bool* flag) noexcept {
 
 /// The same for one who holds it otherwise, and may have to make the instance first.
 inline bool pending_call::run_here(bool* flag) noexcept {
-  cell& c = target_;
+  cell& c = target();
   if (c.instance() == nullptr) {
     if (c.starts_with_a_hook() && !wait_for_start()) return withdrawn_from_start(flag);
     c.put_first(*this);
@@ -315,20 +343,20 @@ inline bool pending_call::wait_for_start() noexcept {
   }
   if (entry_.below != nullptr) return true;
   turn* const below = turn_held_up_below(caller_.chain);
-  if (below != nullptr) wait_graph::instance().enter(entry_, *below, target_);
+  if (below != nullptr) wait_graph::instance().enter(entry_, *below, target());
   return true;
 }
 
 /// The caller, which holds the worker, is not to wait for its start.
 inline bool pending_call::withdrawn_from_start(bool* flag) noexcept {
-  target_.leave();
+  target().leave();
   wait_graph_leave();
   return settle_failed(errc::cancelled, flag);
 }
 
 /// The worker is busy.
 inline bool pending_call::wait_in_line(std::uintptr_t word, bool* flag) noexcept {
-  cell& c = target_;
+  cell& c = target();
   const actor_options& options = c.options();
   if (caller_.chain->call != nullptr && options.reentrancy != reentrancy::interleaved) {
     const spin_guard graph(wait_graph::instance().lock());
@@ -343,10 +371,15 @@ inline bool pending_call::wait_in_line(std::uintptr_t word, bool* flag) noexcept
     if (!cycle.empty()) return settle_failed(errc::deadlock, flag, std::move(cycle));
   }
   stop_state* const stop = stop_of_caller();
+  c.begin_wait(*this);
   for (;;) {
     if (word == word_gone) {
       wait_graph_leave();
       return settle_failed(errc::broker_gone, flag);
+    }
+    if (word == word_moved) {
+      wait_graph_leave();
+      return issue_to_successor(flag);
     }
     if (word <= word_idle_slow || word == word_dormant) {
       if (!c.acquire(word)) {
@@ -382,7 +415,7 @@ inline stop_state* pending_call::stop_of_caller() noexcept {
 /// The target is above the caller. With the lock of the wait graph held, so that no owning call in
 /// between is cut loose meanwhile.
 inline bool pending_call::nest_in(turn& t, bool* flag) noexcept {
-  if (target_.options().reentrancy == reentrancy::none || t.blocks_its_thread()) {
+  if (target().options().reentrancy == reentrancy::none || t.blocks_its_thread()) {
     return settle_failed(errc::deadlock, flag, called_back(t, caller_.chain, method_name()));
   }
   if (t.nested_turns() + 1 >= max_nested_turns) {
@@ -408,14 +441,14 @@ public:
       : pending_call(target, caller), call_(call) {
     runs_plain = true;
   }
-  /// Not inlined: it would be in the way of the calls that run at once.
+  /// Neither is inlined: it would be in the way of the calls that run at once.
   TROUPE_NOINLINE ~pending_plain() {}
 
-  result take() {
+  TROUPE_NOINLINE result take() {
     settled(result_.failed() ? &result_.error() : nullptr);
     return result_.take();
   }
-  std::string_view method_name() const noexcept override { return Invocation::name(); }
+  const std::string_view& method_name() const noexcept override { return Invocation::name(); }
 
 private:
   void fail(std::exception_ptr e) noexcept override { result_.fail(std::move(e)); }
@@ -429,7 +462,8 @@ private:
 
 template <class Invocation>
 turn_state pending_plain<Invocation>::run(cell& c, turn* nested) noexcept {
-  c.count_call();
+  c.count_turn();
+  c.note_get();
   if (c.has_hooks()) {
     run_hooked(c, nested);
   } else {
@@ -483,7 +517,8 @@ public:
     settled(result_.failed() ? &result_.error() : nullptr);
     return result_.take();
   }
-  std::string_view method_name() const noexcept override { return Invocation::name(); }
+  const std::string_view& method_name() const noexcept override { return Invocation::name(); }
+  const frame* caller_frame() const noexcept override { return &caller(); }
 
 private:
   void fail(std::exception_ptr e) noexcept override { result_.fail(std::move(e)); }
@@ -511,7 +546,8 @@ turn_state pending_coroutine<Invocation>::run(cell& c, turn* nested) noexcept {
   open(c, nested, f.chain, Invocation::name());
   cell* const from = caller_above(f.chain);
   called_by = from;
-  c.count_call();
+  c.count_turn();
+  c.note_get();
   std::exception_ptr thrown;
   if (c.has_hooks() && c.refused_by_hook(facts(), record_, thrown)) {
     result_.fail(std::move(thrown));

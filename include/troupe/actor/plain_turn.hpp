@@ -14,6 +14,7 @@
 #include <troupe/actor/turn.hpp>
 #include <troupe/config.hpp>
 #include <troupe/coro/thread_state.hpp>
+#include <troupe/coro/turn_record.hpp>
 
 namespace troupe::detail {
 
@@ -22,8 +23,9 @@ namespace troupe::detail {
 /// blocked thread is found as well.
 class plain_turn {
 public:
-  plain_turn(cell& c, turn* nested_in, chain_link* above, std::string_view method) noexcept
+  plain_turn(cell& c, turn* nested_in, chain_link* above, const std::string_view& method) noexcept
       : state_(this_thread_state()),
+        shown_(state_.record, c, method),
         outer_worker_(std::exchange(state_.plain_turn, &c)),
         outer_chain_(std::exchange(state_.plain_chain, above)) {
     if (outer_worker_ == &c) return;  // one of several that run here one after the other
@@ -52,7 +54,8 @@ private:
   /// Holds the worker while its thread waits; nothing can nest in it.
   class blocking_turn final : public turn {
   public:
-    blocking_turn(cell& c, turn* in, chain_link* link_above, std::string_view name) noexcept {
+    blocking_turn(cell& c, turn* in, chain_link* link_above,
+                  const std::string_view& name) noexcept {
       open(c, in, link_above, name);
     }
 
@@ -61,6 +64,7 @@ private:
   };
 
   thread_state& state_;
+  const serving shown_;
   cell* const outer_worker_;
   chain_link* const outer_chain_;
   frame* outer_frame_ = nullptr;

@@ -10,6 +10,7 @@
 #include <exception>
 #include <optional>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 #include <troupe/actor/call_info.hpp>
@@ -22,10 +23,13 @@
 #include <troupe/actor/turn.hpp>
 #include <troupe/base/error.hpp>
 #include <troupe/base/intrusive_ptr.hpp>
+#include <troupe/config.hpp>
 #include <troupe/coro/frame_pool.hpp>
 #include <troupe/coro/result_slot.hpp>
 #include <troupe/coro/span.hpp>
 #include <troupe/coro/task.hpp>
+#include <troupe/coro/thread_state.hpp>
+#include <troupe/coro/turn_record.hpp>
 
 namespace troupe::detail {
 
@@ -35,9 +39,7 @@ inline cell* worker_of_this_thread() noexcept {
   if (state.plain_turn != nullptr) return state.plain_turn;
   const frame* const f = state.running;
   if (f == nullptr) return nullptr;
-  if (f->inline_call != nullptr) {
-    return static_cast<cell*>(const_cast<void*>(f->inline_call));
-  }
+  if (cell* const called = state.record.called.load()) return called;
   return caller_above(f->chain);
 }
 
@@ -57,9 +59,14 @@ public:
   virtual ~tell_base() = default;
 
   void refuse(const refusal& r) noexcept final {
-    if (target_.owner().observes) tell_observers_of(r);
-    target_.owner().dead(target_, method_name(), r.why(), r.make(), from_.get());
+    if (target_->owner().observes) tell_observers_of(r);
+    target_->owner().dead(*target_, method_name(), r.why(), r.make(), from_.get());
     delete this;
+  }
+
+  bool move_to(cell& c) noexcept final {
+    target_ = &c;
+    return true;
   }
 
   /// Hands the tell to its worker. False if that refused it; then it is a dead letter.
@@ -67,31 +74,32 @@ public:
 
 protected:
   explicit tell_base(cell& target) noexcept
-      : message(message_kind::tell), target_(target), from_(worker_of_this_thread()) {}
+      : message(message_kind::tell), target_(&target), from_(worker_of_this_thread()) {}
 
   /// The method has thrown.
   void method_failed(std::exception_ptr thrown) noexcept {
-    target_.turn_failed(method_name(), thrown);
+    target_->turn_failed(method_name(), thrown);
     failed(std::move(thrown));
   }
 
   /// The method, or a hook before it, has thrown.
   void failed(std::exception_ptr thrown) noexcept {
-    target_.owner().dead(target_, method_name(), std::error_code(), std::move(thrown), from_.get());
+    target_->owner().dead(*target_, method_name(), std::error_code(), std::move(thrown),
+                          from_.get());
   }
 
   /// It has ended, or was refused: those who observe are told, and of what nobody awaits.
   void settled(const call_facts& facts, const call_record& record,
                std::exception_ptr thrown) noexcept {
-    if (target_.owner().observes) {
+    if (target_->owner().observes) {
       const troupe::caller who(from_);
-      target_.owner().settled(target_, call_info(facts, who, target_.owner().where(),
-                                                 record.outcome, record.took, thrown));
+      target_->owner().settled(*target_, call_info(facts, who, target_->owner().where(),
+                                                   record.outcome, record.took, thrown));
     }
     if (thrown) failed(std::move(thrown));
   }
 
-  cell& target() const noexcept { return target_; }
+  cell& target() const noexcept { return *target_; }
   cell* from() const noexcept { return from_.get(); }
 
   /// Where it comes from, as far as anybody wants to know.
@@ -100,7 +108,7 @@ protected:
 private:
   void tell_observers_of(const refusal& r) noexcept;
 
-  cell& target_;  // refers to itself for as long as a message waits
+  cell* target_;  // refers to itself for as long as a message waits
   intrusive_ptr<cell> from_;
 };
 
@@ -109,12 +117,13 @@ TROUPE_NOINLINE inline void tell_base::tell_observers_of(const refusal& r) noexc
   link.trace = sent_in();
   const troupe::caller who(from_);
   const call_facts facts{{method_name(), nullptr}, call_kind::tell, from(), link};
-  target_.owner().settled(target_, call_info(facts, who, target_.owner().where(),
-                                             call_outcome::not_run, duration::zero(), r.make()));
+  target_->owner().settled(*target_, call_info(facts, who, target_->owner().where(),
+                                               call_outcome::not_run, duration::zero(), r.make()));
 }
 
 inline bool tell_base::send() noexcept {
-  cell& c = target_;
+  cell& c = *target_;
+  c.begin_wait(*this);
   if (!c.has_room() && (c.options().overflow != overflow::drop_old || !c.drop_oldest())) {
     refuse(refusal(errc::mailbox_full, c));
     return false;
@@ -123,17 +132,25 @@ inline bool tell_base::send() noexcept {
   return c.push(*this, seen) || c.deliver(*this);
 }
 
-/// A tell of a plain method.
-template <class Invocation>
-class plain_tell : public tell_base, public pooled {
+/// The trace of a tell that nobody observes.
+struct untraced {
+  operator trace_context() const noexcept { return {}; }
+};
+
+/// A tell of a plain method. `Trace`: what it keeps of the trace in which it was sent.
+template <class Invocation, class Trace>
+class plain_tell final : public tell_base, public pooled {
 public:
   plain_tell(cell& target, Invocation&& call) : tell_base(target), call_(std::move(call)) {
     runs_plain = true;
+    if constexpr (std::is_same_v<Trace, trace_context>) trace_ = trace_of_this_thread();
   }
 
-  std::string_view method_name() const noexcept override { return Invocation::name(); }
+  const std::string_view& method_name() const noexcept override { return Invocation::name(); }
 
 private:
+  trace_context sent_in() const noexcept override { return trace_; }
+
   turn_state start(cell& c, turn*) noexcept override {
     span_link span(nullptr);
     span.trace = sent_in();
@@ -141,7 +158,8 @@ private:
     const call_facts facts{Invocation::called(), call_kind::tell, from(), scope.link_or(span)};
     call_record record;
     std::exception_ptr thrown;
-    c.count_call();
+    c.count_tell();
+    c.note_get();
     if (!c.refused_by_hook(facts, record, thrown)) {
       try {
         static_cast<void>(call_(c.object_of(Invocation::called()), from()));
@@ -157,8 +175,9 @@ private:
   }
 
   void run_plain(cell& c) noexcept override {
+    const serving shown(this_thread_state().record, c, Invocation::name());
     try {
-      c.count_turn();
+      c.count_tell();
       static_cast<void>(call_(c.instance(), from()));
     } catch (...) {
       method_failed(std::current_exception());
@@ -167,19 +186,7 @@ private:
   }
 
   Invocation call_;
-};
-
-/// The same where somebody observes, who may want to know from where it was sent.
-template <class Invocation>
-class traced_tell final : public plain_tell<Invocation> {
-public:
-  traced_tell(cell& target, Invocation&& call)
-      : plain_tell<Invocation>(target, std::move(call)), trace_(trace_of_this_thread()) {}
-
-private:
-  trace_context sent_in() const noexcept override { return trace_; }
-
-  const trace_context trace_;
+  TROUPE_NO_UNIQUE_ADDRESS Trace trace_{};
 };
 
 /// A tell of a method that is a coroutine.
@@ -192,13 +199,14 @@ public:
     trace = trace_of_this_thread();
   }
 
-  std::string_view method_name() const noexcept override { return Invocation::name(); }
+  const std::string_view& method_name() const noexcept override { return Invocation::name(); }
 
 private:
   turn_state start(cell& c, turn* nested) noexcept override {
     open_as_root(c, nested, Invocation::name());
     called_by = from();
-    c.count_call();
+    c.count_tell();
+    c.note_get();
     std::exception_ptr thrown;
     if (c.refused_by_hook(facts(), record_, thrown)) {
       settled(facts(), record_, std::move(thrown));
@@ -239,12 +247,14 @@ private:
 
 /// Makes the tell of `call`, ready to be sent.
 template <class Invocation>
-tell_base* new_tell(cell& target, Invocation&& call) {
+TROUPE_ALWAYS_INLINE tell_base* new_tell(cell& target, Invocation&& call) {
   if constexpr (Invocation::is_coroutine) {
     return new coroutine_tell<Invocation>(target, std::move(call));
   } else {
-    if (target.owner().observes) return new traced_tell<Invocation>(target, std::move(call));
-    return new plain_tell<Invocation>(target, std::move(call));
+    using traced = plain_tell<Invocation, trace_context>;
+    using plain = plain_tell<Invocation, untraced>;
+    if (target.owner().observes) return new traced(target, std::move(call));
+    return new plain(target, std::move(call));
   }
 }
 

@@ -21,6 +21,7 @@
 #include <troupe/coro/chain.hpp>
 #include <troupe/coro/frame.hpp>
 #include <troupe/coro/home.hpp>
+#include <troupe/coro/turn_record.hpp>
 #include <troupe/sync/atomic.hpp>
 
 namespace troupe::detail {
@@ -34,20 +35,23 @@ public:
   turn() noexcept : chain_link(link_kind::call), runnable(&turn::run_scheduled), on_done_(*this) {}
 
   /// Makes this a turn of `c`, below `above`; before `begin_turn`.
-  void open(cell& c, turn* in, chain_link* link_above, std::string_view name) noexcept {
+  /// The name of the method is there for good: others are shown its address.
+  void open(cell& c, turn* in, chain_link* link_above, const std::string_view& name) noexcept {
     chain_link::join(link_above);
     open_as_root(c, in, name);
   }
+  void open(cell&, turn*, chain_link*, std::string_view&&) = delete;
 
   /// The same with nothing above, or with what the link has been given already.
-  void open_as_root(cell& c, turn* in, std::string_view name) noexcept {
+  void open_as_root(cell& c, turn* in, const std::string_view& name) noexcept {
     call = this;
     make_stoppable();
     worker_ = &c;
     nested_in_ = in;
-    method_ = name;
+    method_ = &name;
     nested_turns_ = in != nullptr ? in->nested_turns_ + 1 : 0;
   }
+  void open_as_root(cell&, turn*, std::string_view&&) = delete;
 
   /// Runs `method` until it ends or suspends. `ended`: it has ended, here and now, and the caller
   /// goes on from there; otherwise `ended()` is called in its time and the caller touches neither
@@ -63,7 +67,7 @@ public:
 
   cell& worker() const noexcept { return *worker_; }
   turn* nested_in() const noexcept { return nested_in_; }
-  std::string_view method() const noexcept { return method_; }
+  const std::string_view& method() const noexcept { return *method_; }
   unsigned nested_turns() const noexcept { return nested_turns_; }
 
   /// True while its code blocks the thread it runs on.
@@ -80,6 +84,10 @@ public:
     const chain_link* const link = is_owned ? caller_link : above;
     return link != nullptr ? static_cast<turn*>(link->call) : nullptr;
   }
+
+  /// The coroutine that waits for this turn; `nullptr`: none, or it is not known. While the turn is
+  /// open, and under the lock of the wait graph.
+  virtual const frame* caller_frame() const noexcept { return nullptr; }
 
   /// True if the worker is free for others whenever this turn is suspended.
   bool interleaved() const noexcept {
@@ -143,7 +151,7 @@ private:
     void refuse(const refusal&) noexcept override {
       turn_.run_ready();  // what has begun is not refused
     }
-    std::string_view method_name() const noexcept override { return turn_.method(); }
+    const std::string_view& method_name() const noexcept override { return turn_.method(); }
 
   private:
     turn& turn_;
@@ -177,7 +185,7 @@ private:
   bool yields_ = false;                               // others go first; the server's
   cell* worker_ = nullptr;
   turn* nested_in_ = nullptr;
-  std::string_view method_;
+  const std::string_view* method_ = nullptr;
   unsigned nested_turns_ = 0;  // turns of this worker that this one nests in
   hold_point nest_;
   done on_done_;
@@ -192,6 +200,7 @@ inline turn_state turn::begin_turn(frame& method) noexcept {
   method.chain = this;
   method.then = &on_done_;
   thread_state& state = this_thread_state();
+  const serving shown(state.record, *worker_, *method_);
   frame* const outer = state.running;
   // An interleaved worker is free meanwhile: what is begun later must not get in between.
   if (method.depth % nesting_limit == 0 && !interleaved()) {
@@ -229,6 +238,7 @@ inline void turn::schedule(bool at_tail) noexcept {
 /// that nests in it has taken over.
 inline void turn::run_ready() noexcept {
   thread_state& state = this_thread_state();
+  const serving shown(state.record, *worker_, *method_);
   for (int i = 0;; ++i) {
     if (std::exchange(yields_, false) || i == serve_limit) {
       if (interleaved()) return continue_in_line();

@@ -28,16 +28,19 @@
 #include <troupe/actor/recipe.hpp>
 #include <troupe/base/worker_id.hpp>
 #include <troupe/broker/broker_stats.hpp>
+#include <troupe/broker/call_traces.hpp>
 #include <troupe/broker/cleaner.hpp>
 #include <troupe/broker/core.hpp>
 #include <troupe/broker/drain.hpp>
 #include <troupe/broker/observer.hpp>
 #include <troupe/broker/observers.hpp>
 #include <troupe/broker/signals.hpp>
+#include <troupe/broker/turn_watch.hpp>
 #include <troupe/broker/waits.hpp>
 #include <troupe/broker/worker_event.hpp>
 #include <troupe/coro/as_result.hpp>
 #include <troupe/coro/join_point.hpp>
+#include <troupe/coro/paused_threads.hpp>
 #include <troupe/coro/simulation.hpp>
 #include <troupe/coro/sleep.hpp>
 #include <troupe/coro/sync_wait.hpp>
@@ -59,10 +62,18 @@ struct broker_options {
   /// worker's turn: short, and does not wait.
   std::function<directive(const worker_failure&)> on_escalation{};
   duration drain_limit = std::chrono::seconds(10);  ///< For all that closes workers.
-  duration slow_turn = std::chrono::seconds(1);     ///< Accepted; nothing watches turns yet.
+  /// A method that runs for longer without a pause is reported, once: to the observer's
+  /// `on_slow_turn`, or, where there is no observer, on stderr. `endless`: never. What is suspended
+  /// keeps no thread, and is not slow. Methods of `own_thread` workers may take their time.
+  duration slow_turn = std::chrono::seconds(1);
+  /// One that runs for longer than this is stuck: a pool starts another thread in the place of the
+  /// one it holds, and calls with a time limit that run or wait at its worker settle
+  /// `errc::worker_stalled`. `endless`: never.
+  duration stall_limit = std::chrono::seconds(10);
   std::function<void(const dead_letter&)>
       on_dead_letter{};         ///< From any thread, maybe many at once.
   observer* observe = nullptr;  ///< Sees every call; outlives the broker. Several: `observers`.
+  bool measure_waits = false;   ///< Fills `broker_stats::waits`, at two clock reads per message.
 };
 
 /// Owns workers and, unless told otherwise, the threads that run them.
@@ -227,8 +238,11 @@ public:
   /// Who runs its workers.
   [[nodiscard]] executor& runs_on() const noexcept { return core_->where(); }
   /// Figures; of some moment gone by where work is under way. Looks at every worker.
-  [[nodiscard]] broker_stats stats() const;
-  /// Who is there, who is busy and what waits, as text.
+  [[nodiscard]] broker_stats stats() const { return core_->stats(); }
+  /// Who is there, who is busy, what runs, and each chain of calls under way down to what it waits
+  /// for, as text. For one moment: the threads pause between their steps, all of the process, for
+  /// 100 ms at most. Of a method that does not come to its end in that time only its name is told,
+  /// and, where `slow_turn` or `stall_limit` has it watched, for how long it has been running.
   [[nodiscard]] std::string dump() const;
 
 private:
@@ -257,9 +271,27 @@ private:
   static task<> begin_to_close(detail::drain& closing, task_scope& waits, bool heeds_stop);
   static task<> see_to_limit(intrusive_ptr<detail::drain> closing, duration limit);
   static task<> report_if_slow(intrusive_ptr<detail::broker_core> core, duration limit);
-  static std::string dump_of(const cells& all);
+  static std::string dump_of(detail::broker_core& core);
   static task<> close_all(intrusive_ptr<detail::broker_core> core, duration limit, bool heeds_stop);
   static task<> shut_down(intrusive_ptr<detail::broker_core> core, duration limit);
+
+  /// While it stands, the turns are watched; not those of a simulation, which take no time.
+  class watch {
+  public:
+    explicit watch(detail::broker_core& core) : core_(core) {
+      watches_ = core.wants_watch() && core.where().simulated() == nullptr;
+      if (watches_) detail::turn_watch::add(core);
+    }
+    watch(const watch&) = delete;
+    watch& operator=(const watch&) = delete;
+    ~watch() {
+      if (watches_) detail::turn_watch::remove(core_);
+    }
+
+  private:
+    detail::broker_core& core_;
+    bool watches_ = false;
+  };
 
   /// Tells a simulation that has come to a deadlock who waits.
   class dumper final : public detail::witness {
@@ -288,6 +320,7 @@ private:
   intrusive_ptr<detail::broker_core> core_;
   duration drain_limit_;
   task<> end_;  // made with the broker: the destructor must not lack memory
+  std::optional<watch> watch_;
   std::optional<dumper> dumper_;
 };
 
@@ -297,12 +330,15 @@ inline broker::broker(broker_options options) : drain_limit_(options.drain_limit
     own = std::make_unique<thread_pool>(thread_pool_options{.threads = options.threads});
     options.on = own.get();
   }
-  core_ = intrusive_ptr<detail::broker_core>(
-      new detail::broker_core(std::move(own), *options.on, std::move(options.on_dead_letter),
-                              std::move(options.cleaner), options.observe));
+  core_ = intrusive_ptr<detail::broker_core>(new detail::broker_core(
+      std::move(own), *options.on, std::move(options.on_dead_letter), std::move(options.cleaner),
+      options.observe, options.slow_turn, options.stall_limit));
   core_->supervise_by(options.supervise, std::move(options.on_escalation));
   core_->events().open(*this);
+  core_->measures_waits = options.measure_waits;
+  if (core_->where().simulated() != nullptr) core_->virtual_clock = &core_->where();
   end_ = shut_down(core_, drain_limit_);
+  watch_.emplace(*core_);
   dumper_.emplace(*this);
 }
 
@@ -312,6 +348,7 @@ inline broker::~broker() {
       "a broker is destroyed on a thread that may block, not by what it runs");
   detail::block_on(std::move(end_), &core_->where());
   dumper_.reset();
+  watch_.reset();
   core_->drop_observers();
   core_->drop_executor();
 }
@@ -411,7 +448,7 @@ inline task<> broker::report_if_slow(intrusive_ptr<detail::broker_core> core, du
   if (!drained.has_value()) co_return;
   const result<void> waited = co_await as_result(sleep_for(std::chrono::seconds(1)));
   if (!waited.has_value()) co_return;
-  const std::string text = dump_of(core->cells());
+  const std::string text = dump_of(*core);
   std::fprintf(stderr, "troupe: a broker waits for its workers to end\n%s", text.c_str());
   std::fflush(stderr);
 }
@@ -435,6 +472,9 @@ inline task<> broker::shut_down(intrusive_ptr<detail::broker_core> core, duratio
     } catch (...) {
       // No memory: what could not be closed is closed the next time.
     }
+    while (core->abandoned().open() != 0) {
+      static_cast<void>(co_await as_result(sleep_for(std::chrono::milliseconds(1))));
+    }
     core->close();
     co_await yield();
   }
@@ -457,35 +497,34 @@ inline std::vector<worker_info> broker::workers() const {
   return infos;
 }
 
-inline broker_stats broker::stats() const {
-  broker_stats s = core_->counts();
-  for (const worker_info& w : workers()) {
-    s.turns += w.calls;
-    s.waiting += w.waiting;
-  }
-  return s;
-}
-
 inline std::optional<worker_info> broker::find(const worker_id& id) const {
   const cell_ptr c = core_->find(id);
   if (!c || !c->alive()) return std::nullopt;
   return worker_info(id, c->stats());
 }
 
-inline std::string broker::dump_of(const cells& all) {
+inline std::string broker::dump_of(detail::broker_core& core) {
+  const detail::paused_threads pause(core.where());
+  cells all = core.cells();
+  for (cell_ptr& c : core.abandoned().all()) all.push_back(std::move(c));
   std::string text;
   std::size_t count = 0;
   for (const cell_ptr& c : all) {
     if (!c->alive()) continue;
     const worker_stats w = c->stats();
     ++count;
-    text += "  " + to_string(c->id()) + (w.busy ? " busy" : " idle") + ", " +
-            std::to_string(w.waiting) + " waiting, " + std::to_string(w.calls) + " turns\n";
+    text += "  " + to_string(c->id()) +
+            (c->abandoned() ? " abandoned"
+             : w.busy       ? " busy"
+                            : " idle") +
+            ", " + std::to_string(w.waiting) + " waiting, " + std::to_string(w.calls) + " turns\n";
   }
-  return "workers: " + std::to_string(count) + "\n" + text + detail::describe_waits(all);
+  const std::vector<detail::running_turn> running = detail::running_turns();
+  return "workers: " + std::to_string(count) + "\n" + text + detail::describe_waits(all) +
+         detail::describe_running(running, all) + detail::describe_chains(running, all);
 }
 
-inline std::string broker::dump() const { return dump_of(core_->cells()); }
+inline std::string broker::dump() const { return dump_of(*core_); }
 
 template <class T>
 task<T> broker::stoppable_by_signal(task<T> t) {

@@ -7,8 +7,10 @@
 /// Layer: broker.
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -28,11 +30,15 @@
 #include <troupe/actor/outside_code.hpp>
 #include <troupe/actor/shared_maker.hpp>
 #include <troupe/actor/supervision.hpp>
+#include <troupe/broker/abandoned_cells.hpp>
 #include <troupe/broker/broker_stats.hpp>
 #include <troupe/broker/cleaner.hpp>
 #include <troupe/broker/event_channel.hpp>
 #include <troupe/broker/observer.hpp>
 #include <troupe/broker/registry.hpp>
+#include <troupe/broker/slow_turn_report.hpp>
+#include <troupe/broker/turn_watch.hpp>
+#include <troupe/broker/wait_histogram.hpp>
 #include <troupe/config.hpp>
 #include <troupe/coro/as_result.hpp>
 #include <troupe/coro/executor.hpp>
@@ -46,14 +52,15 @@
 namespace troupe::detail {
 
 /// Counted: the broker holds it, and so does every cell.
-class broker_core final : public cell_owner, private event_channel_owner {
+class broker_core final : public cell_owner, public watched_broker, private event_channel_owner {
 public:
   using dead_letter_handler = std::function<void(const dead_letter&)>;
   using escalation_handler = std::function<directive(const worker_failure&)>;
 
   broker_core(std::unique_ptr<thread_pool> own, executor& e, dead_letter_handler on_dead,
-              cleaner policy, observer* observing)
-      : own_(std::move(own)),
+              cleaner policy, observer* observing, duration slow_turn, duration stall_limit)
+      : watched_broker(slow_turn, stall_limit),
+        own_(std::move(own)),
         executor_(e),
         on_dead_letter_(std::move(on_dead)),
         spawned_(*this),
@@ -74,7 +81,13 @@ public:
   void release_owner() noexcept override {
     if (references_.fetch_sub(1, order::acq_rel) == 1) delete this;
   }
-  void retire(cell& c) noexcept override { registry_.retire(c); }
+  void retire(cell& c) noexcept override {
+    c.abandoned() ? abandoned_.retire(c) : registry_.retire(c);
+  }
+  intrusive_ptr<cell> successor(const cell& c) const noexcept override {
+    return abandoned_.successor(c);
+  }
+  void abandoned_ended() noexcept override { abandoned_.ended(); }
   bool closed() const noexcept override { return closed_.load(order::acquire); }
   void created(cell& c) noexcept override {
     workers_.fetch_add(1, order::relaxed);
@@ -88,9 +101,13 @@ public:
   void destroyed(cell& c) noexcept override {
     workers_.fetch_sub(1, order::relaxed);
     past_turns_.fetch_add(c.turns(), order::relaxed);
+    past_tells_.fetch_add(c.tells(), order::relaxed);
     if (observes) show(worker_event::remove, c);
     if (events_) tell(worker_event::remove, c);
   }
+  void told(std::uint64_t tells) noexcept override { past_tells_.fetch_add(tells, order::relaxed); }
+  void timer_ran() noexcept override { timers_.fetch_add(1, order::relaxed); }
+  void waited(duration d) noexcept override { waits_.add(d); }
   void restarted(cell&) noexcept override { restarts_.fetch_add(1, order::relaxed); }
   directive escalated(const worker_failure& failure) noexcept override;
   void evicted(cell& c) noexcept override;
@@ -150,20 +167,19 @@ public:
   void map_keys(const class_request& a, std::function<std::string(std::string_view)> map);
   intrusive_ptr<cell> find(const worker_id& id) const noexcept { return registry_.find(id); }
   std::vector<intrusive_ptr<cell>> cells() const { return registry_.all(); }
+  /// Those whose last turns may still run.
+  const abandoned_cells& abandoned() const noexcept { return abandoned_; }
   std::size_t worker_count() const noexcept { return workers_.load(order::relaxed); }
-  /// All but what the workers that live know themselves.
-  broker_stats counts() const {
-    broker_stats s;
-    s.workers = worker_count();
-    s.created = created_.load(order::relaxed);
-    s.removed = s.created - s.workers;
-    s.turns = past_turns_.load(order::relaxed);
-    s.restarts = restarts_.load(order::relaxed);
-    s.dead_letters = dead_letters_.load(order::relaxed);
-    if (own_) s.pool = own_->stats();
-    return s;
-  }
+  broker_stats stats() const;
   event_channel& events() noexcept { return events_; }
+
+  // --- watched_broker ---------------------------------------------------------------------------
+  intrusive_ptr<cell> cell_at(const cell* address) const noexcept override {
+    return registry_.find(address);
+  }
+  void report_slow(const cell& c, std::string_view method, duration lasted) noexcept override;
+
+  void abandon(cell& c) noexcept override;
 
   // --- event_channel_owner ----------------------------------------------------------------------
   /// The time; or, where uses have an order, the number after those that were given out as such.
@@ -216,11 +232,14 @@ private:
   atomic<std::size_t> workers_{0};         // instances that live
   atomic<std::uint64_t> created_{0};       // instances
   atomic<std::uint64_t> past_turns_{0};    // of instances that are gone
+  atomic<std::uint64_t> past_tells_{0};    // of these, and those that cells have handed over
+  atomic<std::uint64_t> timers_{0};        // turns of timers
+  atomic<std::uint64_t> evictions_{0};     // that were decided on
+  atomic<std::uint64_t> restarts_{0};      // instances in the place of failed ones
   atomic<std::uint64_t> dead_letters_{0};  // reported, or not
-  atomic<std::uint64_t> restarts_{0};
-  atomic<bool> closed_{false};        // true: no instance is made any more, for good
-  std::unique_ptr<thread_pool> own_;  // the broker's own pool, if it made one
-  executor& executor_;                // not to be used once the broker is gone
+  atomic<bool> closed_{false};             // true: no instance is made any more, for good
+  std::unique_ptr<thread_pool> own_;       // the broker's own pool, if it made one
+  executor& executor_;                     // not to be used once the broker is gone
   dead_letter_handler on_dead_letter_;
   escalation_handler on_escalation_;
   atomic<actor_class*> classes_{nullptr};  // the newest, linked to the older ones; owned
@@ -229,6 +248,8 @@ private:
   std::vector<std::shared_ptr<const maker_choice>> makers_;
   std::vector<std::unique_ptr<const class_route>> routes_;  // all that ever were: somebody may read
   registry registry_;
+  wait_counter waits_;
+  abandoned_cells abandoned_;
   spawned_tasks spawned_;
   spawned_tasks closings_;
   event_channel events_;
@@ -237,6 +258,31 @@ private:
   atomic<std::uint32_t> telling_{0};  // who may be outside of the broker, and tells them
   atomic<std::int64_t> next_look_{never.time_since_epoch().count()};  // when a task wakes for it
 };
+
+/// Tells and timers are read before turns, of which they are a part.
+inline broker_stats broker_core::stats() const {
+  broker_stats s;
+  s.workers = worker_count();
+  s.created = created_.load(order::relaxed);
+  s.removed = s.created - (std::min<std::uint64_t>)(s.workers, s.created);
+  s.evictions = evictions_.load(order::relaxed);
+  s.restarts = restarts_.load(order::relaxed);
+  s.dead_letters = dead_letters_.load(order::relaxed);
+  s.waits = waits_.read();
+  if (own_) s.pool = own_->stats();
+  s.tells = past_tells_.load(order::relaxed);
+  const std::uint64_t timers = timers_.load(order::relaxed);
+  s.turns = past_turns_.load(order::relaxed);
+  for (const intrusive_ptr<cell>& c : cells()) {
+    if (!c->alive()) continue;
+    s.tells += c->tells();
+    s.turns += c->turns();
+    s.waiting += c->waiting();
+    s.longest_mailbox = (std::max)(s.longest_mailbox, c->waiting());
+  }
+  s.calls = s.turns - (std::min)(s.turns, s.tells + timers);
+  return s;
+}
 
 inline void broker_core::tell(worker_event::kind_type kind, cell& c) noexcept {
   try {
@@ -265,6 +311,7 @@ inline void broker_core::show(worker_event::kind_type kind, cell& c) noexcept {
 }
 
 inline void broker_core::evicted(cell& c) noexcept {
+  evictions_.fetch_add(1, order::relaxed);
   if (!observes) return;
   const outside_code outside;
   tell_observers([&](observer& o) { o.on_evict(c.id()); });
@@ -297,6 +344,43 @@ inline void broker_core::settled(cell& c, const call_info& info) noexcept {
     tell_observers([&](observer& o) { o.on_settled(c.id(), info); });
   }
   telling_.fetch_sub(1, order::release);
+}
+
+inline void broker_core::report_slow(const cell& c, std::string_view method,
+                                     duration lasted) noexcept try {
+  const slow_turn_report report(c.id(), method, lasted);
+  if (!observers_.empty()) {
+    return tell_observers([&](observer& o) { o.on_slow_turn(report); });
+  }
+  std::fprintf(stderr, "troupe: slow turn: %s.%s has been running for %.1f s\n",
+               to_string(report.worker).c_str(), std::string(method).c_str(),
+               std::chrono::duration<double>(lasted).count());
+  std::fflush(stderr);
+} catch (...) {
+  // The observer's own trouble, or no memory.
+}
+
+/// The next cell is held from before anybody can find it until it has what waits: nothing overtakes
+/// that. Without memory for it, everything stays as it is until the next look.
+inline void broker_core::abandon(cell& c) noexcept {
+  if (c.abandoned()) return;
+  intrusive_ptr<cell> next;
+  try {
+    next = intrusive_ptr<cell>(cell::make(*this, c.type(), c.key()));
+    next->acquire(word_dormant);
+    abandoned_.add(c, next);
+  } catch (...) {
+    if (next) next->discard();
+    return;
+  }
+  if (!c.abandon_for(*next)) {
+    abandoned_.remove(c);
+    return next->discard();
+  }
+  registry_.replace(c, *next);
+  destroyed(c);
+  c.stop_turns();
+  next->hand_over();
 }
 
 /// Delivered by one thread at a time. A task that wakes too early for what came later asks again.

@@ -11,6 +11,7 @@
 
 #include <troupe/actor/call_info.hpp>
 #include <troupe/base/worker_id.hpp>
+#include <troupe/broker/slow_turn_report.hpp>
 #include <troupe/broker/worker_event.hpp>
 
 namespace troupe {
@@ -51,6 +52,11 @@ public:
   virtual void on_settled(const worker_id& to, const call_info& call) {
     static_cast<void>(to), static_cast<void>(call);
   }
+
+  /// A turn has been running for longer than `broker_options::slow_turn`; once for each. On a
+  /// thread of its own kind, beside everything else: the turn may have ended meanwhile. It may ask
+  /// for a dump, but makes and destroys no brokers. What it throws is dropped.
+  virtual void on_slow_turn(const slow_turn_report& report) { static_cast<void>(report); }
 
   /// A worker was made or destroyed (`worker_event::create`, `remove`). What it throws is dropped.
   virtual void on_worker(const worker_event& event) { static_cast<void>(event); }

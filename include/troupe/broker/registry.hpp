@@ -43,6 +43,12 @@ public:
   /// The same, by name.
   intrusive_ptr<cell> find(const worker_id& id) const noexcept;
 
+  /// The cell at an address that may be any, counted; empty if there is none. Looks at all of them.
+  intrusive_ptr<cell> find(const cell* address) const noexcept;
+
+  /// Puts `next`, of the same id, in the place of `old`.
+  void replace(const cell& old, cell& next) noexcept;
+
   /// Gives one reference back; deletes the cell if it was the last.
   void retire(cell& c) noexcept;
 
@@ -168,6 +174,16 @@ inline intrusive_ptr<cell> registry::find(const worker_id& id) const noexcept {
   }));
 }
 
+inline intrusive_ptr<cell> registry::find(const cell* address) const noexcept {
+  for (const shard& s : shards_) {
+    const spin_guard guard(s.lock);
+    for (cell* const c : s.cells) {
+      if (c != nullptr && c == address) return intrusive_ptr<cell>(c);
+    }
+  }
+  return {};
+}
+
 template <class F>
 void registry::for_each(F f) const noexcept {
   for (const shard& s : shards_) {
@@ -175,6 +191,17 @@ void registry::for_each(F f) const noexcept {
     for (cell* const c : s.cells) {
       if (c != nullptr) f(*c);
     }
+  }
+}
+
+inline void registry::replace(const cell& old, cell& next) noexcept {
+  const std::uint64_t hash = hash_of(old.type(), old.key());
+  shard& s = shard_of(hash);
+  const spin_guard guard(s.lock);
+  for (std::size_t i = tag_of(hash) & s.mask();; i = (i + 1) & s.mask()) {
+    if (s.cells[i] != &old) continue;
+    s.cells[i] = &next;
+    return;
   }
 }
 

@@ -7,10 +7,13 @@
 /// Layer: coro. Lives on the stack of the thread that waits.
 
 #include <cstdint>
+#include <optional>
 
 #include <troupe/base/hash.hpp>
 #include <troupe/config.hpp>
 #include <troupe/coro/executor.hpp>
+#include <troupe/coro/thread_list.hpp>
+#include <troupe/coro/turn_record.hpp>
 #include <troupe/sync/atomic.hpp>
 #include <troupe/sync/parker.hpp>
 
@@ -111,11 +114,14 @@ inline void blocking_loop::wait() noexcept {
   }
   const time_point due = fire_timers();
   if (newest_.load(order::relaxed) != nullptr) return;
+  thread_state& state = this_thread_state();
+  end_activity(state);
   if (due == never) {
     parker_.park();
   } else {
     parker_.park_until(due);
   }
+  begin_activity(state);
 }
 
 inline void blocking_loop::run_until(runnable& first, const bool& done) noexcept {
@@ -127,16 +133,22 @@ inline void blocking_loop::run_until(runnable& first, const bool& done) noexcept
   const bool outer_may_block = std::exchange(state.may_block, false);
   runnable* const outer_first = std::exchange(state.next_first, nullptr);
   runnable* const outer_last = std::exchange(state.next_last, nullptr);
+  std::optional<shelved_record> outer_record;
+  if (shelved_record::shows_something(state.record)) outer_record.emplace(state.record);
+  const bool outer_active = begin_activity(state);
+  safepoint(state);
   run_step(state, first);
   unsigned step = 0;
   while (!done) {
     if (++step % timer_interval == 0) fire_timers();
+    safepoint(state);
     if (runnable* const r = take()) {
       run_step(state, *r);
     } else {
       wait();
     }
   }
+  if (!outer_active) end_activity(state);
   state.next_first = outer_first;
   state.next_last = outer_last;
   state.loop = outer_loop;

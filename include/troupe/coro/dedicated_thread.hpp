@@ -11,6 +11,7 @@
 #include <troupe/coro/home.hpp>
 #include <troupe/coro/runnable.hpp>
 #include <troupe/coro/start_thread.hpp>
+#include <troupe/coro/thread_list.hpp>
 #include <troupe/coro/thread_state.hpp>
 #include <troupe/sync/atomic.hpp>
 #include <troupe/sync/parker.hpp>
@@ -82,15 +83,19 @@ inline void dedicated_thread::loop() noexcept {
   thread_state& state = this_thread_state();
   state.loop = this;
   state.may_block = true;
+  begin_activity(state);
   for (;;) {
     const bool ending = ending_.load(order::acquire);
     runnable* oldest = take_all();
     if (oldest == nullptr) {
       if (ending) break;
+      end_activity(state);
       parker_.park();
+      begin_activity(state);
       continue;
     }
     while (oldest != nullptr) {
+      safepoint(state);
       runnable* const r = oldest;
       oldest = r->next;
       run_step(state, *r);
@@ -98,6 +103,7 @@ inline void dedicated_thread::loop() noexcept {
   }
   while (posting_.load(order::acquire) != 0) cpu_relax();
   state.loop = nullptr;
+  end_activity(state);
   finished_.store(true, order::release);
 }
 

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <exception>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include <troupe/base/error.hpp>
@@ -19,8 +20,10 @@
 #include <troupe/coro/home.hpp>
 #include <troupe/coro/runnable.hpp>
 #include <troupe/coro/simulation.hpp>
+#include <troupe/coro/thread_list.hpp>
 #include <troupe/coro/thread_state.hpp>
 #include <troupe/coro/timers.hpp>
+#include <troupe/coro/turn_record.hpp>
 #include <troupe/sync/spin_lock.hpp>
 #include <troupe/time/clock.hpp>
 
@@ -148,7 +151,12 @@ inline void executor::run_here(runnable& r) noexcept {
   const bool outer_may_block = std::exchange(state.may_block, false);
   runnable* const outer_first = std::exchange(state.next_first, nullptr);
   runnable* const outer_last = std::exchange(state.next_last, nullptr);
+  std::optional<detail::shelved_record> outer_record;
+  if (detail::shelved_record::shows_something(state.record)) outer_record.emplace(state.record);
+  const bool outer_active = detail::begin_activity(state);
+  detail::safepoint(state);
   detail::run_step(state, r);
+  if (!outer_active) detail::end_activity(state);
   state.loop = outer_loop;
   state.running = outer_frame;
   state.may_block = outer_may_block;

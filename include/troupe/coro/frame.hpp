@@ -74,7 +74,7 @@ struct frame : runnable {
   frame* parent = nullptr;            // who awaits it; nullptr: a root
   completion* then = nullptr;         // told if it completes after having been suspended
   bool* completed_inline = nullptr;   // set instead, while its starter is still on the stack
-  const void* inline_call = nullptr;  // the worker whose plain method it runs right now
+  turn_record* record = nullptr;      // of the thread that runs it
   std::uint32_t depth = 0;            // coroutines above it
   std::uint32_t budget = run_budget;  // awaits left before it looks whether others wait
   bool fork_calls = false;            // its calls are queued, so that they run beside each other
@@ -84,6 +84,7 @@ private:
     frame& f = static_cast<frame&>(r);
     thread_state& state = this_thread_state();
     f.budget = state.budget;
+    f.record = &state.record;
     state.running = &f;
     f.self.resume();
   }
@@ -94,6 +95,7 @@ private:
 TROUPE_NOINLINE inline bool start_inline(frame& child, thread_state& state) noexcept {
   bool completed = false;
   child.completed_inline = &completed;
+  child.record = &state.record;
   state.running = &child;
   child.self.resume();
   return completed;

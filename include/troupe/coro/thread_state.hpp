@@ -13,6 +13,7 @@
 
 #include <troupe/config.hpp>
 #include <troupe/coro/runnable.hpp>
+#include <troupe/coro/turn_record.hpp>
 
 namespace troupe {
 class executor;
@@ -29,7 +30,7 @@ struct frame_cache;
 /// Awaits that a coroutine may complete at once before it looks whether others wait.
 inline constexpr std::uint32_t run_budget = 128;
 
-/// One per thread. Only its own thread reads or writes it.
+/// One per thread. Only its own thread reads or writes it, but for the record.
 struct thread_state {
   /// The home whose loop runs on this thread now; `nullptr` outside of any.
   home* loop = nullptr;
@@ -57,6 +58,9 @@ struct thread_state {
   /// Free coroutine frames; see frame_pool.hpp.
   frame_cache* frames = nullptr;
   bool frames_closed = false;
+  /// What others may know of it, as long as it is listed (thread_list.hpp).
+  turn_record record;
+  bool listed = false;
 };
 
 #if defined(TROUPE_ATOMIC_HEADER)

@@ -29,6 +29,7 @@
 #include <troupe/coro/sync_wait.hpp>
 #include <troupe/coro/task.hpp>
 #include <troupe/coro/thread_state.hpp>
+#include <troupe/coro/turn_record.hpp>
 #include <troupe/exec/sim_options.hpp>
 #include <troupe/exec/sim_schedule.hpp>
 #include <troupe/time/clock.hpp>
@@ -221,7 +222,8 @@ public:
         blocking_(std::exchange(state_.blocking, nullptr)),
         may_block_(std::exchange(state_.may_block, false)),
         first_(std::exchange(state_.next_first, nullptr)),
-        last_(std::exchange(state_.next_last, nullptr)) {
+        last_(std::exchange(state_.next_last, nullptr)),
+        record_(state_.record) {
     TROUPE_ASSERT(&detail::this_thread_state() == &state_,
                   "a sim_executor is driven by the thread that made it");
   }
@@ -246,6 +248,7 @@ private:
   const bool may_block_;
   runnable* const first_;
   runnable* const last_;
+  const detail::shelved_record record_;
 };
 
 inline sim_executor::sim_executor(sim_options options)

@@ -10,8 +10,9 @@
 /// just made ready stays in this core's cache, and nobody is woken for a single item), and a
 /// Chase–Lev deque for the rest. Outsiders and those who yield use the injector, which is fair.
 /// An observer outside the pool sees to what its threads cannot: timers while all of them are busy,
-/// and a slot whose thread does not come back for it.
+/// a slot whose thread does not come back for it, and a replacement for a thread that is stuck.
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -24,6 +25,7 @@
 #include <troupe/config.hpp>
 #include <troupe/coro/executor.hpp>
 #include <troupe/coro/start_thread.hpp>
+#include <troupe/coro/thread_list.hpp>
 #include <troupe/coro/thread_state.hpp>
 #include <troupe/exec/sleepers.hpp>
 #include <troupe/exec/thread_setup.hpp>
@@ -44,12 +46,15 @@ struct thread_pool_options {
 /// What a pool has done since it was made. Counts are of some moment gone by.
 struct executor_stats {
   unsigned threads = 0;
-  std::uint64_t steps = 0;   ///< Coroutines resumed and workers served, by the queues.
-  std::uint64_t steals = 0;  ///< Taken from another thread.
-  std::uint64_t parks = 0;   ///< Times a thread went to sleep.
+  unsigned replacements = 0;  ///< Further threads, which stand in for those that are stuck.
+  std::uint64_t steps = 0;    ///< Coroutines resumed and workers served, by the queues.
+  std::uint64_t steals = 0;   ///< Taken from another thread.
+  std::uint64_t parks = 0;    ///< Times a thread went to sleep.
 };
 
-/// Runs coroutines on a fixed number of threads.
+/// Runs coroutines on a fixed number of threads. For one that is stuck in a turn beyond
+/// `broker_options::stall_limit` another is started, up to as many again; when the stuck one comes
+/// back, one of those ends as soon as it has nothing to do.
 ///
 /// The destructor runs what is still ready, then joins the threads; nothing may be posted to it
 /// from outside any more, and no timer be armed.
@@ -94,11 +99,15 @@ private:
     chase_lev_deque<runnable> deque;
     parker sleep;
     std::thread thread;
+    // Counted in stalled_: set by the observer, cleared by the thread that has come back.
+    detail::atomic<bool> stalled{false};
+    detail::atomic<bool> ended{false};  // a replacement has come to its end
 
     void run() noexcept {
       detail::name_this_thread(pool.options_.name, "-" + std::to_string(index));
       if (pool.options_.pin) detail::pin_this_thread(index);
       pool.work(*this);
+      ended.store(true, detail::order::release);
     }
   };
 
@@ -120,18 +129,27 @@ private:
   runnable* steal(worker& self) noexcept;
   bool anything_ready() const noexcept;
   bool sleep(worker& self) noexcept;
+  bool retire() noexcept;
   void park(worker& self) noexcept;
   void found_work(worker& self) noexcept;
 
   void observe() noexcept;
   void rescue_slots(std::vector<std::pair<runnable*, std::uint64_t>>& seen) noexcept;
   void wake_observer() noexcept;
+  void replace_stalled() noexcept;
+  bool start_replacement() noexcept;
+  void come_back(worker& self) noexcept;
 
   const thread_pool_options options_;
+  const std::uint32_t threads_;  // as wanted; as many again may stand in for them
+  // The threads first, then places for replacements, whose threads come and go.
   std::vector<std::unique_ptr<worker>> workers_;
   injector<runnable, &runnable::next> injected_;
   detail::sleepers sleepers_;
-  detail::atomic<bool> stopping_{false};  // true: threads end when nothing is ready
+  detail::atomic<std::uint32_t> in_use_;  // of workers_, from the front: others were never started
+  detail::atomic<std::uint32_t> replacements_{0};  // that run; one ends if they exceed stalled_
+  detail::atomic<std::uint32_t> stalled_{0};       // threads that do not come back
+  detail::atomic<bool> stopping_{false};           // true: threads end when nothing is ready
   detail::atomic<std::uint64_t> seed_{0x5bd1e995};
   detail::atomic<unsigned> posting_{0};  // outsiders inside `yield`, which touches the pool last
 
@@ -149,13 +167,16 @@ private:
 
 inline thread_pool::thread_pool(thread_pool_options options)
     : options_(std::move(options)),
-      sleepers_(options_.threads != 0 ? options_.threads : detail::core_count()) {
-  const unsigned count = options_.threads != 0 ? options_.threads : detail::core_count();
-  workers_.reserve(count);
-  for (unsigned i = 0; i < count; ++i) workers_.push_back(std::make_unique<worker>(*this, i));
+      threads_(options_.threads != 0 ? options_.threads : detail::core_count()),
+      sleepers_(2 * threads_),
+      in_use_(threads_) {
+  workers_.reserve(2 * std::size_t{threads_});
+  for (std::uint32_t i = 0; i < 2 * threads_; ++i) {
+    workers_.push_back(std::make_unique<worker>(*this, i));
+  }
   try {
-    for (auto& w : workers_) {
-      w->thread = detail::start_thread<&worker::run>(*w);
+    for (std::uint32_t i = 0; i < threads_; ++i) {
+      workers_[i]->thread = detail::start_thread<&worker::run>(*workers_[i]);
     }
     observer_ = detail::start_thread<&thread_pool::observe>(*this);
   } catch (...) {
@@ -174,13 +195,16 @@ inline thread_pool::~thread_pool() {
   observer_.join();
   stopping_.store(true, detail::order::seq_cst);
   for (auto& w : workers_) w->sleep.unpark();
-  for (auto& w : workers_) w->thread.join();
+  for (auto& w : workers_) {
+    if (w->thread.joinable()) w->thread.join();
+  }
   while (posting_.load(detail::order::acquire) != 0) detail::cpu_relax();
 }
 
 inline executor_stats thread_pool::stats() const {
   executor_stats sum;
-  sum.threads = static_cast<unsigned>(workers_.size());
+  sum.threads = threads_;
+  sum.replacements = replacements_.load(detail::order::relaxed);
   for (const auto& w : workers_) {
     sum.steps += w->steps.load(detail::order::relaxed);
     sum.steals += w->steals.load(detail::order::relaxed);
@@ -254,14 +278,23 @@ inline void thread_pool::work(worker& self) noexcept {
   detail::thread_state& state = detail::this_thread_state();
   state.loop = this;
   state.pool_worker = &self;
+  state.record.pool.store(this);
+  state.record.pool_index.store(self.index);
+  detail::begin_activity(state);
   for (;;) {
+    detail::safepoint(state);
     if (runnable* const r = next(self)) {
       self.steps.store(self.steps.load(detail::order::relaxed) + 1, detail::order::relaxed);
       detail::run_step(state, *r);
+      if (state.record.stalled.load() || self.stalled.load(detail::order::relaxed)) {
+        come_back(self);
+      }
     } else if (!sleep(self)) {
       break;
     }
   }
+  detail::end_activity(state);
+  state.record.pool.store(nullptr);
   state.loop = nullptr;
   state.pool_worker = nullptr;
 }
@@ -297,7 +330,7 @@ inline runnable* thread_pool::take_slot(worker& self) noexcept {
 
 inline runnable* thread_pool::take_injected(worker& self) noexcept {
   runnable* taken[grab_limit];
-  const std::size_t count = injected_.pop_some(taken, (grab_limit - 1) / workers_.size() + 1);
+  const std::size_t count = injected_.pop_some(taken, (grab_limit - 1) / threads_ + 1);
   if (count == 0) return nullptr;
   // The deque hands out its newest first: fill it backwards, to keep the order. It is empty here,
   // so all of it fits.
@@ -309,7 +342,7 @@ inline runnable* thread_pool::take_injected(worker& self) noexcept {
 }
 
 inline runnable* thread_pool::search(worker& self) noexcept {
-  if (workers_.size() == 1) return nullptr;
+  if (in_use_.load(detail::order::relaxed) == 1) return nullptr;
   if (!self.searching) {
     if (!sleepers_.begin_search()) return nullptr;
     self.searching = true;
@@ -320,7 +353,7 @@ inline runnable* thread_pool::search(worker& self) noexcept {
 }
 
 inline runnable* thread_pool::steal(worker& self) noexcept {
-  const std::size_t count = workers_.size();
+  const std::size_t count = in_use_.load(detail::order::relaxed);
   const std::size_t first = static_cast<std::size_t>(splitmix64(self.random)) % count;
   constexpr int rounds = 4;
   for (int round = 0; round < rounds; ++round) {
@@ -349,8 +382,9 @@ inline void thread_pool::found_work(worker& self) noexcept {
 /// True if some queue that thieves may use holds something.
 inline bool thread_pool::anything_ready() const noexcept {
   if (!injected_.empty_hint()) return true;
-  for (const auto& w : workers_) {
-    if (!w->deque.empty_hint()) return true;
+  const std::size_t count = in_use_.load(detail::order::relaxed);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (!workers_[i]->deque.empty_hint()) return true;
   }
   return false;
 }
@@ -364,10 +398,41 @@ inline bool thread_pool::sleep(worker& self) noexcept {
     wake_observer();  // it may have seen all of the threads asleep in between
     return !stopping || self.searching || anything_ready();
   }
+  if (self.index >= threads_ &&
+      replacements_.load(detail::order::relaxed) > stalled_.load(detail::order::relaxed)) {
+    self.searching = !sleepers_.leave(self.index);
+    return self.searching || !retire();
+  }
+  detail::thread_state& state = detail::this_thread_state();
+  detail::end_activity(state);
   park(self);
+  detail::begin_activity(state);
   self.searching = !sleepers_.leave(self.index);
   wake_observer();
   return true;
+}
+
+/// A replacement that is awake, is not searching and has nothing to do: true if it is to end.
+inline bool thread_pool::retire() noexcept {
+  std::uint32_t count = replacements_.load(detail::order::relaxed);
+  while (count > stalled_.load(detail::order::relaxed)) {
+    if (replacements_.compare_exchange_weak(count, count - 1, detail::order::relaxed,
+                                            detail::order::relaxed)) {
+      wake_observer();  // all others may be asleep
+      return true;
+    }
+  }
+  return false;
+}
+
+/// This thread was stuck in a step, which has ended: a replacement may go.
+inline void thread_pool::come_back(worker& self) noexcept {
+  detail::this_thread_state().record.stalled.store(false);
+  if (!self.stalled.exchange(false, detail::order::relaxed)) return;
+  stalled_.fetch_sub(1, detail::order::relaxed);
+  for (std::uint32_t i = threads_; i < in_use_.load(detail::order::relaxed); ++i) {
+    workers_[i]->sleep.unpark();
+  }
 }
 
 /// Parks; the first to do so keeps the time.
@@ -408,16 +473,58 @@ inline void thread_pool::observe() noexcept {
   detail::name_this_thread(options_.name, "-watch");
   std::vector<std::pair<runnable*, std::uint64_t>> seen(workers_.size());
   while (!observer_stop_.load(detail::order::seq_cst)) {
-    if (sleepers_.count() == workers_.size()) {
+    const auto all_sleep = [this]() noexcept {
+      return sleepers_.count() == threads_ + replacements_.load(detail::order::relaxed);
+    };
+    if (all_sleep()) {
       observer_sleeps_.store(true, detail::order::seq_cst);
-      if (sleepers_.count() == workers_.size()) observer_parker_.park();
+      if (all_sleep()) observer_parker_.park();
       observer_sleeps_.store(false, detail::order::seq_cst);
       continue;
     }
     observer_parker_.park_until(saturating_add(steady_now(), observer_interval));
     fire_timers();
     rescue_slots(seen);
+    if (detail::thread_list::instance().stalled() != 0) replace_stalled();
   }
+}
+
+/// Counts the threads that the watcher has found stuck, and sees to it that as many stand in. One
+/// that comes back while it is being counted finds that after its next step.
+inline void thread_pool::replace_stalled() noexcept {
+  detail::thread_list::instance().for_each([this](const detail::listed_thread& t) noexcept {
+    if (!t.record.stalled.load() || t.record.pool.load() != this) return;
+    worker& w = *workers_[t.record.pool_index.load()];
+    if (!w.stalled.exchange(true, detail::order::relaxed)) {
+      stalled_.fetch_add(1, detail::order::relaxed);
+    }
+  });
+  const std::uint32_t wanted = (std::min)(stalled_.load(detail::order::relaxed), threads_);
+  while (replacements_.load(detail::order::relaxed) < wanted) {
+    if (!start_replacement()) return;
+  }
+}
+
+/// In a place that was never used, or whose thread has ended. False if no thread can be had: the
+/// next look tries again.
+inline bool thread_pool::start_replacement() noexcept {
+  for (std::uint32_t i = threads_; i < workers_.size(); ++i) {
+    worker& w = *workers_[i];
+    const bool was_used = w.thread.joinable();
+    if (was_used && !w.ended.load(detail::order::acquire)) continue;
+    if (was_used) w.thread.join();
+    w.ended.store(false, detail::order::relaxed);
+    replacements_.fetch_add(1, detail::order::relaxed);
+    if (in_use_.load(detail::order::relaxed) <= i) in_use_.store(i + 1, detail::order::relaxed);
+    try {
+      w.thread = detail::start_thread<&worker::run>(w);
+      return true;
+    } catch (...) {
+      replacements_.fetch_sub(1, detail::order::relaxed);
+      return false;
+    }
+  }
+  return false;
 }
 
 /// Gives away what has waited in a slot since the last look, while its thread was at one step.

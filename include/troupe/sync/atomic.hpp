@@ -26,6 +26,10 @@ template <class T>
 using atomic = std::atomic<T>;
 #endif
 
+/// What a model checker leaves alone; for sync/published.hpp only.
+template <class T>
+using unmodelled_atomic = std::atomic<T>;
+
 /// The memory orders under short names. No default is ever relied on: every operation says which.
 namespace order {
 

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: MIT
+// Workers that are given up when they are stuck: a new instance under the same id, the old one out
+// of reach.
+
+#include <troupe/broker/broker.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <troupe/broker/worker_event.hpp>
+#include <troupe/coro/as_result.hpp>
+#include <troupe/coro/sleep.hpp>
+#include <troupe/coro/sync_wait.hpp>
+#include <troupe/coro/when_all.hpp>
+#include <troupe/exec/thread_pool.hpp>
+
+#include "../support/catch.hpp"
+#include "support.hpp"
+
+namespace {
+
+using namespace std::chrono_literals;
+using troupe::as_result;
+using troupe::broker;
+using troupe::errc;
+using troupe::task;
+
+template <class F>
+void eventually(F happened) {
+  while (!happened()) std::this_thread::sleep_for(1ms);
+}
+
+struct hermit {
+  static constexpr troupe::actor_options options{.abandon_stalled = true};
+
+  hermit() : number(++made) {}
+  hermit(const hermit&) = delete;
+  hermit& operator=(const hermit&) = delete;
+  ~hermit() { ++gone; }
+
+  int block(std::atomic<bool>* open) {
+    started.store(true);
+    while (!open->load()) std::this_thread::sleep_for(1ms);
+    return number;
+  }
+  task<int> block_later(std::atomic<bool>* open) {
+    co_await troupe::yield();
+    started.store(true);
+    while (!open->load()) std::this_thread::sleep_for(1ms);
+    co_await troupe::yield();
+    co_return number;
+  }
+  void note(int i) { notes += std::to_string(i); }
+  std::string noted() { return std::to_string(number) + ":" + notes; }
+  int who() { return number; }
+
+  const int number;
+  std::string notes;
+
+  static inline std::atomic<int> made{0};
+  static inline std::atomic<int> gone{0};
+  static inline std::atomic<bool> started{false};
+  static void reset() {
+    made.store(0);
+    gone.store(0);
+    started.store(false);
+  }
+};
+
+class births : public troupe::observer {
+public:
+  void on_worker(const troupe::worker_event& e) override {
+    const std::lock_guard guard(mutex_);
+    text_ += e.kind == troupe::worker_event::create ? "create " : "remove ";
+  }
+  std::string text() const {
+    const std::lock_guard guard(mutex_);
+    return text_;
+  }
+
+private:
+  mutable std::mutex mutex_;
+  std::string text_;
+};
+
+}  // namespace
+
+template <>
+inline constexpr bool troupe::enable_sendable<std::atomic<bool>*> = true;
+
+namespace {
+
+TEST_CASE("a stuck worker that may be abandoned gets a new instance", "[broker][stuck]") {
+  hermit::reset();
+  std::atomic<bool> open{false};
+  births seen;
+  const bool observed = GENERATE(false, true);
+  broker b({.threads = 2,
+            .slow_turn = troupe::endless,
+            .stall_limit = 30ms,
+            .observe = observed ? &seen : nullptr});
+  auto p = b.worker<hermit>("h");
+  SECTION("in a plain method") { REQUIRE(p.tell<&hermit::block>(&open)); }
+  SECTION("in a coroutine") { REQUIRE(p.tell<&hermit::block_later>(&open)); }
+  eventually([] { return hermit::started.load(); });
+  for (int i = 1; i <= 9; ++i) REQUIRE(p.tell<&hermit::note>(i));
+  CHECK(b.run(as_result(p.call<&hermit::noted>())).value() == "2:123456789");
+  CHECK(b.run(as_result(b.worker<hermit>("h").call<&hermit::who>())).value() == 2);
+  CHECK(b.worker_count() == 1);
+  CHECK(b.exists<hermit>("h"));
+  CHECK(hermit::gone.load() == 0);
+  CHECK(b.dump().find("abandoned") != std::string::npos);
+  open.store(true);
+  eventually([] { return hermit::gone.load() == 1; });
+  CHECK(b.run(as_result(p.call<&hermit::who>().within(1h))).value() == 2);
+  CHECK(b.worker_count() == 1);
+  CHECK(hermit::made.load() == 2);
+  if (observed) CHECK(seen.text() == "create remove create ");
+  CHECK(b.run(b.remove<hermit>("h")));
+  CHECK(hermit::gone.load() == 2);
+}
+
+TEST_CASE("a call that waits for the method of an abandoned instance gets its result",
+          "[broker][stuck]") {
+  hermit::reset();
+  std::atomic<bool> open{false};
+  broker b({.threads = 1, .slow_turn = troupe::endless, .stall_limit = 20ms});
+  auto p = b.worker<hermit>("h");
+  CHECK(b.run(as_result(p.call<&hermit::who>())).value() == 1);
+  std::thread helper([&] {
+    eventually([] { return hermit::started.load(); });
+    CHECK(b.run(as_result(p.call<&hermit::who>())).value() == 2);
+    open.store(true);
+  });
+  const int answer = b.run(as_result(p.call<&hermit::block>(&open))).value();
+  helper.join();
+  CHECK(answer == 1);
+  eventually([] { return hermit::gone.load() == 1; });
+}
+
+TEST_CASE("a broker waits for the turns of abandoned instances", "[broker][stuck]") {
+  hermit::reset();
+  std::atomic<bool> open{false};
+  std::thread helper;
+  {
+    broker b({.threads = 1, .slow_turn = troupe::endless, .stall_limit = 10ms});
+    auto p = b.worker<hermit>("h");
+    REQUIRE(p.tell<&hermit::block>(&open));
+    eventually([] { return hermit::started.load(); });
+    CHECK(b.run(as_result(p.call<&hermit::who>())).value() == 2);
+    helper = std::thread([&] {
+      std::this_thread::sleep_for(50ms);
+      open.store(true);
+    });
+  }
+  CHECK(hermit::gone.load() == 2);
+  helper.join();
+}
+
+TEST_CASE("workers are abandoned, called, removed and evicted all at once", "[broker][stuck]") {
+  hermit::reset();
+  std::atomic<int> settled{0};
+  constexpr int callers = 4;
+  constexpr int rounds = 60;
+  {
+    broker b({.threads = 2, .slow_turn = troupe::endless, .stall_limit = 2ms});
+    auto traffic = [](broker* on, int n, std::atomic<int>* count) -> task<> {
+      auto mine = on->worker<hermit>("h");
+      for (int i = 0; i < rounds; ++i) {
+        if ((i + n) % 8 == 0) {
+          std::atomic<bool> mine_open{false};
+          std::thread opener([&] {
+            std::this_thread::sleep_for(std::chrono::milliseconds(1 + i % 7));
+            mine_open.store(true);
+          });
+          static_cast<void>(co_await as_result(mine.call<&hermit::block>(&mine_open)));
+          opener.join();
+        } else if ((i + n) % 8 == 1) {
+          static_cast<void>(co_await as_result(mine.call<&hermit::who>().within(1h)));
+        } else if ((i + n) % 8 == 2) {
+          static_cast<void>(co_await as_result(on->remove<hermit>("h")));
+        } else if ((i + n) % 8 == 3) {
+          static_cast<void>(on->evict(mine.id()));
+        } else if ((i + n) % 8 == 4) {
+          static_cast<void>(mine.tell<&hermit::note>(i));
+        } else {
+          static_cast<void>(co_await as_result(mine.call<&hermit::who>()));
+        }
+        count->fetch_add(1);
+      }
+    };
+    std::vector<std::thread> threads;
+    for (int n = 0; n < callers; ++n) {
+      threads.emplace_back([&, n] { b.run(traffic(&b, n, &settled)); });
+    }
+    for (std::thread& t : threads) t.join();
+    CHECK(b.worker_count() <= 1);
+  }
+  CHECK(settled.load() == callers * rounds);
+  CHECK(hermit::made.load() == hermit::gone.load());
+}
+
+}  // namespace
