@@ -10,6 +10,7 @@
 #include <exception>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 #include <troupe/actor/caller.hpp>
 #include <troupe/base/result.hpp>
