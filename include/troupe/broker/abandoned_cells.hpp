@@ -31,7 +31,11 @@ public:
 
   /// Where the cell was not abandoned after all.
   void remove(const cell& old) noexcept {
-    const intrusive_ptr<cell> next = take(old);  // released without the lock
+    intrusive_ptr<cell> next;  // released without the lock
+    {
+      const spin_guard guard(lock_);
+      next = take(old);
+    }
     ended();
   }
 
@@ -47,9 +51,9 @@ public:
     intrusive_ptr<cell> next;
     {
       const spin_guard guard(lock_);
-      if (!old.release_last()) return;
+      if (!old.release_last()) return;  // found again by `all`
+      next = take(old);
     }
-    next = take(old);
     delete &old;
   }
 
@@ -75,8 +79,8 @@ private:
     intrusive_ptr<cell> next;
   };
 
+  /// Out of the list. The lock is held.
   intrusive_ptr<cell> take(const cell& old) noexcept {
-    const spin_guard guard(lock_);
     const auto found = std::ranges::find(entries_, &old, &entry::old);
     if (found == entries_.end()) return {};  // discarded
     intrusive_ptr<cell> next = std::move(found->next);

@@ -466,7 +466,7 @@ inline task<> broker::shut_down(intrusive_ptr<detail::broker_core> core, duratio
   core->spawned().request_stop();
   auto joined = core->spawned().all_ended();
   co_await std::move(joined);
-  for (bool gone = false; !gone; gone = core->settle_gone()) {
+  for (bool gone = false; !gone; gone = core->settle_gone() && core->abandoned().open() == 0) {
     try {
       co_await close_all(core, limit, false);
     } catch (...) {

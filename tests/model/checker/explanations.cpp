@@ -23,7 +23,10 @@ const std::vector<explanation>& explanations() {
        "It carries the plain members of the turn from who parked it to who serves it next, and the "
        "checker watches no plain members of the library. What the turn's own code has written "
        "comes "
-       "through the acquire in take_ready as well."}};
+       "through the acquire in take_ready as well."},
+      {"troupe/actor/cell_mailbox.hpp", "take_out", "load", "relaxed",
+       "It carries the plain members of the cell in the place of an abandoned one, and the checker "
+       "watches no plain members of the library."}};
   return all;
 }
 
