@@ -295,7 +295,7 @@ void references() {
   troupe::intrusive_ptr<detail::cell> two = one;
   troupe::intrusive_ptr<detail::cell> three = one;
   const auto use = [](troupe::intrusive_ptr<detail::cell>& c) {
-    c->keep_until(troupe::time_point());
+    c->stamp_use();
     c.reset();
   };
   model::run([&] { use(one); }, [&] { use(two); }, [&] { use(three); });
