@@ -81,6 +81,13 @@ struct shy : busybody {
   task<> call_myself() { co_await ctx.self<shy>().call<&shy::plain>(1); }
 };
 
+struct hermit {
+  explicit hermit(troupe::context& c) : ctx(c) {}
+  void send(int n) { ctx.worker<busybody>("told").tell<&busybody::later>(n); }
+  static constexpr troupe::actor_options options{.placement = troupe::placement::own_thread};
+  troupe::context& ctx;
+};
+
 struct stillborn {
   stillborn() { throw std::runtime_error("no life"); }
   int get() { return 1; }
@@ -369,6 +376,31 @@ TEST_CASE("a tell goes on with the trace of its sender", "[broker][observers]") 
   f.sim.advance(1s);
   REQUIRE(is_complete(f.saw.settled.at(2).trace));
   REQUIRE(f.saw.settled.at(2).parent == 0);
+}
+
+TEST_CASE("a worker with a thread of its own is a span like any other", "[broker][observers]") {
+  fixture f;
+  const troupe::trace_context outside =
+      *troupe::parse_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+  const auto h = f.broker.worker<hermit>("h");
+  f.sim.run(troupe::with_trace(outside, h.call<&hermit::send>(1)));
+  f.sim.advance(1s);
+  REQUIRE(h.tell<&hermit::send>(2));  // from nowhere
+  f.sim.advance(1s);
+  const auto& s = f.saw.settled;
+  REQUIRE(s.size() == 4);
+  REQUIRE(s[0].trace == outside);
+  REQUIRE(s[0].parent == outside.span);
+  REQUIRE(s[1].trace == outside);
+  REQUIRE(s[2].parent == 0);
+  REQUIRE_FALSE(s[2].trace == outside);
+  REQUIRE(s[3].trace == s[2].trace);
+  for (const std::size_t sender : {std::size_t{0}, std::size_t{2}}) {
+    REQUIRE(s[sender].to == "h");
+    REQUIRE(s[sender + 1].to == "told");
+    REQUIRE(s[sender + 1].parent == s[sender].trace.span);
+    REQUIRE(s[sender + 1].depth == 0);
+  }
 }
 
 namespace {

@@ -35,6 +35,7 @@ public:
     std::construct_at(&blocking_, c, nested_in, above, method);
     may_block_ = true;
     state_.blocking = &blocking_;
+    state_.plain_chain = &blocking_;
   }
   plain_turn(const plain_turn&) = delete;
   plain_turn& operator=(const plain_turn&) = delete;

@@ -153,9 +153,10 @@ private:
 
   turn_state start(cell& c, turn*) noexcept override {
     span_link span(nullptr);
-    span.trace = sent_in();
-    plain_turn scope(c, nullptr, &span, Invocation::name());
-    const call_facts facts{Invocation::called(), call_kind::tell, from(), scope.link_or(span)};
+    plain_turn scope(c, nullptr, c.runs_here() ? &span : nullptr, Invocation::name());
+    chain_link& link = scope.link_or(span);
+    link.trace = sent_in();
+    const call_facts facts{Invocation::called(), call_kind::tell, from(), link};
     call_record record;
     std::exception_ptr thrown;
     c.count_tell();
