@@ -79,7 +79,10 @@ task<> until(F condition) {
 
 /// Waits until `g` was reached `count` times.
 inline task<> reached(gate g, std::size_t count = 1) {
-  co_await until([g, count] { return g.arrived() >= count; });
+  // Named: GCC 12 destroys a capturing lambda twice that is a temporary inside a co_await
+  // expression.
+  const auto arrived = [&g, count] { return g.arrived() >= count; };
+  co_await until(arrived);
 }
 
 /// How an awaitable ends, as a code; zero if it gives a value.
