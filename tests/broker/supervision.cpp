@@ -537,6 +537,101 @@ TEST_CASE("a removal does not wait for the pause, and runs what was queued befor
   });
 }
 
+TEST_CASE("a removal that meets a restart whose start fails ends the restarts",
+          "[broker][supervision]") {
+  starts = 0;
+  starts_that_fail = 0;
+  in_simulation([](troupe::broker& broker) -> troupe::task<> {
+    auto w = broker.worker<slow_starter>();
+    co_await w->work();
+    starts_that_fail = 100;
+    const auto thrown = co_await error_of(w->fail());
+    REQUIRE(thrown);
+    while (starts < 2) co_await troupe::sleep_for(100us);  // until its on_start is under way
+    const bool removed = co_await broker.remove<slow_starter>();
+    REQUIRE(removed);
+    co_await troupe::sleep_for(1h);
+    REQUIRE(starts == 2);
+    REQUIRE(!broker.exists<slow_starter>());
+  });
+}
+
+namespace {
+
+bool cannot_be_made = false;
+
+struct moody {
+  moody() {
+    if (cannot_be_made) throw std::runtime_error("not today");
+  }
+  int work() { return 1; }
+  static constexpr troupe::actor_options options{
+      .supervise = {.on_failure = directive::restart, .backoff_first = 1h, .backoff_max = 1h}};
+};
+
+/// What was queued behind the failure is withdrawn while the old instance still stops.
+struct slow_to_stop : long_pause {
+  troupe::task<> on_stop() { co_await troupe::sleep_for(1h); }
+};
+
+}  // namespace
+
+TROUPE_METHODS(moody, work)
+TROUPE_METHODS(slow_to_stop, work, fail, fail_later, be_slow)
+
+TEST_CASE("a call that begins a pause can be withdrawn", "[broker][supervision]") {
+  in_simulation([](troupe::broker& broker) -> troupe::task<> {
+    auto w = broker.worker<moody>();
+    cannot_be_made = true;
+    const auto failed = co_await code_of(w->work());
+    REQUIRE(failed == troupe::errc::start_failed);
+    const auto began = broker.runs_on().now();
+    const auto stopped = co_await code_of(troupe::within(code_of_next(w), 1ms));
+    REQUIRE(stopped == troupe::errc::timed_out);
+    REQUIRE(broker.runs_on().now() - began < 1min);
+    cannot_be_made = false;
+  });
+}
+
+TEST_CASE("what waits behind a failure can be withdrawn while the old instance stops",
+          "[broker][supervision]") {
+  in_simulation([](troupe::broker& broker) -> troupe::task<> {
+    auto w = broker.worker<slow_to_stop>();
+    const auto began = broker.runs_on().now();
+    auto [held, failed, stopped] = co_await troupe::when_all(
+        w->be_slow(1ms), error_of(w->fail("oh")), code_of(troupe::within(code_of_next(w), 1s)));
+    static_cast<void>(held);
+    static_cast<void>(failed);
+    REQUIRE((stopped == troupe::errc::timed_out || !stopped));
+    REQUIRE(broker.runs_on().now() - began < 1min);
+  });
+}
+
+namespace {
+
+struct undecided : fragile {
+  static directive ask_the_broker(const std::exception_ptr&) { return directive::inherit; }
+  static constexpr troupe::actor_options options{.supervise = {.decide = ask_the_broker}};
+};
+
+}  // namespace
+
+TROUPE_METHODS(undecided, work, fail, fail_later, be_slow)
+
+TEST_CASE("a class may leave one exception to the broker", "[broker][supervision]") {
+  in_simulation(
+      [](troupe::broker& broker) -> troupe::task<> {
+        auto w = broker.worker<undecided>();
+        co_await w->work();
+        const auto thrown = co_await error_of(w->fail("oh"));
+        REQUIRE(thrown);
+        const int done = co_await w->work();
+        REQUIRE(done == 1);
+        REQUIRE(broker.stats().restarts == 1);
+      },
+      {.supervise = restarting});
+}
+
 // --- monitors ------------------------------------------------------------------------------------
 
 TEST_CASE("a monitor tells of failures and of the end", "[broker][monitor]") {

@@ -31,12 +31,14 @@ enum class call_kind : std::uint8_t {
 
 /// What has become of a call.
 enum class call_outcome : std::uint8_t {
-  running,    ///< It has its turn.
-  ok,         ///< The method has returned.
-  threw,      ///< The method has thrown.
-  refused,    ///< An observer, or the actor's `before_call`, has refused it: not executed.
-  not_run,    ///< It never had its turn, and `code()` says why: not executed.
-  timed_out,  ///< Its time was up while the method ran, which may still do so.
+  running,  ///< It has its turn.
+  ok,       ///< The method has returned.
+  threw,    ///< The method has thrown.
+  refused,  ///< An observer, or the actor's `before_call`, has refused it: not executed.
+  not_run,  ///< It never had its turn, and `code()` says why: not executed.
+  /// The caller has gone on while the method ran, which may still do so: the time was up, or the
+  /// worker is stuck, as `code()` says.
+  timed_out,
 };
 
 [[nodiscard]] constexpr std::string_view to_string(call_kind k) noexcept {

@@ -339,7 +339,7 @@ public:
   void close_when_dry() noexcept;
 
   /// True if who is to run next may have to wait for an `on_start`. The holder.
-  bool starts_with_a_hook() const noexcept;
+  bool may_wait_for_start() const noexcept;
 
   /// The holder makes the instance if there is none. Ended: it is there, or the attempt failed and
   /// all who waited were refused. Open: `on_start` is suspended; the cell is served afterwards.
@@ -447,6 +447,8 @@ private:
   bool supervise() noexcept;
   bool has_to_start_again() const noexcept { return restart_wanted_ && instance_ == nullptr; }
   bool close_is_waiting() const noexcept;
+  bool forget_start() noexcept;
+  bool has_to_rest() const noexcept;
   bool rests() noexcept;
   void wake_from_rest() noexcept;
   void evict_held() noexcept;

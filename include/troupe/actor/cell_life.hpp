@@ -62,8 +62,9 @@ TROUPE_NOINLINE inline void cell::note_use() noexcept {
   stamp_use();
 }
 
-inline bool cell::starts_with_a_hook() const noexcept {
-  return instance_ == nullptr && type_.current.load(order::acquire)->may_have_start(key());
+inline bool cell::may_wait_for_start() const noexcept {
+  if (instance_ != nullptr) return false;
+  return type_.current.load(order::acquire)->may_have_start(key()) || has_to_rest();
 }
 
 /// How the next instance is made. Where it moves to another thread before it is made, that is not
@@ -106,7 +107,7 @@ inline constexpr std::string_view destructor_name = "destructor";
 
 inline turn_state cell::make_instance() noexcept {
   if (owner_.closed()) {
-    restart_wanted_ = false;
+    static_cast<void>(forget_start());
     refuse_all(refusal(errc::broker_gone, *this));
     return turn_state::ended;
   }
@@ -176,13 +177,23 @@ inline void cell::started(std::exception_ptr error) noexcept {
   if (!error) {
     alive_.store(true, order::relaxed);
     owner_.created(*this);
-    if (again) owner_.restarted(*this);
+    if (again) {
+      owner_.restarted(*this);
+      if (waiting() == 0) newborn_ = false;  // no message has made it
+    }
     return;
   }
   const directive d = reaction_to("on_start", error);
   destroy_instance();
   restart_wanted_ = again && d == directive::restart;
   refuse_all(refusal(errc::start_failed, *this, std::move(error)));
+}
+
+/// Nothing is to be made: gives back what was chosen for it. True if it would have come by itself.
+inline bool cell::forget_start() noexcept {
+  maker_.store(nullptr, order::relaxed);
+  if (place_ != nullptr) owner_.where().end_thread(*std::exchange(place_, nullptr));
+  return std::exchange(restart_wanted_, false);
 }
 
 inline void cell::destroy_instance() noexcept {
@@ -239,7 +250,7 @@ inline task<> closing_steps(cell& c, life* l, const maker& m) {
 
 inline turn_state cell::close_instance(close_mark* then) noexcept {
   if (instance_ == nullptr) {
-    const bool was_to_come = std::exchange(restart_wanted_, false);
+    const bool was_to_come = forget_start();
     if (then != nullptr) then->settle(was_to_come);
     return turn_state::ended;
   }
@@ -251,7 +262,8 @@ inline turn_state cell::close_instance(close_mark* then) noexcept {
   {
     const spin_guard guard(mail_lock_);
     close_when_dry_ = false;
-    closing_ = true;
+    closing_ = true;  // from here on it is not abandoned
+    if (word_.load(order::relaxed) == word_moved) restart_wanted_ = false;
   }
   // An interleaved worker: they go on, and so does what they may wait for; it closes as soon as no
   // turn is open.

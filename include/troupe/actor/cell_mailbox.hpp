@@ -241,7 +241,13 @@ inline bool cell::abandon_for(cell& heir) noexcept {
 }
 
 inline void cell::refuse_all(const refusal& r) noexcept {
-  while (message* const m = next_message()) m->refuse(r);
+  while (message* const m = next_message()) {
+    if (m->kind == message_kind::close) {  // nothing is there any more, as it wants
+      static_cast<void>(m->start(*this, nullptr));
+    } else {
+      m->refuse(r);
+    }
+  }
 }
 
 inline void cell::refuse_waiting(errc why, bool (*which)(const message&) noexcept) noexcept {

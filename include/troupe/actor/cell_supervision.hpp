@@ -64,14 +64,18 @@ inline const supervision& cell::supervision_in_force() const noexcept {
 /// Asks whom it concerns, tells who watches, and counts: `resume`, `restart` or `stop`.
 inline directive cell::reaction_to(std::string_view method,
                                    const std::exception_ptr& error) noexcept {
-  const supervision& s = supervision_in_force();
-  const bool may_matter = s.on_failure > directive::resume || s.decide != nullptr ||
+  const supervision* s = &supervision_in_force();
+  const bool may_matter = s->on_failure > directive::resume || s->decide != nullptr ||
                           supervisor_.load(order::acquire) != nullptr;
   if (!may_matter || was_asked_to_stop(error)) return directive::resume;
-  directive d = ask(s, error);
+  directive d = ask(*s, error);
+  if (d == directive::inherit && s != &owner_.supervise) {  // said by `decide`
+    s = &owner_.supervise;
+    d = ask(*s, error);
+  }
   if (d == directive::escalate) d = escalate(method, error, 0);
   if (d == directive::inherit) d = directive::resume;
-  if (d == directive::restart) d = count_restart(s, method, error);
+  if (d == directive::restart) d = count_restart(*s, method, error);
   notify(worker_notice::failed, method, error, d);
   return d;
 }
@@ -132,7 +136,8 @@ TROUPE_NOINLINE inline void cell::turn_failed(std::string_view method,
 inline bool cell::supervise() noexcept {
   const directive d = std::exchange(after_turn_, directive::resume);
   if (instance_ == nullptr) return true;
-  restart_wanted_ = d == directive::restart && !abandoned();
+  put_back();  // where it can be withdrawn
+  restart_wanted_ = d == directive::restart;
   return close_instance(nullptr) != turn_state::open;
 }
 
@@ -156,18 +161,22 @@ inline bool cell::close_is_waiting() const noexcept {
   return false;
 }
 
+inline bool cell::has_to_rest() const noexcept {
+  const supervisor* const s = supervisor_.load(order::acquire);
+  return s != nullptr && s->not_before > owner_.where().now();
+}
+
 /// True if no instance is to be made yet: then the cell is the timer's, or has been handed over.
 /// Without memory for a timer, or where a close waits, there is no pause.
 inline bool cell::rests() noexcept {
+  if (!has_to_rest()) return false;
   supervisor* const s = supervisor_.load(order::acquire);
-  executor& e = owner_.where();
-  if (s == nullptr || s->not_before <= e.now()) return false;
   put_back();  // where it can be withdrawn
   try {
     const spin_guard guard(mail_lock_);
     take_inbox();
     if (!close_is_waiting()) {
-      e.arm(*s, s->not_before);
+      owner_.where().arm(*s, s->not_before);
       s->resting = true;
       return true;
     }

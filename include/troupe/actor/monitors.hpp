@@ -39,7 +39,9 @@ struct worker_notice {
   const worker_id& id;
   std::string_view method;   ///< Which method has failed; empty: none.
   std::exception_ptr error;  ///< Of a failure.
-  directive follows;         ///< `resume`, `restart` or `stop`.
+  /// `resume`, `restart` or `stop`. After a start that has failed, `restart` says that the pause
+  /// has begun; an instance comes after it by itself only where there had been one before.
+  directive follows;
 };
 
 namespace detail {

@@ -310,7 +310,7 @@ inline void owned_call::issue() noexcept {
     if (word <= word_idle_slow || word == word_dormant) {
       if (c.acquire(word)) {
         c.put_first(*this);
-        if (c.starts_with_a_hook()) wait_for_start();
+        if (c.may_wait_for_start()) wait_for_start();
         return caller.fork_calls ? c.place().fork(c) : c.hand_over();
       }
       word = c.word();
@@ -438,7 +438,7 @@ TROUPE_NOINLINE inline void owned_call::tell_observers(std::exception_ptr thrown
   const troupe::caller who(from_);
   call_record as_seen;
   as_seen.outcome = call_outcome::not_run;
-  if (settled() == outcome::timed_out) {
+  if (settled() == outcome::timed_out || settled() == outcome::stalled) {
     as_seen.outcome = call_outcome::timed_out;
   } else if (record_.outcome != call_outcome::running) {
     as_seen = record_;
@@ -558,9 +558,10 @@ private:
     self.block_->bind(f, until);
     if (chain.limited && chain.stop_requested()) self.fail(errc::cancelled);
     if (chain.deadline <= now) self.fail(errc::expired);
-    stop_state* const stop = chain.stop();
+    stop_state* stop = nullptr;
     bool* const flag = std::exchange(f.completed_inline, nullptr);
     try {
+      stop = chain.stop();
       base.arm(self, until);
     } catch (...) {
       f.completed_inline = flag;

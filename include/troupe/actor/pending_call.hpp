@@ -239,7 +239,7 @@ TROUPE_NOINLINE inline bool pending_call::issue_slowly(bool* flag) noexcept {
     }
     if (held > hold_up::in_line && may_run_now()) return run_held_up(held, flag);
     if (f.fork_calls || held != hold_up::no || !may_run_now()) {
-      if (c.starts_with_a_hook() && !wait_for_start()) return withdrawn_from_start(flag);
+      if (c.may_wait_for_start() && !wait_for_start()) return withdrawn_from_start(flag);
       c.put_first(*this);
       if (held != hold_up::no) {
         c.yield();
@@ -309,7 +309,7 @@ inline bool pending_call::run_held_up(hold_up how, bool* flag) noexcept {
 inline bool pending_call::run_here(bool* flag) noexcept {
   cell& c = target();
   if (c.instance() == nullptr) {
-    if (c.starts_with_a_hook() && !wait_for_start()) return withdrawn_from_start(flag);
+    if (c.may_wait_for_start() && !wait_for_start()) return withdrawn_from_start(flag);
     c.put_first(*this);
     if (TROUPE_BUGGIFY) {
       c.yield();

@@ -33,6 +33,7 @@ public:
     has_start = true;
     has_stop = true;
     has_call_hooks = true;
+    has_after_call = true;
     for (const actor_class* const c : classes_) {
       if (!name_.empty()) name_ += '+';
       name_ += c->name;

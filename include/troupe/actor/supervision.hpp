@@ -17,7 +17,9 @@
 
 namespace troupe {
 
-/// What happens to a worker after a failure. Its caller has got the exception in any case.
+/// What happens to a worker after a failure. Its caller gets the exception in any case. An
+/// interleaved worker is restarted or stopped when no turn of it is open any more, and goes on
+/// serving until then.
 enum class directive : std::uint8_t {
   inherit,  ///< What the broker says; for the broker: `resume`.
   resume,   ///< Nothing: the exception is the caller's affair.
@@ -35,14 +37,16 @@ enum class directive : std::uint8_t {
 ///
 /// Before the first restart passes about `backoff_first`, before each further one twice the time,
 /// up to `backoff_max`; each drawn anew between the half and the whole of that. Who calls meanwhile
-/// waits. A period without a failure begins again from the first. Closing a worker ends the wait.
+/// waits. The count and the pauses begin again with the first failure that comes later than
+/// `period` after the one that began the count. Closing a worker ends the pause.
 struct supervision {
   directive on_failure = directive::inherit;
   duration backoff_first = std::chrono::milliseconds(10);
   duration backoff_max = std::chrono::seconds(10);
   unsigned max_restarts = 5;  ///< Within `period`; the next failure escalates.
   duration period = std::chrono::seconds(60);
-  /// Decides by the exception, instead of `on_failure`; what it throws counts as `escalate`.
+  /// Decides by the exception, instead of `on_failure`; what it throws counts as `escalate`. Where
+  /// it says `inherit`, the broker's supervision decides, and its limits count.
   directive (*decide)(const std::exception_ptr& error) = nullptr;
 };
 

@@ -274,11 +274,11 @@ inline broker_stats broker_core::stats() const {
   const std::uint64_t timers = timers_.load(order::relaxed);
   s.turns = past_turns_.load(order::relaxed);
   for (const intrusive_ptr<cell>& c : cells()) {
+    s.waiting += c->waiting();
+    s.longest_mailbox = (std::max)(s.longest_mailbox, c->waiting());
     if (!c->alive()) continue;
     s.tells += c->tells();
     s.turns += c->turns();
-    s.waiting += c->waiting();
-    s.longest_mailbox = (std::max)(s.longest_mailbox, c->waiting());
   }
   s.calls = s.turns - (std::min)(s.turns, s.tells + timers);
   return s;

@@ -29,10 +29,11 @@ namespace troupe {
 ///
 /// ```text
 /// create account("alice")
-/// call account("alice").deposit kind=call from=shop("1") depth=1 trace=<32 digits>-<16 digits>
-/// settle account("alice").deposit kind=call outcome=ok took_us=12 trace=<32 digits>-<16 digits>
-/// settle account("alice").deposit kind=tell outcome=not_run took_us=0 error="troupe: mailbox full"
-/// trace=... evict account("alice") remove account("alice")
+/// call account("alice").deposit kind=call from=shop("1") depth=1 trace=<32 digits>-<16>
+/// settle account("alice").deposit kind=call outcome=ok took_us=12 trace=<32 digits>-<16>
+/// settle account("alice").deposit kind=tell outcome=not_run took_us=0 error="..." trace=...
+/// evict account("alice")
+/// remove account("alice")
 /// ```
 ///
 /// A `call` line says that a turn begins; what never gets its turn has a `settle` line alone.
@@ -54,13 +55,13 @@ public:
   void disable() noexcept { enabled_.store(false, detail::order::relaxed); }
   [[nodiscard]] bool enabled() const noexcept { return enabled_.load(detail::order::relaxed); }
 
+  /// A line for which there is no memory is left out: it refuses no call.
   void before_call(const worker_id& to, const call_info& call) override {
     if (!enabled()) return;
-    std::string line = head("call", to, call);
-    line += " from=";
-    line += call.from ? to_string(call.from.id()) : "-";
-    line += " depth=" + std::to_string(call.depth);
-    write(std::move(line += traced(call)));
+    try {
+      write(call_line(to, call));
+    } catch (...) {
+    }
   }
 
   void on_settled(const worker_id& to, const call_info& call) override {
@@ -82,6 +83,14 @@ public:
   }
 
 private:
+  static std::string call_line(const worker_id& to, const call_info& call) {
+    std::string line = head("call", to, call);
+    line += " from=";
+    line += call.from ? to_string(call.from.id()) : "-";
+    line += " depth=" + std::to_string(call.depth);
+    return line += traced(call);
+  }
+
   struct entry : detail::pooled {
     explicit entry(std::string t) noexcept : text(std::move(t)) {}
     std::string text;
