@@ -33,7 +33,10 @@ struct speaker {
   explicit speaker(std::string said = "its own") : word(std::move(said)) {}
   virtual ~speaker() = default;
   virtual std::string say() { return word; }
-  task<> wait_for(gate* g) { co_await g->pass(); }
+  task<> wait_for(gate* entered, gate* g) {
+    entered->open();
+    co_await g->pass();
+  }
   void listen() {}
   std::string word;
 };
@@ -67,13 +70,14 @@ std::string say(troupe::broker& broker, std::string_view key) {
 
 /// How many tells find room while the worker has its turn.
 task<int> room(troupe::broker& broker, std::string_view key) {
+  gate entered;
   gate opened;
   auto p = broker.worker<speaker>(key);
   troupe::task_scope scope;
-  scope.spawn([](troupe::proxy<speaker> busy, gate& g) -> task<> {
-    co_await busy.call<&speaker::wait_for>(&g);
-  }(p, opened));
-  co_await until([&] { return broker.exists<speaker>(p.key()); });
+  scope.spawn([](troupe::proxy<speaker> busy, gate& e, gate& g) -> task<> {
+    co_await busy.call<&speaker::wait_for>(&e, &g);
+  }(p, entered, opened));
+  co_await entered.pass();
   int count = 0;
   while (count < 2000 && p.tell<&speaker::listen>()) ++count;
   opened.open();
