@@ -92,6 +92,10 @@ struct mule {
     co_return ++turns;
   }
   task<> rest(troupe::duration d) { co_await troupe::sleep_for(d); }
+  task<> rest_and_say(troupe::duration d, std::atomic<bool>* rested) {
+    co_await troupe::sleep_for(d);
+    rested->store(true);
+  }
   int touch() { return ++turns; }
 
   int turns = 0;
@@ -110,6 +114,8 @@ struct late_riser {
 
 template <>
 inline constexpr bool troupe::enable_sendable<barrier*> = true;
+template <>
+inline constexpr bool troupe::enable_sendable<std::atomic<bool>*> = true;
 
 namespace {
 
@@ -235,6 +241,22 @@ TEST_CASE("a pool keeps its width while threads are stuck, and gives it back", "
   CHECK(b.run(as_result(b.worker<mule>("free").call<&mule::touch>().within(1h))).value() == 21);
   again.open();
   eventually([&] { return pool.stats().replacements == 0; });
+}
+
+TEST_CASE("timers fire when a replacement that kept the time has gone", "[broker][stuck]") {
+  troupe::thread_pool pool({.threads = 1});
+  broker b({.on = &pool, .slow_turn = troupe::endless, .stall_limit = 5ms});
+  for (int round = 0; round < 20; ++round) {
+    barrier gate;
+    std::atomic<bool> rested{false};
+    REQUIRE(b.worker<mule>("m").tell<&mule::block>(&gate));
+    eventually([&] { return pool.stats().replacements == 1; });
+    REQUIRE(b.worker<mule>("n").tell<&mule::rest_and_say>(50ms, &rested));
+    std::this_thread::sleep_for(5ms);  // the replacement sleeps until then
+    gate.open();
+    eventually([&] { return rested.load(); });
+    eventually([&] { return pool.stats().replacements == 0; });
+  }
 }
 
 TEST_CASE("no more threads stand in than the pool has", "[broker][stuck]") {

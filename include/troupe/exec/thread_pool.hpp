@@ -418,6 +418,7 @@ inline bool thread_pool::retire() noexcept {
   while (count > stalled_.load(detail::order::relaxed)) {
     if (replacements_.compare_exchange_weak(count, count - 1, detail::order::relaxed,
                                             detail::order::relaxed)) {
+      notify();         // this one may have kept the time: another one is to take that over
       wake_observer();  // all others may be asleep
       return true;
     }
