@@ -7,9 +7,15 @@
 ///
 /// Layer: codec.
 
+#include <troupe/base/error.hpp>
+#include <troupe/base/hash.hpp>
+#include <troupe/base/shared_bytes.hpp>
+#include <troupe/base/worker_id.hpp>
+#include <troupe/codec/byte_counter.hpp>
 #include <troupe/codec/byte_reader.hpp>
 #include <troupe/codec/byte_writer.hpp>
 #include <troupe/codec/kind.hpp>
+#include <troupe/codec/nesting.hpp>
 #include <troupe/codec/shape.hpp>
 #include <troupe/codec/standard_types.hpp>
 
@@ -18,11 +24,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <deque>
 #include <iterator>
-#include <limits>
-#include <optional>
 #include <span>
-#include <string>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -34,21 +38,9 @@ namespace troupe::detail {
 template <class T, wire_kind Kind = kind_of<T>>
 struct binary_form;
 
-/// A level of nesting, of a reader or a writer.
-template <class Stream>
-class nesting_level {
-public:
-  explicit nesting_level(Stream& stream) : stream_(stream) { stream_.enter(); }
-  nesting_level(const nesting_level&) = delete;
-  nesting_level& operator=(const nesting_level&) = delete;
-  ~nesting_level() { stream_.leave(); }
-
-private:
-  Stream& stream_;
-};
-
-template <class T>
-void write_value(byte_writer& to, const T& value) {
+/// `Writer` is a `byte_writer`, or a `byte_counter` that only asks how long it will be.
+template <class T, class Writer>
+void write_value(Writer& to, const T& value) {
   binary_form<T>::write(to, value);
 }
 
@@ -61,7 +53,10 @@ void read_value(byte_reader& from, T& value) {
 
 template <class T>
 struct binary_form<T, wire_kind::boolean> {
-  static void write(byte_writer& to, bool value) { to.put(std::byte{value}); }
+  template <class Writer>
+  static void write(Writer& to, bool value) {
+    to.put(std::byte{value});
+  }
   static void read(byte_reader& from, T& value) {
     const auto byte = std::to_integer<unsigned>(from.take());
     if (byte > 1) from.fail(errc::bad_message, "neither true nor false");
@@ -71,7 +66,10 @@ struct binary_form<T, wire_kind::boolean> {
 
 template <class T>
 struct binary_form<T, wire_kind::byte> {
-  static void write(byte_writer& to, std::byte value) { to.put(value); }
+  template <class Writer>
+  static void write(Writer& to, std::byte value) {
+    to.put(value);
+  }
   static void read(byte_reader& from, std::byte& value) { value = from.take(); }
 };
 
@@ -87,7 +85,8 @@ struct binary_form<T, wire_kind::byte> {
 
 template <class T>
 struct binary_form<T, wire_kind::integer> {
-  static void write(byte_writer& to, T value) {
+  template <class Writer>
+  static void write(Writer& to, T value) {
     if constexpr (sizeof(T) == 1) {
       to.put(static_cast<std::byte>(value));
     } else if constexpr (std::is_signed_v<T>) {
@@ -120,7 +119,8 @@ template <class T>
 struct binary_form<T, wire_kind::enumeration> {
   using number = std::underlying_type_t<T>;
 
-  static void write(byte_writer& to, T value) {
+  template <class Writer>
+  static void write(Writer& to, T value) {
     const auto as_number = static_cast<number>(value);
     if (!is_in_range<T>(as_number)) {
       throw error(errc::bad_message, worker_id{}, "an enumeration is out of its range");
@@ -142,7 +142,8 @@ template <class T>
 struct binary_form<T, wire_kind::floating> {
   using bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
 
-  static void write(byte_writer& to, T value) {
+  template <class Writer>
+  static void write(Writer& to, T value) {
     const auto from = std::bit_cast<bits>(value);
     std::array<std::byte, sizeof(T)> image;
     for (std::size_t i = 0; i != sizeof(T); ++i) image[i] = static_cast<std::byte>(from >> (8 * i));
@@ -157,7 +158,10 @@ struct binary_form<T, wire_kind::floating> {
 
 template <class T>
 struct binary_form<T, wire_kind::duration> {
-  static void write(byte_writer& to, const T& value) { write_value(to, value.count()); }
+  template <class Writer>
+  static void write(Writer& to, const T& value) {
+    write_value(to, value.count());
+  }
   static void read(byte_reader& from, T& value) {
     typename T::rep ticks{};
     read_value(from, ticks);
@@ -167,7 +171,10 @@ struct binary_form<T, wire_kind::duration> {
 
 template <class T>
 struct binary_form<T, wire_kind::time_point> {
-  static void write(byte_writer& to, const T& value) { write_value(to, value.time_since_epoch()); }
+  template <class Writer>
+  static void write(Writer& to, const T& value) {
+    write_value(to, value.time_since_epoch());
+  }
   static void read(byte_reader& from, T& value) {
     typename T::duration since{};
     read_value(from, since);
@@ -179,7 +186,8 @@ struct binary_form<T, wire_kind::time_point> {
 
 template <class T>
 struct binary_form<T, wire_kind::text> {
-  static void write(byte_writer& to, const T& value) {
+  template <class Writer>
+  static void write(Writer& to, const T& value) {
     to.put_varint(value.size());
     to.put_bytes(value.data(), value.size());
   }
@@ -192,7 +200,8 @@ struct binary_form<T, wire_kind::text> {
 
 template <class T>
 struct binary_form<T, wire_kind::bytes> {
-  static void write(byte_writer& to, const T& value) {
+  template <class Writer>
+  static void write(Writer& to, const T& value) {
     to.put_varint(value.size());
     to.put_bytes(value.data(), value.size());
   }
@@ -238,8 +247,8 @@ template <class T, class Element = typename T::value_type>
   return count;
 }
 
-template <class T>
-void write_elements(byte_writer& to, const T& value) {
+template <class T, class Writer>
+void write_elements(Writer& to, const T& value) {
   using element = std::remove_cv_t<typename T::value_type>;
   if constexpr (is_image<element> && is_run<T>) {
     to.put_bytes(std::data(value), std::size(value) * sizeof(element));
@@ -257,7 +266,8 @@ void read_image(byte_reader& from, T& value) {
 
 template <class T>
 struct binary_form<T, wire_kind::sequence> {
-  static void write(byte_writer& to, const T& value) {
+  template <class Writer>
+  static void write(Writer& to, const T& value) {
     const nesting_level level(to);
     to.put_varint(value.size());
     write_elements(to, value);
@@ -291,7 +301,8 @@ inline void read_nothing(byte_reader& from) {
 
 template <class T>
 struct binary_form<T, wire_kind::array> {
-  static void write(byte_writer& to, const T& value) {
+  template <class Writer>
+  static void write(Writer& to, const T& value) {
     const nesting_level level(to);
     if constexpr (std::tuple_size_v<T> == 0) {
       to.put(nothing_inside);
@@ -339,7 +350,8 @@ template <class T>
 struct binary_set {
   using element = typename T::value_type;
 
-  static void write(byte_writer& to, const T& value) {
+  template <class Writer>
+  static void write(Writer& to, const T& value) {
     const nesting_level level(to);
     to.put_varint(value.size());
     write_elements(to, value);
@@ -372,7 +384,8 @@ struct binary_map {
   using key = typename T::key_type;
   using mapped = typename T::mapped_type;
 
-  static void write(byte_writer& to, const T& value) {
+  template <class Writer>
+  static void write(Writer& to, const T& value) {
     const nesting_level level(to);
     to.put_varint(value.size());
     for (const auto& [first, second] : value) {
@@ -418,7 +431,8 @@ struct binary_form<T, wire_kind::hash_map> : binary_map<T> {};
 
 template <class T>
 struct binary_form<T, wire_kind::optional> {
-  static void write(byte_writer& to, const T& value) {
+  template <class Writer>
+  static void write(Writer& to, const T& value) {
     const nesting_level level(to);
     to.put(std::byte{value.has_value()});
     if (value.has_value()) write_value(to, *value);
@@ -437,7 +451,8 @@ template <class T>
 struct binary_form<T, wire_kind::variant> {
   using indices = std::make_index_sequence<std::variant_size_v<T>>;
 
-  static void write(byte_writer& to, const T& value) {
+  template <class Writer>
+  static void write(Writer& to, const T& value) {
     const nesting_level level(to);
     if (value.valueless_by_exception()) {
       throw error(errc::bad_message, worker_id{}, "a variant has no value");
@@ -463,7 +478,8 @@ private:
 
 template <class T>
 struct binary_form<T, wire_kind::record> {
-  static void write(byte_writer& to, const T& value) {
+  template <class Writer>
+  static void write(Writer& to, const T& value) {
     const nesting_level level(to);
     const auto tied = tie_fields(value);
     if constexpr (std::tuple_size_v<decltype(tied)> == 0) {
@@ -488,9 +504,14 @@ template <class T>
 struct binary_form<T, wire_kind::hook> {
   using wire = typename codec<T>::wire;
 
-  static void write(byte_writer& to, const T& value) {
+  template <class Writer>
+  static void write(Writer& to, const T& value) {
     const nesting_level level(to);
-    write_value<wire>(to, codec<T>::to_wire(value));
+    if constexpr (std::is_same_v<Writer, byte_counter>) {
+      to.skip(fewest_bytes<wire>);  // asking twice may cost more than being short of memory once
+    } else {
+      write_value<wire>(to, codec<T>::to_wire(value));
+    }
   }
 
   static void read(byte_reader& from, T& value) {

@@ -6,8 +6,7 @@
 ///
 /// Layer: codec. Not safe for several threads; allocates only by growing the vector.
 
-#include <troupe/base/error.hpp>
-#include <troupe/base/worker_id.hpp>
+#include <troupe/codec/nesting.hpp>
 
 #include <array>
 #include <cstddef>
@@ -22,11 +21,10 @@ inline constexpr std::size_t max_varint_size = 10;
 inline constexpr std::uint64_t varint_mask = 0x7f;
 inline constexpr std::uint64_t varint_more = 0x80;
 
-class byte_writer {
+class byte_writer : public write_depth {
 public:
-  byte_writer(std::vector<std::byte>& out, std::size_t depth) noexcept : out_(out), depth_(depth) {}
-  byte_writer(const byte_writer&) = delete;
-  byte_writer& operator=(const byte_writer&) = delete;
+  byte_writer(std::vector<std::byte>& out, std::size_t depth) noexcept
+      : write_depth(depth), out_(out) {}
 
   void put(std::byte one) {
     if (used_ == staged_.size()) flush();
@@ -54,12 +52,6 @@ public:
     used_ = 0;
   }
 
-  void enter() {
-    if (depth_ == 0) throw error(errc::too_large, worker_id{}, "the value nests too deeply");
-    --depth_;
-  }
-  void leave() noexcept { ++depth_; }
-
 private:
   void put_directly(const void* from, std::size_t size) {
     flush();
@@ -68,7 +60,6 @@ private:
   }
 
   std::vector<std::byte>& out_;
-  std::size_t depth_;  // levels that may still be entered
   std::size_t used_ = 0;
   // Many small appends to a vector cost more than one: bytes gather here first. Not initialised:
   // only what was written is read.

@@ -22,6 +22,7 @@
 #include <cstdint>
 #include <exception>
 #include <span>
+#include <string_view>
 #include <utility>
 
 namespace troupe {
@@ -54,8 +55,9 @@ void read_as(byte_reader& from, std::uint32_t shape, T& value) {
 template <class T>
 [[nodiscard]] result<T> decode_from(std::span<const std::byte> message, const shared_bytes* owner,
                                     const decode_limits& limits) {
+  constexpr std::string_view name = type_name<T>();
   try {
-    byte_reader from(message, owner, type_name<T>(), limits);
+    byte_reader from(message, owner, name, limits);
     T value{};
     read_as(from, take_head(from), value);
     if (from.left() != 0) from.fail(errc::bad_message, "bytes are left over");

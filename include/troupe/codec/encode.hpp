@@ -7,10 +7,12 @@
 /// Layer: codec.
 
 #include <troupe/codec/binary.hpp>
+#include <troupe/codec/byte_counter.hpp>
 #include <troupe/codec/encodable.hpp>
 #include <troupe/codec/limits.hpp>
 #include <troupe/codec/shape.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -30,6 +32,13 @@ inline void put_head(byte_writer& to, std::uint32_t shape) {
   for (std::size_t i = 0; i != shape_size; ++i) to.put(static_cast<std::byte>(shape >> (8 * i)));
 }
 
+/// Room for so many bytes more; at least twice what was there, or many appends would copy it all
+/// each time.
+inline void grow(std::vector<std::byte>& out, std::size_t more) {
+  const std::size_t needed = out.size() + more;
+  if (needed > out.capacity()) out.reserve((std::max)(needed, 2 * out.size()));
+}
+
 }  // namespace detail
 
 /// Appends the message to `out`, which keeps what it had if this throws: `errc::too_large` for a
@@ -42,6 +51,9 @@ void encode(const T& value, std::vector<std::byte>& out, std::size_t depth = def
   if constexpr (detail::require_travels<detail::direction::encode, T>()) {
     const std::size_t before = out.size();
     try {
+      detail::byte_counter count(depth);
+      detail::write_value(count, value);
+      detail::grow(out, detail::head_size + count.size());
       detail::byte_writer to(out, depth);
       detail::put_head(to, shape_of<T>);
       detail::write_value(to, value);
