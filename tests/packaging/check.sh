@@ -115,7 +115,7 @@ check_meson() {
   cp "$here/meson_subproject/meson.build" "$here/consumer/main.cpp" "$source"
   # Meson wants its subprojects below its source folder, and refuses links that lead out of it.
   mkdir "$source/subprojects/troupe"
-  cp -R "$root/include" "$root/meson.build" "$root/LICENSE" "$source/subprojects/troupe"
+  cp -R "$root"/{include,meson.build,meson_options.txt,LICENSE} "$source/subprojects/troupe"
   meson setup "$work/build" "$source"
   meson compile -C "$work/build"
   run_consumer "$work/build/consumer"

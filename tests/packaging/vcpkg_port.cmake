@@ -3,6 +3,7 @@
 #
 # Carries out packaging/vcpkg/troupe/portfile.cmake with stand-ins for the functions that vcpkg
 # provides, taking this tree for the archive, and leaves the package in ${work}/package.
+cmake_minimum_required(VERSION 3.22)
 set(port ${root}/packaging/vcpkg/troupe)
 set(CURRENT_PACKAGES_DIR ${work}/package)
 set(PORT troupe)
