@@ -41,7 +41,8 @@ public:
 
   void put_bytes(const void* from, std::size_t size) {
     if (size == 0) return;
-    if (size > staged_.size() - used_) return put_directly(from, size);
+    // The first comparison is for GCC 12, which takes the second for one that can wrap round.
+    if (size > staged_.size() || size > staged_.size() - used_) return put_directly(from, size);
     std::memcpy(staged_.data() + used_, from, size);
     used_ += size;
   }
