@@ -26,6 +26,8 @@ class TroupeConan(ConanFile):
     settings = "os", "arch", "compiler", "build_type"
     exports_sources = "include/*", "LICENSE"
     no_copy_source = True
+    options = {"with_json": [True, False]}
+    default_options = {"with_json": False}
     test_package_folder = "packaging/conan/all/test_package"
 
     def set_version(self):
@@ -34,6 +36,10 @@ class TroupeConan(ConanFile):
 
     def layout(self):
         basic_layout(self)
+
+    def requirements(self):
+        if self.options.with_json:
+            self.requires("nlohmann_json/3.12.0", transitive_headers=True)
 
     def package_id(self):
         self.info.clear()
@@ -62,3 +68,11 @@ class TroupeConan(ConanFile):
         core.libdirs = []
         if self.settings.os in ("Linux", "FreeBSD"):
             core.system_libs.append("pthread")
+
+        if self.options.with_json:
+            json = self.cpp_info.components["json"]
+            json.set_property("cmake_target_name", "troupe::json")
+            json.set_property("pkg_config_name", "troupe-json")
+            json.bindirs = []
+            json.libdirs = []
+            json.requires = ["core", "nlohmann_json::nlohmann_json"]

@@ -44,6 +44,13 @@
 #include <troupe/broker/slow_turn_report.hpp>
 #include <troupe/broker/wait_histogram.hpp>
 #include <troupe/broker/worker_event.hpp>
+#include <troupe/codec/codec.hpp>
+#include <troupe/codec/decode.hpp>
+#include <troupe/codec/encodable.hpp>
+#include <troupe/codec/encode.hpp>
+#include <troupe/codec/fields.hpp>
+#include <troupe/codec/limits.hpp>
+#include <troupe/codec/shape.hpp>
 #include <troupe/config.hpp>
 #include <troupe/coro/as_result.hpp>
 #include <troupe/coro/async_mutex.hpp>

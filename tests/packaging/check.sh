@@ -84,6 +84,24 @@ check_pkg_config() {
   run_consumer "$work/consumer"
 }
 
+# The adapter to JSON, found in both ways; the program says what it made.
+check_json() {
+  pkg-config --exists nlohmann_json || skip "there is no nlohmann_json"
+  cmake -S "$root" -B "$work/install" -DCMAKE_INSTALL_PREFIX="$prefix" -DTROUPE_JSON=ON \
+    -DTROUPE_BUILD_TESTS=OFF -DTROUPE_BUILD_EXAMPLES=OFF -DTROUPE_BUILD_BENCH=OFF
+  cmake --install "$work/install"
+  mv "$prefix" "$work/moved"
+  cmake -S "$here/cmake_json" -B "$work/build" -DCMAKE_PREFIX_PATH="$work/moved"
+  cmake --build "$work/build"
+  [[ $("$work/build/consumer") == '[1,2]' ]] || fail "the consumer printed something else"
+  export PKG_CONFIG_PATH=$work/moved/share/pkgconfig
+  # The flags are words to be split.
+  # shellcheck disable=SC2046
+  "$CXX" -std=c++20 "$here/cmake_json/main.cpp" $(pkg-config --cflags --libs troupe-json) \
+    -o "$work/consumer"
+  [[ $("$work/consumer") == '[1,2]' ]] || fail "the consumer printed something else"
+}
+
 check_subdirectory() { configure_and_run "$here/cmake_subdirectory" -DTROUPE_SOURCE="$root"; }
 
 check_fetchcontent() {
@@ -97,7 +115,7 @@ check_meson() {
   cp "$here/meson_subproject/meson.build" "$here/consumer/main.cpp" "$source"
   # Meson wants its subprojects below its source folder, and refuses links that lead out of it.
   mkdir "$source/subprojects/troupe"
-  cp -R "$root/include" "$root/meson.build" "$root/LICENSE" "$source/subprojects/troupe"
+  cp -R "$root"/{include,meson.build,meson_options.txt,LICENSE} "$source/subprojects/troupe"
   meson setup "$work/build" "$source"
   meson compile -C "$work/build"
   run_consumer "$work/build/consumer"
@@ -163,7 +181,7 @@ check_conan() {
 }
 
 case $way in
-  find_package | pkg_config | subdirectory | fetchcontent | meson | vcpkg | conan) "check_$way" ;;
+  find_package | pkg_config | json | subdirectory | fetchcontent | meson | vcpkg | conan) "check_$way" ;;
   *) fail "no such way: $way" ;;
 esac
 echo "packaging: $way works"

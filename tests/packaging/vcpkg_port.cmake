@@ -3,6 +3,7 @@
 #
 # Carries out packaging/vcpkg/troupe/portfile.cmake with stand-ins for the functions that vcpkg
 # provides, taking this tree for the archive, and leaves the package in ${work}/package.
+cmake_minimum_required(VERSION 3.22)
 set(port ${root}/packaging/vcpkg/troupe)
 set(CURRENT_PACKAGES_DIR ${work}/package)
 set(PORT troupe)
@@ -24,6 +25,21 @@ endfunction()
 function(vcpkg_from_github)
   cmake_parse_arguments(PARSE_ARGV 0 arg "" "OUT_SOURCE_PATH;REPO;REF;SHA512;HEAD_REF" "")
   set(${arg_OUT_SOURCE_PATH} ${root} PARENT_SCOPE)
+endfunction()
+
+# FEATURES has the features that were asked for.
+function(vcpkg_check_features)
+  cmake_parse_arguments(PARSE_ARGV 0 arg "" "OUT_FEATURE_OPTIONS" "FEATURES")
+  set(options)
+  while(arg_FEATURES)
+    list(POP_FRONT arg_FEATURES feature option)
+    if(feature IN_LIST FEATURES)
+      list(APPEND options -D${option}=ON)
+    else()
+      list(APPEND options -D${option}=OFF)
+    endif()
+  endwhile()
+  set(${arg_OUT_FEATURE_OPTIONS} ${options} PARENT_SCOPE)
 endfunction()
 
 function(vcpkg_cmake_configure)

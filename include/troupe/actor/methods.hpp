@@ -12,6 +12,7 @@
 #include <utility>
 
 #include <troupe/actor/proxy.hpp>
+#include <troupe/base/for_each_argument.hpp>
 
 namespace troupe::detail {
 
@@ -19,24 +20,6 @@ template <class A>
 concept complete_class = requires { sizeof(A); };
 
 }  // namespace troupe::detail
-
-// A for-each over the arguments, by re-scanning (up to 256 of them).
-#define TROUPE_DETAIL_PARENS ()
-#define TROUPE_DETAIL_EXPAND(...) \
-  TROUPE_DETAIL_EXPAND3(          \
-      TROUPE_DETAIL_EXPAND3(TROUPE_DETAIL_EXPAND3(TROUPE_DETAIL_EXPAND3(__VA_ARGS__))))
-#define TROUPE_DETAIL_EXPAND3(...) \
-  TROUPE_DETAIL_EXPAND2(           \
-      TROUPE_DETAIL_EXPAND2(TROUPE_DETAIL_EXPAND2(TROUPE_DETAIL_EXPAND2(__VA_ARGS__))))
-#define TROUPE_DETAIL_EXPAND2(...) \
-  TROUPE_DETAIL_EXPAND1(           \
-      TROUPE_DETAIL_EXPAND1(TROUPE_DETAIL_EXPAND1(TROUPE_DETAIL_EXPAND1(__VA_ARGS__))))
-#define TROUPE_DETAIL_EXPAND1(...) __VA_ARGS__
-#define TROUPE_DETAIL_EACH(macro, A, ...) \
-  __VA_OPT__(TROUPE_DETAIL_EXPAND(TROUPE_DETAIL_EACH_STEP(macro, A, __VA_ARGS__)))
-#define TROUPE_DETAIL_EACH_STEP(macro, A, name, ...) \
-  macro(A, name) __VA_OPT__(TROUPE_DETAIL_EACH_AGAIN TROUPE_DETAIL_PARENS(macro, A, __VA_ARGS__))
-#define TROUPE_DETAIL_EACH_AGAIN() TROUPE_DETAIL_EACH_STEP
 
 #define TROUPE_DETAIL_METHOD(A, name)                                                          \
   template <class TroupeSelf = A, class... TroupeArgs>                                         \

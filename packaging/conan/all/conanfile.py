@@ -18,9 +18,15 @@ class TroupeConan(ConanFile):
     package_type = "header-library"
     settings = "os", "arch", "compiler", "build_type"
     no_copy_source = True
+    options = {"with_json": [True, False]}
+    default_options = {"with_json": False}
 
     def layout(self):
         basic_layout(self, src_folder="src")
+
+    def requirements(self):
+        if self.options.with_json:
+            self.requires("nlohmann_json/3.12.0", transitive_headers=True)
 
     def package_id(self):
         self.info.clear()
@@ -52,3 +58,11 @@ class TroupeConan(ConanFile):
         core.libdirs = []
         if self.settings.os in ("Linux", "FreeBSD"):
             core.system_libs.append("pthread")
+
+        if self.options.with_json:
+            json = self.cpp_info.components["json"]
+            json.set_property("cmake_target_name", "troupe::json")
+            json.set_property("pkg_config_name", "troupe-json")
+            json.bindirs = []
+            json.libdirs = []
+            json.requires = ["core", "nlohmann_json::nlohmann_json"]

@@ -8,9 +8,16 @@ vcpkg_from_github(
     HEAD_REF main
 )
 
+vcpkg_check_features(
+    OUT_FEATURE_OPTIONS FEATURE_OPTIONS
+    FEATURES
+        json TROUPE_JSON
+)
+
 vcpkg_cmake_configure(
     SOURCE_PATH "${SOURCE_PATH}"
     OPTIONS
+        ${FEATURE_OPTIONS}
         -DTROUPE_BUILD_TESTS=OFF
         -DTROUPE_BUILD_EXAMPLES=OFF
         -DTROUPE_BUILD_BENCH=OFF
