@@ -43,7 +43,7 @@ inline cell::cell(cell_owner& o, const actor_class& a, std::string_view key) noe
 
 inline cell::~cell() {
   TROUPE_ASSERT(instance_ == nullptr, "a cell is deleted only without an instance");
-  delete supervisor_.load(order::acquire);
+  delete supervisor_.load(order::relaxed);  // all who used the cell came before
   owner_.release_owner();
 }
 

@@ -66,7 +66,7 @@ inline directive cell::reaction_to(std::string_view method,
                                    const std::exception_ptr& error) noexcept {
   const supervision* s = &supervision_in_force();
   const bool may_matter = s->on_failure > directive::resume || s->decide != nullptr ||
-                          supervisor_.load(order::acquire) != nullptr;
+                          supervisor_.load(order::relaxed) != nullptr;
   if (!may_matter || was_asked_to_stop(error)) return directive::resume;
   directive d = ask(*s, error);
   if (d == directive::inherit && s != &owner_.supervise) {  // said by `decide`
@@ -145,7 +145,7 @@ inline supervisor& cell::supervisor_of() {
   supervisor* known = supervisor_.load(order::acquire);
   if (known != nullptr) return *known;
   auto made = std::make_unique<supervisor>(*this);
-  if (supervisor_.compare_exchange_strong(known, made.get(), order::acq_rel, order::acquire)) {
+  if (supervisor_.compare_exchange_strong(known, made.get(), order::release, order::acquire)) {
     return *made.release();
   }
   return *known;
