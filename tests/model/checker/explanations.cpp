@@ -5,6 +5,11 @@
 
 namespace troupe::model {
 
+constexpr const char* supervisor_is_plain =
+    "It carries the plain members of a supervisor that another thread has made for its monitor, "
+    "and "
+    "the checker watches no plain members of the library.";
+
 const std::vector<explanation>& explanations() {
   static const std::vector<explanation> all{
       {"troupe/sync/chase_lev_deque.hpp", "push", "load", "relaxed",
@@ -26,7 +31,11 @@ const std::vector<explanation>& explanations() {
        "through the acquire in take_ready as well."},
       {"troupe/actor/cell_mailbox.hpp", "take_out", "load", "relaxed",
        "It carries the plain members of the cell in the place of an abandoned one, and the checker "
-       "watches no plain members of the library."}};
+       "watches no plain members of the library."},
+      {"troupe/actor/cell_supervision.hpp", "notify", "load", "relaxed", supervisor_is_plain},
+      {"troupe/actor/cell_supervision.hpp", "has_to_rest", "load", "relaxed", supervisor_is_plain},
+      {"troupe/actor/cell_supervision.hpp", "wake_from_rest", "load", "relaxed",
+       supervisor_is_plain}};
   return all;
 }
 
