@@ -21,6 +21,9 @@
 #include "../support/catch.hpp"
 #include "support.hpp"
 
+template <>
+inline constexpr bool troupe::enable_sendable<std::atomic<bool>*> = true;
+
 namespace {
 
 using namespace std::chrono_literals;
@@ -54,6 +57,28 @@ struct hermit {
     co_await troupe::yield();
     co_return number;
   }
+  task<> block_then_rest(std::atomic<bool>* open) {
+    started.store(true);
+    while (!open->load()) std::this_thread::sleep_for(1ms);
+    co_await troupe::sleep_for(1h);
+  }
+  task<> block_twice(std::atomic<bool>* open, std::atomic<bool>* on, std::atomic<bool>* again) {
+    started.store(true);
+    while (!open->load()) std::this_thread::sleep_for(1ms);
+    while (!on->load()) {
+      std::this_thread::sleep_for(1ms);
+      static_cast<void>(co_await as_result(troupe::yield()));
+    }
+    started.store(true);
+    while (!again->load()) std::this_thread::sleep_for(1ms);
+  }
+  task<> visit_and_rest(troupe::proxy<hermit> other, std::atomic<bool>* open) {
+    co_await other.call<&hermit::block_then_rest>(open);
+  }
+  task<int> visit(troupe::proxy<hermit> other, std::atomic<bool>* open) {
+    co_return co_await other.call<&hermit::block>(open);
+  }
+  task<> rest() { co_await troupe::sleep_for(1h); }
   void note(int i) { notes += std::to_string(i); }
   std::string noted() { return std::to_string(number) + ":" + notes; }
   int who() { return number; }
@@ -71,6 +96,19 @@ struct hermit {
   }
 };
 
+struct narrow_hermit {
+  static constexpr troupe::actor_options options{
+      .mailbox_capacity = 2, .overflow = troupe::overflow::refuse, .abandon_stalled = true};
+  void block(std::atomic<bool>* open) {
+    while (!open->load()) std::this_thread::sleep_for(1ms);
+  }
+  task<> rest(std::atomic<bool>* resting) {
+    resting->store(true);
+    co_await troupe::sleep_for(1h);
+  }
+  void note() {}
+};
+
 class births : public troupe::observer {
 public:
   void on_worker(const troupe::worker_event& e) override {
@@ -86,13 +124,6 @@ private:
   mutable std::mutex mutex_;
   std::string text_;
 };
-
-}  // namespace
-
-template <>
-inline constexpr bool troupe::enable_sendable<std::atomic<bool>*> = true;
-
-namespace {
 
 TEST_CASE("a stuck worker that may be abandoned gets a new instance", "[broker][stuck]") {
   hermit::reset();
@@ -159,6 +190,101 @@ TEST_CASE("a broker waits for the turns of abandoned instances", "[broker][stuck
   }
   CHECK(hermit::gone.load() == 2);
   helper.join();
+}
+
+TEST_CASE("the drain limit holds for the instance that follows an abandoned one",
+          "[broker][stuck]") {
+  hermit::reset();
+  std::atomic<bool> open{false};
+  broker b({.threads = 2, .drain_limit = 300ms, .slow_turn = troupe::endless, .stall_limit = 20ms});
+  auto p = b.worker<hermit>("h");
+  REQUIRE(p.tell<&hermit::block>(&open));
+  eventually([] { return hermit::started.load(); });
+  SECTION("that runs what does not end by itself") {
+    REQUIRE(p.tell<&hermit::rest>());
+    CHECK(b.run(b.remove<hermit>("h")));
+    CHECK(hermit::made.load() == 2);
+  }
+  SECTION("that is never made") {
+    CHECK(b.run(b.remove<hermit>("h")));
+    CHECK(hermit::made.load() == 1);
+  }
+  SECTION("when all are closed") {
+    REQUIRE(p.tell<&hermit::rest>());
+    b.run(b.terminate());
+    CHECK(hermit::made.load() == 2);
+  }
+  CHECK(b.worker_count() == 0);
+  open.store(true);
+  eventually([] { return hermit::gone.load() == hermit::made.load(); });
+}
+
+TEST_CASE("an abandoned turn that suspends for the first time is asked to stop",
+          "[broker][stuck]") {
+  hermit::reset();
+  std::atomic<bool> open{false};
+  broker b({.threads = 2, .slow_turn = troupe::endless, .stall_limit = 10ms});
+  auto inner = b.worker<hermit>("inner");
+  const int first = b.run(as_result(inner.call<&hermit::who>())).value();
+  REQUIRE(b.worker<hermit>("outer").tell<&hermit::visit_and_rest>(inner, &open));
+  eventually([] { return hermit::started.load(); });
+  CHECK(b.run(as_result(inner.call<&hermit::who>())).value() != first);
+  open.store(true);
+  eventually([] { return hermit::gone.load() >= 1; });
+}
+
+TEST_CASE("an abandoned turn that gets stuck again is replaced again", "[broker][stuck]") {
+  hermit::reset();
+  std::atomic<bool> open{false};
+  std::atomic<bool> on{false};
+  std::atomic<bool> again{false};
+  troupe::thread_pool pool({.threads = 1});
+  broker b({.on = &pool, .slow_turn = troupe::endless, .stall_limit = 20ms});
+  auto p = b.worker<hermit>("h");
+  REQUIRE(p.tell<&hermit::block_twice>(&open, &on, &again));
+  eventually([] { return hermit::started.load(); });
+  CHECK(b.run(as_result(p.call<&hermit::who>())).value() == 2);
+  hermit::started.store(false);
+  open.store(true);
+  eventually([&] { return pool.stats().replacements == 0; });
+  on.store(true);
+  eventually([] { return hermit::started.load(); });
+  auto other = b.worker<hermit>("other");
+  CHECK(b.run(as_result(other.call<&hermit::who>().within(1h))).value() == 3);
+  again.store(true);
+  eventually([] { return hermit::gone.load() == 1; });
+}
+
+TEST_CASE("the worker that is stuck is abandoned, not the one that waits for it",
+          "[broker][stuck]") {
+  hermit::reset();
+  std::atomic<bool> open{false};
+  broker b({.threads = 2, .slow_turn = troupe::endless, .stall_limit = 20ms});
+  auto outer = b.worker<hermit>("outer");
+  auto inner = b.worker<hermit>("inner");
+  const int first = b.run(as_result(outer.call<&hermit::who>())).value();
+  const int second = b.run(as_result(inner.call<&hermit::who>())).value();
+  REQUIRE(outer.tell<&hermit::visit>(inner, &open));
+  eventually([] { return hermit::started.load(); });
+  CHECK(b.run(as_result(inner.call<&hermit::who>())).value() != second);
+  std::this_thread::sleep_for(100ms);  // further looks change nothing
+  open.store(true);
+  CHECK(b.run(as_result(outer.call<&hermit::who>())).value() == first);
+}
+
+TEST_CASE("tells through an old proxy heed the capacity of the next instance", "[broker][stuck]") {
+  std::atomic<bool> open{false};
+  std::atomic<bool> resting{false};
+  broker b({.threads = 2, .drain_limit = 50ms, .slow_turn = troupe::endless, .stall_limit = 10ms});
+  auto p = b.worker<narrow_hermit>("n");
+  REQUIRE(p.tell<&narrow_hermit::block>(&open));
+  eventually([&] { return b.dump().find("abandoned") != std::string::npos; });
+  REQUIRE(p.tell<&narrow_hermit::rest>(&resting));
+  eventually([&] { return resting.load(); });
+  CHECK(p.tell<&narrow_hermit::note>());
+  CHECK(p.tell<&narrow_hermit::note>());
+  CHECK_FALSE(p.tell<&narrow_hermit::note>());
+  open.store(true);
 }
 
 TEST_CASE("workers are abandoned, called, removed and evicted all at once", "[broker][stuck]") {

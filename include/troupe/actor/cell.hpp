@@ -379,6 +379,9 @@ public:
     release(this);
   }
   bool abandoned() const noexcept { return word() == word_moved; }
+  /// The cell that stands for the worker now: this one, or the last of its successors. Of some
+  /// moment gone by.
+  intrusive_ptr<cell> current() noexcept;
 
   /// The broker is gone: nothing runs here any more.
   void settle_gone() noexcept;

@@ -301,7 +301,7 @@ inline void cell::close(close_mark& mark) noexcept {
   const std::uintptr_t seen = word();
   if (seen > word_idle_slow || TROUPE_BUGGIFY || !acquire(seen)) {
     static_cast<void>(deliver(mark));
-    wake_from_rest();
+    current()->wake_from_rest();
   } else if (!may_run_here()) {
     put_first(mark);
     hand_over();

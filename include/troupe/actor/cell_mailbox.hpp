@@ -23,6 +23,7 @@
 #include <troupe/actor/failure.hpp>
 #include <troupe/actor/life.hpp>
 #include <troupe/actor/message.hpp>
+#include <troupe/actor/outside_code.hpp>
 #include <troupe/actor/pending_call.hpp>
 #include <troupe/actor/plain_turn.hpp>
 #include <troupe/actor/supervisor.hpp>
@@ -238,6 +239,12 @@ inline bool cell::abandon_for(cell& heir) noexcept {
   }
   while (message* const m = stalled.pop_front()) m->refuse(refusal(errc::worker_stalled, *this));
   return true;
+}
+
+inline intrusive_ptr<cell> cell::current() noexcept {
+  intrusive_ptr<cell> c(this);
+  while (c->abandoned()) c = owner_.successor(*c);
+  return c;
 }
 
 inline void cell::refuse_all(const refusal& r) noexcept {
@@ -490,12 +497,21 @@ inline void cell::settle_gone() noexcept {
 
 // --- suspended turns -----------------------------------------------------------------------------
 
+/// One that suspends for the first time when its worker was abandoned, was not yet asked to stop:
+/// `stop_turns` has not found it. Its thread still has it, so that it does not end meanwhile.
 inline void cell::list_turn(turn& t) noexcept {
-  const spin_guard guard(mail_lock_);
-  t.next_open = open_turns_;
-  t.previous_open = &open_turns_;
-  if (open_turns_ != nullptr) open_turns_->previous_open = &t.next_open;
-  open_turns_ = &t;
+  bool is_late = false;
+  {
+    const spin_guard guard(mail_lock_);
+    t.next_open = open_turns_;
+    t.previous_open = &open_turns_;
+    if (open_turns_ != nullptr) open_turns_->previous_open = &t.next_open;
+    open_turns_ = &t;
+    is_late = word_.load(order::relaxed) == word_moved;
+  }
+  if (!is_late) return;
+  const outside_code outside;  // a stop callback may be anybody's
+  t.request_stop();
 }
 
 inline void cell::unlist_turn(turn& t) noexcept {

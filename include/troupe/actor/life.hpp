@@ -76,7 +76,7 @@ public:
 
   turn_state start(cell& c, turn*) noexcept override { return c.close_instance(this); }
   void refuse(const refusal&) noexcept override { settle(false); }
-  bool move_to(cell&) noexcept override { return true; }
+  bool move_to(cell& c) noexcept override;
   const std::string_view& method_name() const noexcept override {
     static constexpr std::string_view name = "remove";
     return name;
@@ -107,17 +107,30 @@ private:
   atomic<std::uint32_t> references_{0};
   spin_lock lock_;  // guards all below
   frame* waiting_ = nullptr;
-  wait_entry* entry_ = nullptr;  // of the waiting coroutine, in the wait graph
+  wait_entry* entry_ = nullptr;   // of the waiting coroutine, in the wait graph
+  intrusive_ptr<cell> moved_to_;  // the worker, if it stands in the place of an abandoned one
   bool settled_ = false;
   bool closed_ = false;
 };
 
+/// The worker was abandoned: a wait for its end goes on, for that of the next one. The lock of the
+/// mark is taken before that of the graph.
+inline bool close_mark::move_to(cell& c) noexcept {
+  const spin_guard guard(lock_);
+  moved_to_ = intrusive_ptr<cell>(&c);
+  if (entry_ == nullptr) return true;
+  const spin_guard graph(wait_graph::instance().lock());
+  if (entry_->below != nullptr) entry_->point = &c;
+  return true;
+}
+
+/// One that has moved was for an instance that was there, though the next one may never have been.
 inline void close_mark::settle(bool closed) noexcept {
   frame* waiting = nullptr;
   {
     const spin_guard guard(lock_);
     settled_ = true;
-    closed_ = closed;
+    closed_ = closed || moved_to_;
     if (entry_ != nullptr) wait_graph::instance().leave(*entry_);
     waiting = std::exchange(waiting_, nullptr);
   }
@@ -161,12 +174,19 @@ public:
       if (!mark.settled_ && !self.stopped_) {
         mark.waiting_ = &f;
         mark.entry_ = &self.entry_;
+        if (mark.moved_to_) self.follow(*mark.moved_to_);
         return true;
       }
       self.cancelled_ = !mark.settled_;
       wait_graph::instance().leave(self.entry_);
       f.completed_inline = flag;
       return false;
+    }
+
+    /// The mark had moved before the wait was known to it, whose lock is held.
+    void follow(cell& c) noexcept {
+      const spin_guard graph(wait_graph::instance().lock());
+      if (entry_.below != nullptr) entry_.point = &c;
     }
 
     static void refuse_own_end(frame& f, cell& c) {

@@ -42,7 +42,8 @@ struct actor_options {
   troupe::supervision supervise{};
   /// Beyond `broker_options::stall_limit` its id gets a new instance, and what waits moves there.
   /// The old one is reached by nobody any more, and is destroyed when its turn has ended. Not where
-  /// turns interleave, nor for `own_thread`.
+  /// turns interleave, nor for `own_thread`. Calls of one caller may then run at two instances;
+  /// `remove` and `terminate` wait for the new one only, the broker's destructor for both.
   bool abandon_stalled = false;
   std::size_t memory_limit = 0;  ///< Bytes of `context::memory()`, at most; 0: no limit.
 };

@@ -122,6 +122,11 @@ TROUPE_NOINLINE inline void tell_base::tell_observers_of(const refusal& r) noexc
 }
 
 inline bool tell_base::send() noexcept {
+  intrusive_ptr<cell> heir;  // counted meanwhile; its capacity counts
+  if (target_->abandoned()) {
+    heir = target_->current();
+    target_ = heir.get();
+  }
   cell& c = *target_;
   c.begin_wait(*this);
   if (!c.has_room() && (c.options().overflow != overflow::drop_old || !c.drop_oldest())) {

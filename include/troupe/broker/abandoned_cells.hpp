@@ -46,6 +46,13 @@ public:
     return found != entries_.end() ? found->next : intrusive_ptr<cell>();
   }
 
+  /// The one at an address that may be any, counted; empty if there is none.
+  intrusive_ptr<cell> find(const cell* address) const noexcept {
+    const spin_guard guard(lock_);
+    const auto found = std::ranges::find(entries_, address, &entry::old);
+    return found != entries_.end() ? intrusive_ptr<cell>(found->old) : intrusive_ptr<cell>();
+  }
+
   /// Gives one reference of `old` back; deletes it if it was the last.
   void retire(cell& old) noexcept {
     intrusive_ptr<cell> next;

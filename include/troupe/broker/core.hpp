@@ -82,7 +82,7 @@ public:
     if (references_.fetch_sub(1, order::acq_rel) == 1) delete this;
   }
   void retire(cell& c) noexcept override {
-    c.abandoned() ? abandoned_.retire(c) : registry_.retire(c);
+    if (!registry_.retire(c)) abandoned_.retire(c);
   }
   intrusive_ptr<cell> successor(const cell& c) const noexcept override {
     return abandoned_.successor(c);
@@ -175,7 +175,8 @@ public:
 
   // --- watched_broker ---------------------------------------------------------------------------
   intrusive_ptr<cell> cell_at(const cell* address) const noexcept override {
-    return registry_.find(address);
+    intrusive_ptr<cell> found = registry_.find(address);
+    return found ? found : abandoned_.find(address);
   }
   void report_slow(const cell& c, std::string_view method, duration lasted) noexcept override;
 

@@ -56,12 +56,14 @@ public:
   const std::vector<closing_worker>& all() const noexcept { return all_; }
 
   /// Refuses what has not started of those that are still there, and asks what runs to stop. What
-  /// came after a worker's end is another instance's, and is left alone.
+  /// came after a worker's end is another instance's, and is left alone. The mark of a worker that
+  /// was abandoned is with the next one.
   void hurry() noexcept {
     for (const closing_worker& w : all_) {
       if (w.mark->settled()) continue;
-      w.worker->refuse_waiting(errc::worker_stopped);
-      w.worker->stop_turns();
+      const intrusive_ptr<cell> c = w.worker->current();
+      c->refuse_waiting(errc::worker_stopped);
+      c->stop_turns();
     }
   }
 

@@ -107,6 +107,8 @@ private:
   text.histogram("wait_seconds", "How long messages waited for their turn, where it is measured.",
                  s.waits);
   text.gauge("pool_threads", "Threads of the broker's own pool.", s.pool.threads);
+  text.gauge("pool_replacements", "Further threads, which stand in for those that are stuck.",
+             s.pool.replacements);
   text.counter("pool_steps", "Coroutines resumed and workers served by the pool.", s.pool.steps);
   text.counter("pool_steals", "Steps that one thread took from another.", s.pool.steals);
   text.counter("pool_parks", "Times a thread of the pool went to sleep.", s.pool.parks);

@@ -49,8 +49,9 @@ public:
   /// Puts `next`, of the same id, in the place of `old`.
   void replace(const cell& old, cell& next) noexcept;
 
-  /// Gives one reference back; deletes the cell if it was the last.
-  void retire(cell& c) noexcept;
+  /// Gives one reference back; deletes the cell if it was the last. False, having done nothing, if
+  /// another one stands in its place.
+  bool retire(cell& c) noexcept;
 
   /// Calls `f(cell&)` for each cell, under the lock of its shard.
   template <class F>
@@ -79,6 +80,9 @@ private:
     template <class Matches>
     cell* find(tag t, Matches matches) const noexcept;
     void insert(tag t, cell& c) noexcept;
+    bool holds(tag t, const cell& c) const noexcept {
+      return find(t, [&c](const cell& other) noexcept { return &other == &c; }) != nullptr;
+    }
     void erase(tag t, const cell& c) noexcept;
     void make_room();
   };
@@ -205,15 +209,19 @@ inline void registry::replace(const cell& old, cell& next) noexcept {
   }
 }
 
-inline void registry::retire(cell& c) noexcept {
+/// Whoever replaces a cell refers to it: one that is here stays here if this was the last
+/// reference.
+inline bool registry::retire(cell& c) noexcept {
   const std::uint64_t hash = hash_of(c.type(), c.key());
   shard& s = shard_of(hash);
   {
     const spin_guard guard(s.lock);
-    if (!c.release_last()) return;  // found again, under this lock
+    if (!s.holds(tag_of(hash), c)) return false;
+    if (!c.release_last()) return true;  // found again, under this lock
     s.erase(tag_of(hash), c);
   }
   delete &c;
+  return true;
 }
 
 inline std::vector<intrusive_ptr<cell>> registry::all() const {

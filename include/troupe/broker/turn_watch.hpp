@@ -142,6 +142,10 @@ private:
   void run() noexcept;
   bool look(duration elapsed) noexcept;
   finding next_finding() noexcept;
+  /// What is now in the place where it was found.
+  static glimpse now_at(const listed_thread& t, const finding& f) noexcept {
+    return f.is_call ? glimpse::of_call(t.record) : glimpse::of_served(t.record);
+  }
   static bool still_runs(const finding& f) noexcept;
   void deal_with(const finding& f) noexcept;
   void deal_with(const finding& f, watched_broker& b, cell& c) noexcept;
@@ -225,7 +229,9 @@ inline turn_watch::finding turn_watch::next_finding() noexcept {
   };
   thread_list::instance().for_each([&](listed_thread& t) noexcept {
     if (found.record != nullptr) return;
-    const bool is_known = t.call.reported;  // then it is what holds up the turn around it
+    // Beyond a limit, dealt with or not, it is what holds up the turn around it.
+    const bool is_known =
+        t.call.seen.worker != nullptr && t.call.lasted >= (std::min)(limits_.slow, limits_.stall);
     if (!consider(t, t.call) && !is_known) consider(t, t.served);
   });
   return found;
@@ -235,16 +241,18 @@ inline bool turn_watch::still_runs(const finding& f) noexcept {
   bool runs = false;
   thread_list::instance().for_each([&](const listed_thread& t) noexcept {
     if (&t.record != f.record) return;
-    runs = (f.is_call ? glimpse::of_call(t.record) : glimpse::of_served(t.record)) == f.seen;
+    runs = now_at(t, f) == f.seen;
   });
   return runs;
 }
 
-/// Changes what is noted of it, if its thread is still there.
+/// Changes what is noted of it, if that is still noted: the thread may have ended, and another one
+/// have its record.
 template <class F>
 void turn_watch::update(const finding& f, F change) noexcept {
   thread_list::instance().for_each([&](listed_thread& t) noexcept {
-    if (&t.record == f.record) change(t, f.is_call ? t.call : t.served);
+    turn_sighting& s = f.is_call ? t.call : t.served;
+    if (&t.record == f.record && s.seen == f.seen) change(t, s);
   });
 }
 
@@ -308,7 +316,8 @@ inline void turn_watch::deal_with(const finding& f, watched_broker& b, cell& c) 
     b.report_slow(c, *f.seen.method, f.lasted);
   }
   if (f.lasted < b.stall_limit() || !still_runs(f)) return;
-  update(f, [](listed_thread& t, turn_sighting& s) noexcept {
+  update(f, [&f](listed_thread& t, turn_sighting& s) noexcept {
+    if (now_at(t, f) != f.seen) return;
     if (!std::exchange(s.stalled, true)) t.record.stalled.store(true);
   });
   c.refuse_waiting(errc::worker_stalled, &is_owned);

@@ -32,13 +32,19 @@ struct glimpse {
 
   static glimpse of_call(const turn_record& r) noexcept {
     const cell* const worker = r.called.load();
-    if (worker == nullptr) return {};
-    return {worker, r.called_method.load(), r.called_turn.load()};
+    return seen(worker, r.called_method.load(), r.called_turn.load());
   }
   static glimpse of_served(const turn_record& r) noexcept {
     const cell* const worker = r.served.load();
-    if (worker == nullptr) return {};
-    return {worker, r.served_method.load(), r.serial.load()};
+    return seen(worker, r.served_method.load(), r.serial.load());
+  }
+
+private:
+  /// What is published of a turn that begins may be seen in any order: half of one is nothing.
+  static glimpse seen(const cell* worker, const std::string_view* method,
+                      std::uint64_t number) noexcept {
+    if (worker == nullptr || method == nullptr) return {};
+    return {worker, method, number};
   }
 };
 
