@@ -369,6 +369,7 @@ inline void broker_core::abandon(cell& c) noexcept {
   try {
     next = intrusive_ptr<cell>(cell::make(*this, c.type(), c.key()));
     next->acquire(word_dormant);
+    next->supervisor_of().watchers.share(c.supervisor_of().watchers);
     abandoned_.add(c, next);
   } catch (...) {
     if (next) next->discard();
