@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include <troupe/actor/monitor.hpp>
 #include <troupe/broker/worker_event.hpp>
 #include <troupe/coro/as_result.hpp>
 #include <troupe/coro/sleep.hpp>
@@ -270,6 +271,30 @@ TEST_CASE("the worker that is stuck is abandoned, not the one that waits for it"
   std::this_thread::sleep_for(100ms);  // further looks change nothing
   open.store(true);
   CHECK(b.run(as_result(outer.call<&hermit::who>())).value() == first);
+}
+
+TEST_CASE("a monitor watches the instance that follows an abandoned one", "[broker][stuck]") {
+  hermit::reset();
+  std::atomic<bool> open{false};
+  std::atomic<int> stopped{0};
+  std::atomic<int> stopped_again{0};
+  broker b({.threads = 2, .slow_turn = troupe::endless, .stall_limit = 10ms});
+  auto p = b.worker<hermit>("h");
+  troupe::monitor watch(p, [&](const troupe::worker_notice&) { stopped.fetch_add(1); });
+  REQUIRE(p.tell<&hermit::block>(&open));
+  eventually([] { return hermit::started.load(); });
+  CHECK(b.run(as_result(p.call<&hermit::who>())).value() == 2);
+  troupe::monitor late(p, [&](const troupe::worker_notice&) { stopped_again.fetch_add(1); });
+  CHECK(stopped.load() == 0);
+  CHECK(b.run(b.remove<hermit>("h")));
+  CHECK(stopped.load() == 1);
+  CHECK(stopped_again.load() == 1);
+  open.store(true);
+  eventually([&] { return stopped.load() == 2; });
+  late.stop();
+  CHECK(b.run(as_result(p.call<&hermit::who>())).value() == 3);
+  CHECK(b.run(b.remove<hermit>("h")));
+  CHECK(stopped.load() == 3);
 }
 
 TEST_CASE("tells through an old proxy heed the capacity of the next instance", "[broker][stuck]") {

@@ -20,6 +20,9 @@ namespace troupe {
 /// For as long as it stands, a function is told what becomes of a worker: of this instance and of
 /// those that follow it. It neither creates the worker nor keeps it.
 ///
+/// One that was abandoned (`actor_options::abandon_stalled`) is `stopped` when its turn has ended,
+/// while the next one may be at work.
+///
 /// The function runs in the worker's turn, on whichever thread that is: it is short and does not
 /// wait. From an actor it best tells the actor itself:
 /// `watch(ctx.worker<other>(), [me = ctx.self<mine>()](const auto&) { me.template tell<...>(); })`.

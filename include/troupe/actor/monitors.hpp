@@ -4,7 +4,8 @@
 /// @file
 /// Who is told what becomes of one worker.
 ///
-/// Layer: actor. The list owns nothing but a count of each watcher, and allocates nothing.
+/// Layer: actor. The list owns nothing but a count of each watcher. It is a block of its own, which
+/// a worker that was abandoned shares with the one in its place: who watches either watches both.
 
 #include <cstdint>
 #include <exception>
@@ -60,7 +61,7 @@ public:
   }
 
 private:
-  friend class monitors;
+  friend class watch_list;
   ~watcher() = default;
 
   atomic<std::uint32_t> references_{0};
@@ -70,9 +71,17 @@ private:
   thread_state* told_by_ = nullptr;  // the thread that tells it now
 };
 
-/// Thread safety: `add` and `remove` from any thread, `tell` from one at a time.
-class monitors {
+/// The watchers of a worker. Counted by each cell that tells them.
+///
+/// Thread safety: all members from any thread.
+class watch_list final {
 public:
+  friend void add_ref(watch_list* l) noexcept { l->references_.fetch_add(1, order::relaxed); }
+  friend void release(watch_list* l) noexcept {
+    // Pairs with itself: what the other cell did with it happens before its end.
+    if (l->references_.fetch_sub(1, order::acq_rel) == 1) delete l;
+  }
+
   void add(watcher& w) noexcept {
     add_ref(&w);
     const spin_guard guard(lock_);
@@ -98,14 +107,12 @@ public:
     return watchers_.empty();
   }
 
-  /// Tells those who watch now, with no lock held. What they throw is dropped.
+  /// Tells those who watch now, with no lock held. What they throw is dropped. Waits while another
+  /// thread tells them something: two cells may have the list.
   void tell(const worker_notice& notice) noexcept {
     const outside_code outside;
     std::uint64_t number = 0;
-    {
-      const spin_guard guard(lock_);
-      number = ++notices_;
-    }
+    thread_state* const around = begin_to_tell(number);
     while (const intrusive_ptr<watcher> w = next_to_tell(number)) {
       try {
         w->function_(notice);
@@ -114,9 +121,29 @@ public:
       const spin_guard guard(lock_);
       w->told_by_ = nullptr;
     }
+    const spin_guard guard(lock_);
+    teller_ = around;
   }
 
 private:
+  ~watch_list() = default;
+
+  /// The calling thread is the one that tells. Who was before: nobody, or itself, where what it has
+  /// told has ended another instance.
+  thread_state* begin_to_tell(std::uint64_t& number) noexcept {
+    thread_state* const self = &this_thread_state();
+    lock_.lock();
+    while (teller_ != nullptr && teller_ != self) {
+      lock_.unlock();
+      cpu_relax();
+      lock_.lock();
+    }
+    thread_state* const around = std::exchange(teller_, self);
+    number = ++notices_;
+    lock_.unlock();
+    return around;
+  }
+
   /// Who has not been told this one yet. Goes to the end, so that the order is the same afterwards.
   intrusive_ptr<watcher> next_to_tell(std::uint64_t number) noexcept {
     const spin_guard guard(lock_);
@@ -129,9 +156,31 @@ private:
     return intrusive_ptr<watcher>(&w);
   }
 
+  atomic<std::uint32_t> references_{0};
   mutable spin_lock lock_;  // guards all below
   intrusive_list<watcher> watchers_;
   std::uint64_t notices_ = 0;
+  thread_state* teller_ = nullptr;  // the thread that tells now
+};
+
+/// A cell's hold on its list.
+///
+/// Thread safety: all members from any thread, but for `share`.
+class monitors {
+public:
+  /// Throws `std::bad_alloc`.
+  monitors() : list_(new watch_list) {}
+
+  /// Takes the list of another cell for its own. Before anybody else knows this one.
+  void share(const monitors& other) noexcept { list_ = other.list_; }
+
+  void add(watcher& w) noexcept { list_->add(w); }
+  void remove(watcher& w) noexcept { list_->remove(w); }
+  bool empty() const noexcept { return list_->empty(); }
+  void tell(const worker_notice& notice) noexcept { list_->tell(notice); }
+
+private:
+  intrusive_ptr<watch_list> list_;
 };
 
 }  // namespace detail

@@ -26,7 +26,7 @@ class cell;
 /// guards.
 class supervisor final : public timer {
 public:
-  explicit supervisor(cell& c) noexcept : timer(&supervisor::on_time), cell_(c) {}
+  explicit supervisor(cell& c) : timer(&supervisor::on_time), cell_(c) {}
 
   /// Counts a failure that asks for a restart. False if there were too many.
   bool allows_restart(const supervision& s, time_point now, std::uint64_t random) noexcept {

@@ -218,6 +218,7 @@ private:
     const std::string mapped = route->map_key(key);
     return f(led_to, mapped);
   }
+  class succession;
   bool has_cells(const std::vector<actor_class*>& classes) const noexcept;
   static std::unique_ptr<class_route> copy_of_route(const actor_class& c);
   void set_route(actor_class& c, std::unique_ptr<const class_route> r);
@@ -361,14 +362,38 @@ inline void broker_core::report_slow(const cell& c, std::string_view method,
   // The observer's own trouble, or no memory.
 }
 
+/// A step of the executor that says that an abandoned instance is gone, and lets the next one
+/// begin: observers, cleaners and stop callbacks are no business of the thread that watches all
+/// brokers. Until then the next cell is held, for which the broker waits.
+class broker_core::succession final : public runnable {
+public:
+  succession(broker_core& core, cell& old, cell& heir) noexcept
+      : runnable(&succession::run), core_(core), old_(&old), heir_(&heir) {}
+
+private:
+  static void run(runnable& r) noexcept {
+    const std::unique_ptr<succession> self(static_cast<succession*>(&r));
+    self->core_.destroyed(*self->old_);
+    self->old_->stop_turns();
+    self->heir_->hand_over();
+  }
+
+  broker_core& core_;  // the cells refer to it
+  const intrusive_ptr<cell> old_;
+  const intrusive_ptr<cell> heir_;
+};
+
 /// The next cell is held from before anybody can find it until it has what waits: nothing overtakes
 /// that. Without memory for it, everything stays as it is until the next look.
 inline void broker_core::abandon(cell& c) noexcept {
   if (c.abandoned()) return;
   intrusive_ptr<cell> next;
+  std::unique_ptr<succession> step;
   try {
     next = intrusive_ptr<cell>(cell::make(*this, c.type(), c.key()));
     next->acquire(word_dormant);
+    next->supervisor_of().watchers.share(c.supervisor_of().watchers);
+    step = std::make_unique<succession>(*this, c, *next);
     abandoned_.add(c, next);
   } catch (...) {
     if (next) next->discard();
@@ -379,9 +404,7 @@ inline void broker_core::abandon(cell& c) noexcept {
     return next->discard();
   }
   registry_.replace(c, *next);
-  destroyed(c);
-  c.stop_turns();
-  next->hand_over();
+  executor_.post(*step.release());
 }
 
 /// Delivered by one thread at a time. A task that wakes too early for what came later asks again.
