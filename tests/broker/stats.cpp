@@ -290,7 +290,7 @@ TEST_CASE("figures as text are what Prometheus reads", "[broker][prometheus]") {
   s.waits.counts.back() = 5;
   s.waits.total = 1h + 1500us;
   const exposition text(to_prometheus(s));
-  REQUIRE(text.types.size() == 16);
+  REQUIRE(text.types.size() == 17);
   REQUIRE(text.values.at("troupe_workers") == 3);
   REQUIRE(text.types.at("troupe_workers") == "gauge");
   REQUIRE(text.values.at("troupe_calls_total") == 7);
@@ -320,4 +320,5 @@ TEST_CASE("a running broker is read without trouble", "[broker][prometheus]") {
   const exposition text(to_prometheus(broker.stats()));
   REQUIRE(text.values.at("troupe_calls_total") == 100);
   REQUIRE(text.values.at("troupe_pool_threads") == 2);
+  REQUIRE(text.values.at("troupe_pool_replacements") == 0);
 }
