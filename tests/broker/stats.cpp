@@ -320,4 +320,5 @@ TEST_CASE("a running broker is read without trouble", "[broker][prometheus]") {
   const exposition text(to_prometheus(broker.stats()));
   REQUIRE(text.values.at("troupe_calls_total") == 100);
   REQUIRE(text.values.at("troupe_pool_threads") == 2);
+  REQUIRE(text.values.at("troupe_pool_replacements") == 0);
 }

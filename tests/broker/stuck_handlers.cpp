@@ -78,6 +78,14 @@ private:
   std::vector<std::string> names_;
 };
 
+struct mule;
+
+/// Calls its caller back.
+struct echo {
+  task<> call_back(troupe::proxy<mule> caller);
+  static inline std::atomic<bool> stalled{false};
+};
+
 struct mule {
   int block(barrier* b) {
     started.store(true);
@@ -97,6 +105,7 @@ struct mule {
     rested->store(true);
   }
   int touch() { return ++turns; }
+  task<> block_beside_a_call(troupe::proxy<echo> e, troupe::proxy<mule> self, barrier* b);
 
   int turns = 0;
   static inline std::atomic<bool> started{false};
@@ -315,6 +324,36 @@ TEST_CASE("calls with a time limit settle when their worker is stuck, others wai
   CHECK(found.waiting == errc::worker_stalled);
   CHECK(found.borrowing_waited);
   CHECK(found.borrowing == 2);
+}
+
+task<> echo::call_back(troupe::proxy<mule> caller) {
+  auto answer = co_await as_result(caller.call<&mule::touch>().within(1h));
+  stalled.store(answer.code() == errc::worker_stalled);
+}
+
+task<> mule::block_beside_a_call(troupe::proxy<echo> e, troupe::proxy<mule> self, barrier* b) {
+  auto call = [](troupe::proxy<echo> whom, troupe::proxy<mule> back) -> task<> {
+    co_await whom.call<&echo::call_back>(back);
+  };
+  auto block = [](barrier* gate) -> task<> {
+    started.store(true);
+    gate->pass();
+    co_return;
+  };
+  static_cast<void>(co_await troupe::when_all(call(e, self), block(b)));
+  ++turns;
+}
+
+TEST_CASE("a call with a time limit that waits to nest in a stuck turn settles",
+          "[broker][stuck]") {
+  barrier gate;
+  broker b({.threads = 2, .slow_turn = troupe::endless, .stall_limit = 20ms});
+  echo::stalled.store(false);
+  auto p = b.worker<mule>("m");
+  REQUIRE(p.tell<&mule::block_beside_a_call>(b.worker<echo>("e"), p, &gate));
+  eventually([] { return echo::stalled.load(); });
+  gate.open();
+  CHECK(b.run(as_result(p.call<&mule::touch>())).value() == 2);  // the one given up never ran
 }
 
 TEST_CASE("a broker waits for a stuck turn to end", "[broker][stuck]") {

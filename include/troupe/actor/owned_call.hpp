@@ -37,7 +37,8 @@ namespace troupe::detail {
 
 class owned_call;
 
-/// The owning calls of the process that have their turns, for whoever finds that a worker is stuck.
+/// The owning calls of the process that have their turns, or wait to nest in one, for whoever finds
+/// that a worker is stuck.
 /// Guarded by the lock of the wait graph, which a call that starts takes in any case.
 struct running_calls {
   static running_calls& instance() noexcept {
@@ -95,8 +96,8 @@ public:
   /// The caller was asked to stop: a call that waits is withdrawn, one that runs is asked in turn.
   void cancel() noexcept;
 
-  /// Settles the calls that run at `c`, which is stuck; their methods go on, and are asked to stop.
-  /// The broker of `c` is there.
+  /// Settles the calls that run at `c`, which is stuck, and those that wait to nest in its turn;
+  /// the methods of the former go on, and are asked to stop. The broker of `c` is there.
   static void settle_stalled(const cell& c) noexcept {
     while (const intrusive_ptr<owned_call> call = running_at(c)) call->stall();
   }
@@ -153,6 +154,8 @@ private:
   enum class phase : std::uint32_t { queued, started, withdrawn };
 
   static intrusive_ptr<owned_call> running_at(const cell& c) noexcept;
+  void list() noexcept;
+  void unlist() noexcept;
   bool begin_running() noexcept;
   void end_running() noexcept;
   void stall() noexcept;
@@ -178,8 +181,8 @@ private:
   intrusive_ptr<cell> from_;  // the worker from whose turn it was made
   frame* caller_ = nullptr;   // valid until settled
   wait_entry entry_;
-  owned_call* next_running_ = nullptr;  // both: of running_calls
-  owned_call** running_link_ = nullptr;
+  owned_call* next_running_ = nullptr;   // both: of running_calls
+  owned_call** running_link_ = nullptr;  // nullptr: not in the list
   stopper stopper_;
 };
 
@@ -236,8 +239,8 @@ inline void owned_call::expire() noexcept {
   if (before == outcome::waiting) waiting.where->post(waiting);
 }
 
-/// One of those that run at `c` and have not settled; empty: none. It has its turn, which refers to
-/// it, for as long as it is in the list.
+/// One of those that run at `c`, or wait to nest there, and have not settled; empty: none. It has
+/// its turn, or is left to the one around, which refers to it for as long as it is in the list.
 inline intrusive_ptr<owned_call> owned_call::running_at(const cell& c) noexcept {
   const spin_guard graph(wait_graph::instance().lock());
   owned_call* call = running_calls::instance().first;
@@ -249,18 +252,35 @@ inline intrusive_ptr<owned_call> owned_call::running_at(const cell& c) noexcept 
 
 inline void owned_call::end_running() noexcept {
   const spin_guard graph(wait_graph::instance().lock());
+  unlist();
+}
+
+/// The lock of the wait graph is held, here and below.
+inline void owned_call::list() noexcept {
+  if (running_link_ != nullptr) return;
+  next_running_ = std::exchange(running_calls::instance().first, this);
+  running_link_ = &running_calls::instance().first;
+  if (next_running_ != nullptr) next_running_->running_link_ = &next_running_;
+}
+
+inline void owned_call::unlist() noexcept {
+  if (running_link_ == nullptr) return;
   *running_link_ = next_running_;
   if (next_running_ != nullptr) next_running_->running_link_ = running_link_;
+  running_link_ = nullptr;
 }
 
 /// The caller, where it is suspended, stays so until it is made ready here.
 inline void owned_call::stall() noexcept {
   frame* const waiting = caller_;
   cut_loose();
+  const bool runs = !withdraw() && phase_.load(order::relaxed) == phase::started;
   outcome before = outcome::issuing;
   if (!settle_first(outcome::stalled, before)) return;
-  add_ref(static_cast<owned_call*>(this));
-  target_->owner().where().post(stopper_);
+  if (runs) {
+    add_ref(static_cast<owned_call*>(this));
+    target_->owner().where().post(stopper_);
+  }
   if (before == outcome::waiting) waiting->where->post(*waiting);
 }
 
@@ -335,6 +355,7 @@ inline bool owned_call::nest() noexcept {
   } else if (std::string cycle = enter_wait(t->nest()); !cycle.empty()) {
     settle_refused(errc::deadlock, std::move(cycle));
   } else {
+    list();
     t->post(static_cast<message&>(*this));
   }
   return true;
@@ -386,11 +407,10 @@ inline bool owned_call::begin_running() noexcept {
   const spin_guard graph(wait_graph::instance().lock());
   wait_graph::instance().leave_locked(entry_);
   if (!phase_.compare_exchange_strong(p, phase::started, order::relaxed, order::relaxed)) {
+    unlist();
     return false;
   }
-  next_running_ = std::exchange(running_calls::instance().first, this);
-  running_link_ = &running_calls::instance().first;
-  if (next_running_ != nullptr) next_running_->running_link_ = &next_running_;
+  list();
   return true;
 }
 
