@@ -3,7 +3,7 @@
 
 /// @file
 /// `TROUPE_DETAIL_EACH(macro, A, x, y, ...)` becomes `macro(A, x) macro(A, y) ...`, by re-scanning,
-/// for up to 256 arguments.
+/// for up to 80 arguments.
 ///
 /// Layer: base. For the preprocessor alone.
 

@@ -44,6 +44,9 @@ void read_as(byte_reader& from, std::uint32_t shape, T& value) {
   if (shape == shape_of<T>) {
     read_value(from, value);
   } else if constexpr (has_previous_version<T>) {
+    static_assert(shape_of<typename previous_version<T>::type> != shape_of<T>,
+                  "troupe: an earlier version of the same structure cannot be told apart from this "
+                  "one: let the structures differ");
     typename previous_version<T>::type old{};
     read_as(from, shape, old);
     value = previous_version<T>::convert(std::move(old));

@@ -45,6 +45,8 @@ inline void grow(std::vector<std::byte>& out, std::size_t more) {
 /// value that nests deeper than `depth`, `errc::bad_message` for an enumeration out of its range or
 /// a variant without a value, and what `to_wire` of a hook throws.
 ///
+/// Nothing in `value` shows bytes of `out`, which may move.
+///
 /// Thread safety: nobody may write to `value` meanwhile.
 template <class T>
 void encode(const T& value, std::vector<std::byte>& out, std::size_t depth = default_codec_depth) {

@@ -38,7 +38,7 @@ template <class... Fields>
 
 /// `TROUPE_FIELDS(account, owner, balance)`: at global scope, behind the class, whose listed fields
 /// are public. These fields are its value, in this order; what is not listed does not travel. Up to
-/// 256 names fit. The binary form has no names in it, so the macro does not change it where it
+/// 80 names fit. The binary form has no names in it, so the macro does not change it where it
 /// lists all fields of an aggregate in their order.
 #define TROUPE_FIELDS(A, ...)                                                            \
   template <>                                                                            \

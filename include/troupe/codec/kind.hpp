@@ -70,6 +70,8 @@ template <class T>
 [[nodiscard]] consteval bool is_plain_aggregate() noexcept {
   if constexpr (!std::is_class_v<T> || !std::is_aggregate_v<T>) {
     return false;
+  } else if constexpr (requires { std::tuple_size<T>::value; }) {
+    return false;  // a structured binding would ask its `get`, which may give temporaries
   } else if constexpr (field_count<T> > max_aggregate_fields) {
     return false;
   } else {

@@ -53,10 +53,18 @@ struct shape_detail<std::chrono::duration<Rep, Period>> {
   static constexpr std::uint64_t value = hash_combine(static_cast<std::uint64_t>(Period::num),
                                                       static_cast<std::uint64_t>(Period::den));
 };
-/// A clock has no name that all compilers spell alike.
+/// A clock has no name that all compilers spell alike; and that of local times has no ticks.
+template <class Clock>
+[[nodiscard]] consteval std::uint64_t clock_shape() noexcept {
+  if constexpr (requires { Clock::is_steady; }) {
+    return Clock::is_steady ? 1 : 0;
+  } else {
+    return 2;
+  }
+}
 template <class Clock, class Duration>
 struct shape_detail<std::chrono::time_point<Clock, Duration>> {
-  static constexpr std::uint64_t value = Clock::is_steady ? 1 : 0;
+  static constexpr std::uint64_t value = clock_shape<Clock>();
 };
 
 /// In the place of a kind: the type is the n-th of those in which it lies, counted from inside.

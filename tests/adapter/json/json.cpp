@@ -192,6 +192,54 @@ TEST_CASE("depth and size are bounded", "[json]") {
   CHECK(troupe::from_json<tree>(json, {.depth = 1000}).has_value());
 }
 
+namespace {
+
+struct by_first_letter {
+  bool operator()(const std::string& a, const std::string& b) const {
+    return a.substr(0, 1) < b.substr(0, 1);
+  }
+};
+
+/// So many objects, each of which ends beside all those before it.
+std::string many_objects(std::size_t count) {
+  std::string text = "[";
+  for (std::size_t i = 0; i != count; ++i) text += i == 0 ? R"({"a":1})" : R"(,{"a":1})";
+  return text + "]";
+}
+
+}  // namespace
+
+TEST_CASE("a quarter of a million objects are read, and not each looked at for each", "[json]") {
+  using maps = std::vector<std::map<std::string, int>>;
+  const auto read = troupe::from_json<maps>(many_objects(250'000));
+  REQUIRE(read.has_value());
+  CHECK(read.value().size() == 250'000);
+  CHECK(read.value().back().at("a") == 1);
+}
+
+TEST_CASE("keys that a map takes for one are refused", "[json]") {
+  using map = std::map<std::string, int, by_first_letter>;
+  CHECK(troupe::from_json<map>(R"({"ab":1,"ba":2})").has_value());
+  CHECK(refusal<map>(R"({"ab":1,"ac":2})") ==
+        "bad message: $.ac: it equals another key of the map");
+}
+
+TEST_CASE("what is said of bad text is short", "[json]") {
+  CHECK(refusal<int>("\"" + std::string(1'000'000, 'a')).size() < 400);
+}
+
+TEST_CASE("a char is its code, on every platform", "[json]") {
+  CHECK(troupe::to_json('\xE9').dump() == "233");
+  CHECK(troupe::from_json<char>("233").value() == '\xE9');
+  CHECK(!troupe::from_json<char>("-23").has_value());
+}
+
+TEST_CASE("what nests as deeply as it may is read from text as well", "[json]") {
+  using deepest = std::vector<std::vector<std::vector<int>>>;
+  CHECK(troupe::from_json<deepest>("[[[]]]", {.depth = 2}).has_value());
+  CHECK(!troupe::from_json<deepest>("[[[1]]]", {.depth = 2}).has_value());
+}
+
 TEST_CASE("a hook has its say in JSON as well", "[json]") {
   CHECK(text_of(sample::money(12)) == "12");
   CHECK_THROWS_AS(troupe::from_json<sample::money>("-1").value(), sample::debt);

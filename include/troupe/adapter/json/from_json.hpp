@@ -102,6 +102,10 @@ void take_json_number(const json_path& at, const nlohmann::json& from, T& value)
     value = static_cast<T>(number);
   } else if constexpr (kind == wire_kind::floating) {
     take_json_floating(at, from, value);
+  } else if constexpr (std::is_same_v<T, char>) {  // signed on some platforms only
+    unsigned char code = 0;
+    take_json_integer(at, from, code);
+    value = static_cast<char>(code);
   } else {
     take_json_integer(at, from, value);
   }
@@ -159,8 +163,11 @@ template <class T>
 void take_json_object_map(const json_path& at, const nlohmann::json& from, T& value) {
   if (!from.is_object()) at.fail("it is not an object");
   for (const auto& [name, mapped] : from.items()) {
+    const json_path here(at, name);
     typename T::key_type key(name.data(), name.size());
-    take_json(json_path(at, name), mapped, value.try_emplace(std::move(key)).first->second);
+    const auto [place, is_new] = value.try_emplace(std::move(key));
+    if (!is_new) here.fail("it equals another key of the map");
+    take_json(here, mapped, place->second);
   }
 }
 

@@ -46,6 +46,8 @@ template <class T>
     const auto number = static_cast<std::underlying_type_t<T>>(value);
     if (!is_in_range<T>(number)) at.fail("an enumeration is out of its range");
     return make_json(at, number);
+  } else if constexpr (std::is_same_v<T, char>) {  // signed on some platforms only
+    return static_cast<unsigned>(static_cast<unsigned char>(value));
   } else if constexpr (std::is_signed_v<T>) {
     return static_cast<std::int64_t>(value);
   } else {
@@ -71,8 +73,8 @@ template <class T>
     } else {
       const json_path here(at, made.size());
       nlohmann::json pair = nlohmann::json::array();
-      pair.push_back(make_json(here, key));
-      pair.push_back(make_json(here, mapped));
+      pair.push_back(make_json(json_path(here, 0), key));
+      pair.push_back(make_json(json_path(here, 1), mapped));
       made.push_back(std::move(pair));
     }
   }
