@@ -755,9 +755,9 @@ TEST_CASE("a worker that fails on many threads keeps its promises", "[broker][su
 }
 
 TEST_CASE("a monitor that is gone is not being told", "[broker][monitor]") {
+  std::atomic<bool> over{false};  // outlives the broker, whose task looks at it
   troupe::broker broker({.threads = 2});
   auto w = broker.worker<fragile>();
-  std::atomic<bool> over{false};
   auto keep_failing = [](troupe::proxy<fragile> p, std::atomic<bool>& stop) -> troupe::task<> {
     while (!stop.load()) {
       const auto thrown = co_await error_of(p.call<&fragile::fail>("oh"));
