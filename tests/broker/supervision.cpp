@@ -754,6 +754,42 @@ TEST_CASE("a worker that fails on many threads keeps its promises", "[broker][su
   REQUIRE(fragile_count.living() == 0);
 }
 
+TEST_CASE("restarts, pauses and closes meet on many threads", "[broker][supervision]") {
+  constexpr int rounds = 150;
+  {
+    troupe::broker broker({.threads = 3,
+                           .supervise = {.on_failure = directive::restart,
+                                         .backoff_first = 20us,
+                                         .backoff_max = 200us,
+                                         .max_restarts = 1'000'000}});
+    auto fail = [](troupe::proxy<fragile> w) -> troupe::task<int> {
+      int settled = 0;
+      for (int i = 0; i < rounds; ++i) {
+        const auto thrown = co_await error_of(w.call<&fragile::fail>("oh"));
+        if (thrown) ++settled;
+      }
+      co_return settled;
+    };
+    auto close = [](troupe::broker& b, troupe::worker_id id) -> troupe::task<int> {
+      for (int i = 0; i < rounds; ++i) {
+        if (i % 3 == 0) co_await b.remove<fragile>("one");
+        if (i % 3 == 1) co_await b.reload<fragile>("one");
+        if (i % 3 == 2) b.evict(id);
+        co_await troupe::sleep_for(10us);
+      }
+      co_return 0;
+    };
+    const auto one = broker.worker<fragile>("one");
+    std::vector<troupe::task<int>> all;
+    for (int i = 0; i < 3; ++i) all.push_back(fail(one));
+    all.push_back(close(broker, one.id()));
+    int settled = 0;
+    for (const int n : broker.run(troupe::when_all(std::move(all)))) settled += n;
+    REQUIRE(settled == 3 * rounds);
+  }
+  REQUIRE(fragile_count.living() == 0);
+}
+
 TEST_CASE("a monitor that is gone is not being told", "[broker][monitor]") {
   std::atomic<bool> over{false};  // outlives the broker, whose task looks at it
   troupe::broker broker({.threads = 2});

@@ -453,6 +453,8 @@ private:
   bool forget_start() noexcept;
   bool has_to_rest() const noexcept;
   bool rests() noexcept;
+  bool begin_rest(supervisor& s) noexcept;
+  bool end_rest_locked(supervisor& s) noexcept;
   void wake_from_rest() noexcept;
   void evict_held() noexcept;
   std::optional<bool> evict_busy(std::uintptr_t& seen, bool& newly) noexcept;

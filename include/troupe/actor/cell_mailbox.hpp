@@ -485,8 +485,13 @@ inline void cell::evict_held() noexcept {
 }
 
 inline bool cell::is_kept_alive() noexcept {
-  const spin_guard guard(mail_lock_);
-  return life_ && life_->is_kept_at(owner_.where().now());
+  time_point until{};
+  {
+    const spin_guard guard(mail_lock_);
+    if (!life_) return false;
+    until = life_->kept_until();
+  }
+  return owner_.where().now() < until;
 }
 
 /// Called when nothing can run any more: what still arrives is refused.

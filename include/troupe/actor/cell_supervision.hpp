@@ -167,30 +167,57 @@ inline bool cell::has_to_rest() const noexcept {
 }
 
 /// True if no instance is to be made yet: then the cell is the timer's, or has been handed over.
-/// Without memory for a timer, or where a close waits, there is no pause.
+/// Without memory for a timer, or where a close waits, there is no pause. The executor's own code
+/// is called with no lock held.
 inline bool cell::rests() noexcept {
   if (!has_to_rest()) return false;
   supervisor* const s = supervisor_.load(order::acquire);
   put_back();  // where it can be withdrawn
-  try {
-    const spin_guard guard(mail_lock_);
-    take_inbox();
-    if (!close_is_waiting()) {
-      owner_.where().arm(*s, s->not_before);
-      s->resting = true;
-      return true;
-    }
-  } catch (...) {
-  }
+  if (begin_rest(*s)) return true;
   s->not_before = time_point();
   hand_over();
+  return true;
+}
+
+/// True if the cell is the timer's.
+inline bool cell::begin_rest(supervisor& s) noexcept {
+  {
+    const spin_guard guard(mail_lock_);
+    take_inbox();
+    if (close_is_waiting()) return false;
+    s.rest = rest_state::beginning;
+  }
+  bool armed = false;
+  try {
+    owner_.where().arm(s, s.not_before);
+    armed = true;
+  } catch (...) {
+  }
+  {
+    const spin_guard guard(mail_lock_);
+    if (armed && s.rest == rest_state::beginning) {
+      s.rest = rest_state::resting;
+      return true;
+    }
+    s.rest = rest_state::none;
+  }
+  if (armed) owner_.where().disarm(s);
+  return false;
+}
+
+/// Whoever ends a rest has the cell, unless it is with the one who begins it. The mailbox lock is
+/// held.
+inline bool cell::end_rest_locked(supervisor& s) noexcept {
+  if (s.rest == rest_state::beginning) s.rest = rest_state::over;
+  if (s.rest != rest_state::resting) return false;
+  s.rest = rest_state::none;
   return true;
 }
 
 inline bool cell::end_rest() noexcept {
   supervisor* const s = supervisor_.load(order::acquire);
   const spin_guard guard(mail_lock_);
-  return std::exchange(s->resting, false);
+  return end_rest_locked(*s);
 }
 
 inline void supervisor::on_time(timer& t) noexcept {
@@ -199,13 +226,13 @@ inline void supervisor::on_time(timer& t) noexcept {
 }
 
 /// A close was left in the mailbox. From any thread that refers to the cell. Under the lock first:
-/// either `rests` sees the close, or this sees that it rests.
+/// either `begin_rest` sees the close, or this sees that it rests.
 inline void cell::wake_from_rest() noexcept {
   supervisor* s = nullptr;
   {
     const spin_guard guard(mail_lock_);
     s = supervisor_.load(order::acquire);
-    if (s == nullptr || !std::exchange(s->resting, false)) return;
+    if (s == nullptr || !end_rest_locked(*s)) return;
   }
   owner_.where().disarm(*s);  // `on_time` is over, or will never be
   s->not_before = time_point();

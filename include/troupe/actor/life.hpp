@@ -278,8 +278,8 @@ public:
   void keep_until(time_point t) noexcept {
     kept_until_.store(t.time_since_epoch().count(), order::relaxed);
   }
-  bool is_kept_at(time_point now) const noexcept {
-    return now.time_since_epoch().count() < kept_until_.load(order::relaxed);
+  time_point kept_until() const noexcept {
+    return time_point(duration(kept_until_.load(order::relaxed)));
   }
 
   /// The start has failed, and what the instance has begun is still to be ended. The holder's.

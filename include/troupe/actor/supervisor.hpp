@@ -20,10 +20,17 @@ namespace troupe::detail {
 
 class cell;
 
+/// Who holds a cell that makes no instance yet.
+enum class rest_state : std::uint8_t {
+  none,       // somebody, as ever
+  beginning,  // the one who arms the timer
+  resting,    // nobody but the timer
+  over        // still the one who arms the timer; it has fired, or a close has come
+};
+
 /// Counts restarts, and wakes the cell when the pause before one is over.
 ///
-/// Thread safety: the holder's, except for `watchers`, and `resting`, which the mailbox lock
-/// guards.
+/// Thread safety: the holder's, except for `watchers`, and `rest`, which the mailbox lock guards.
 class supervisor final : public timer {
 public:
   explicit supervisor(cell& c) : timer(&supervisor::on_time), cell_(c) {}
@@ -45,7 +52,7 @@ public:
   unsigned restarts() const noexcept { return restarts_; }
 
   time_point not_before{};  // no instance is made earlier
-  bool resting = false;     // the cell is held by nobody but the timer
+  rest_state rest = rest_state::none;
   monitors watchers;
 
 private:

@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <optional>
 
 #include <troupe/broker/broker.hpp>
 #include <troupe/broker/use_order.hpp>
@@ -44,17 +43,9 @@ public:
     const time_point now = b.runs_on().now();
     std::size_t in_use = 0;
     while (in_use < order_.size() && order_.front_used() + after_ + interval_ <= now) {
-      const std::optional<worker_info> front = b.find(order_.front());
-      if (!front) {
-        order_.drop_front();
-      } else if (front->last_used > order_.front_used()) {
-        order_.move_front(front->last_used);
-      } else if (front->busy || front->waiting != 0 || !b.evict(front->id)) {
-        order_.move_front(now);
-        ++in_use;
-      } else {
-        order_.drop_front();
-      }
+      if (order_.evict_front(b) != detail::front_fate::in_use) continue;
+      order_.move_front(now);
+      ++in_use;
     }
     return order_.empty() ? endless : interval_;
   }

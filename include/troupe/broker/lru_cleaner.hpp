@@ -12,7 +12,6 @@
 #include <cstddef>
 #include <cstdio>
 #include <functional>
-#include <optional>
 #include <string>
 #include <utility>
 
@@ -128,18 +127,11 @@ private:
   /// it looks: who is found in use goes to the back, so that the next time looks at others.
   bool evict_idle(broker& b) {
     for (std::size_t in_use = 0; in_use < (std::min)(looks, order_.size());) {
-      const std::optional<worker_info> front = b.find(order_.front());
-      if (!front) {
-        order_.drop_front();
-      } else if (front->last_used > order_.front_used()) {
-        order_.move_front(front->last_used);
-      } else if (front->busy || front->waiting != 0 || !b.evict(front->id)) {
-        order_.move_front_back();
-        ++in_use;
-      } else {
-        order_.drop_front();
-        return true;
-      }
+      const detail::front_fate fate = order_.evict_front(b);
+      if (fate == detail::front_fate::evicted) return true;
+      if (fate != detail::front_fate::in_use) continue;
+      order_.move_front_back();
+      ++in_use;
     }
     return false;
   }

@@ -10,14 +10,24 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <unordered_map>
 #include <utility>
 
 #include <troupe/base/worker_id.hpp>
+#include <troupe/broker/broker.hpp>
 #include <troupe/time/clock.hpp>
 
 namespace troupe::detail {
+
+/// What became of the worker that was taken for the least recently used.
+enum class front_fate : std::uint8_t {
+  gone,        // it was closed before: out of the order
+  used_since,  // it has moved to its place
+  evicted,     // now: out of the order
+  in_use       // or newborn, or kept alive: it stays where it is
+};
 
 /// Thread safety: none; a cleaner is called by one thread at a time.
 class use_order {
@@ -63,6 +73,22 @@ public:
 
   /// It is in use. Not empty.
   void move_front_back() noexcept { move_front(order_.rbegin()->first.used); }
+
+  /// Closes the least recently used, if it is that, and idle. Not empty.
+  front_fate evict_front(broker& b) {
+    const std::optional<worker_info> info = b.find(front());
+    if (!info) {
+      drop_front();
+      return front_fate::gone;
+    }
+    if (info->last_used > front_used()) {
+      move_front(info->last_used);
+      return front_fate::used_since;
+    }
+    if (info->busy || info->waiting != 0 || !b.evict(info->id)) return front_fate::in_use;
+    drop_front();
+    return front_fate::evicted;
+  }
 
   void drop_front() noexcept {
     const auto at = places_.find(front());
