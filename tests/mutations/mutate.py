@@ -83,7 +83,7 @@ MUTATIONS = [
              "held > word_last || !batch_.empty()",
              ["broker/evict.cpp", "actor/mailbox.cpp"]),
     Mutation("a found cell is deleted all the same", "broker/registry.hpp",
-             "    if (!c.release_last()) return;  // found again, under this lock\n",
+             "    if (!c.release_last()) return true;  // found again, under this lock\n",
              "    static_cast<void>(c.release_last());\n",
              ["broker/keys.cpp"], jitter=True),
     Mutation("a timer fires up to a tick early", "time/timer_wheel.hpp",
