@@ -260,6 +260,9 @@ inline bool install_filter(const filter_wish& wish) noexcept {
       f.otherwise_refuse(EBADF);
     }
   }
+  f.of_call(SYS_seccomp);  // the second filter
+  f.allow_equal(0, SECCOMP_SET_MODE_FILTER);
+  f.otherwise_end();
   f.of_call(SYS_clone);  // a thread is refused, a process is the end
   f.refuse_with(0, CLONE_THREAD, EAGAIN);
   f.otherwise_end();
@@ -278,6 +281,7 @@ inline bool install_filter(const filter_wish& wish) noexcept {
 inline bool install_filter_after_load(const filter_wish& wish) noexcept {
   filter_program f;
   f.begin();
+  f.refuse(EPERM, {SYS_seccomp});
   if (!wish.may_read) f.refuse(EACCES, {SYS_openat, SYS_newfstatat});
   for (const long number : {SYS_mmap, SYS_mprotect}) {
     f.of_call(number);

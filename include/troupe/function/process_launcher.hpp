@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// Modules in sandboxed processes of their own.
+///
+/// Layer: function. Linux. docs/sandbox.md says what is closed by which means.
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <exception>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include <sys/stat.h>
+
+#include <troupe/base/error.hpp>
+#include <troupe/base/intrusive_ptr.hpp>
+#include <troupe/base/result.hpp>
+#include <troupe/coro/as_result.hpp>
+#include <troupe/coro/task.hpp>
+#include <troupe/function/module_image.hpp>
+#include <troupe/function/module_instance.hpp>
+#include <troupe/function/module_manifest.hpp>
+#include <troupe/function/module_permissions.hpp>
+#include <troupe/function/sandbox/child_process.hpp>
+#include <troupe/function/sandbox/helper_messages.hpp>
+#include <troupe/function/sandbox/level.hpp>
+#include <troupe/function/sandbox/reactor.hpp>
+#include <troupe/sync/atomic.hpp>
+#include <troupe/time/clock.hpp>
+
+namespace troupe {
+
+/// How modules are kept in processes.
+struct sandbox_options {
+  /// The program that forks the children; empty: this program, if its `main` begins with
+  /// `troupe::sandbox_main`, else `troupe-function` beside it.
+  std::string helper{};
+
+  /// No module runs where the kernel does not give all of this.
+  sandbox_level require = sandbox_level::process();
+
+  /// For the start of a module, its static constructors and its own among it.
+  duration start_limit = std::chrono::seconds(10);
+};
+
+namespace detail {
+
+/// A module in a process. A handle: what runs belongs to the process and its reactor.
+class process_instance final : public module_instance {
+public:
+  explicit process_instance(intrusive_ptr<sandbox::child_process> child) noexcept
+      : child_(std::move(child)) {}
+
+  isolation kept() const noexcept override { return isolation::process; }
+  const module_manifest& manifest() const noexcept override { return child_->manifest(); }
+  // Each holds the process itself: this object may be destroyed while one is on its way back.
+  void call(module_call& c) noexcept override {
+    const intrusive_ptr<sandbox::child_process> child = child_;
+    child->call(c);
+  }
+  void stop(std::uint64_t call_id) noexcept override { child_->stop(call_id); }
+  void close() noexcept override {
+    const intrusive_ptr<sandbox::child_process> child = child_;
+    child->close();
+  }
+  bool kill(errc why, std::string_view detail) noexcept override {
+    const intrusive_ptr<sandbox::child_process> child = child_;
+    child->kill(why, detail);
+    return true;
+  }
+  std::size_t memory() const noexcept override { return child_->memory(); }
+
+  /// What keeps this very process.
+  sandbox_level level() const noexcept { return child_->level(); }
+  int process_id() const noexcept { return child_->process_id(); }
+
+private:
+  const intrusive_ptr<sandbox::child_process> child_;
+};
+
+/// Starts modules in processes.
+class process_launcher final : public module_launcher {
+public:
+  /// Throws `std::system_error` where no thread or descriptor is left.
+  explicit process_launcher(sandbox_options options = {})
+      : options_(std::move(options)), reactor_(options_.helper) {}
+
+  task<std::unique_ptr<module_instance>> start(module_launch launch) override;
+  std::size_t cost() const noexcept override { return cost_.load(order::relaxed); }
+
+  /// What the kernel gives on this machine, to this user. Blocks some milliseconds, the first time.
+  sandbox_level level() { return reactor_.level(); }
+  std::uint32_t helpers_started() const noexcept { return reactor_.helpers_started(); }
+
+private:
+  sandbox::child_wish wish_of(const module_launch& launch) const;
+  static void resolve(const std::string& may_read, sandbox::child_wish& wish);
+
+  const sandbox_options options_;
+  atomic<std::size_t> cost_{std::size_t{2} << 20};  // measured by each that starts
+  sandbox::reactor reactor_;
+};
+
+/// Where a directory really is, so that no symbolic link leads elsewhere in the child.
+inline void process_launcher::resolve(const std::string& may_read, sandbox::child_wish& wish) {
+  const auto refuse = [&](const char* why) {
+    throw error(errc::start_failed, {}, "the directory that it may read: " + may_read + ": " + why);
+  };
+  const bool is_plain = may_read.size() > 1 && may_read.front() == '/' &&
+                        (may_read + '/').find("/../") == std::string::npos;
+  if (!is_plain) refuse("is not the absolute path of a directory below the root");
+  const std::unique_ptr<char, void (*)(void*)> real(::realpath(may_read.c_str(), nullptr),
+                                                    &std::free);
+  struct ::stat about {};
+  if (!real || ::stat(real.get(), &about) != 0) refuse("there is none");
+  if (!S_ISDIR(about.st_mode)) refuse("is no directory");
+  wish.may_read_source = real.get();
+  wish.may_read_target = may_read;
+  while (wish.may_read_target.size() > 1 && wish.may_read_target.back() == '/') {
+    wish.may_read_target.pop_back();
+  }
+  constexpr std::size_t longest = sandbox::spawn_message::longest_path;
+  if (wish.may_read_source.size() >= longest || may_read.size() >= longest) refuse("is too long");
+  if (wish.may_read_source.size() <= 1) refuse("is the root");
+}
+
+inline sandbox::child_wish process_launcher::wish_of(const module_launch& launch) const {
+  const module_permissions& permissions = launch.permissions;
+  sandbox::child_wish wish;
+  wish.image = launch.image;
+  wish.memory = permissions.memory;
+  wish.files = permissions.files;
+  wish.network = permissions.network;
+  if (!permissions.may_read.empty()) resolve(permissions.may_read, wish);
+  wish.required = options_.require;
+  wish.start_deadline = saturating_add(steady_now(), options_.start_limit);
+  return wish;
+}
+
+inline task<std::unique_ptr<module_instance>> process_launcher::start(module_launch launch) {
+  intrusive_ptr<sandbox::child_process> child;
+  std::unique_ptr<process_instance> instance;
+  try {
+    child = intrusive_ptr(new sandbox::child_process(wish_of(launch), launch.permissions.may_call));
+    instance = std::make_unique<process_instance>(child);
+  } catch (const std::system_error& e) {
+    const auto* const own = dynamic_cast<const error*>(&e);
+    if (own != nullptr) throw;
+    throw error(errc::start_failed, {}, e.what());
+  }
+  reactor_.start(child);
+  const result<void> waited = co_await as_result(child->ready().acquire());
+  if (!waited.has_value()) {
+    child->kill(errc::cancelled, "nobody wants it any more");
+    waited.value();
+  }
+  if (!child->adopt(launch.owner, *instance)) {
+    throw error(errc::start_failed, {}, child->start_error());
+  }
+  if (const std::size_t memory = child->memory()) cost_.store(memory, order::relaxed);
+  co_return std::move(instance);
+}
+
+}  // namespace detail
+}  // namespace troupe
