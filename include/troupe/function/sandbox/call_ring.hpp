@@ -176,7 +176,7 @@ private:
   // Under the lock.
   bool reserve(module_call& c, std::uint64_t size, std::uint32_t& cell) noexcept;
   bool put(std::uint32_t entry) noexcept;
-  void look_at_taken() noexcept;
+  bool look_at_taken() noexcept;
   void free_answers() noexcept;
   module_call* close_slot(std::uint32_t cell) noexcept;
 
@@ -250,7 +250,7 @@ inline bool call_ring::reserve(module_call& c, std::uint64_t size, std::uint32_t
 /// False if there is no room, which the rules exclude: the other side has cheated.
 inline bool call_ring::put(std::uint32_t entry) noexcept {
   if (put_ - child_taken_ >= queue_length) {
-    look_at_taken();
+    static_cast<void>(look_at_taken());
     if (put_ - child_taken_ >= queue_length) {
       broken_.store(true, order::relaxed);
       return false;
@@ -262,10 +262,12 @@ inline bool call_ring::put(std::uint32_t entry) noexcept {
   return true;
 }
 
-/// What the other side says that it has taken: believed if it is possible.
-inline void call_ring::look_at_taken() noexcept {
+/// What the other side says that it has taken: believed if it is possible. False if it is not.
+inline bool call_ring::look_at_taken() noexcept {
   const std::uint32_t says = child_.taken.load(order::acquire);
-  if (says - child_taken_ <= put_ - child_taken_) child_taken_ = says;
+  if (says - child_taken_ > put_ - child_taken_) return false;
+  child_taken_ = says;
+  return true;
 }
 
 inline void call_ring::fill(const module_call& c, std::uint32_t cell) noexcept {
@@ -392,7 +394,7 @@ inline void call_ring::go() noexcept {
 
 /// The blocks of answers that the other side is done with.
 inline void call_ring::free_answers() noexcept {
-  look_at_taken();
+  static_cast<void>(look_at_taken());
   for (open_question& q : questions_) {
     if (q.block == in_cell) continue;
     if (static_cast<std::int32_t>(child_taken_ - q.position) <= 0) continue;
@@ -579,7 +581,7 @@ inline void call_ring::end(errc why, std::string_view detail) noexcept {
     lock_.unlock();
     std::this_thread::yield();
   }
-  look_at_taken();
+  if (!look_at_taken()) child_taken_ = put_;  // it lies: it may have begun anything
   for (std::uint32_t at = child_taken_; at != put_; ++at) {
     const std::uint32_t entry = host_.queue.entries[at % queue_length].load(order::relaxed);
     if (kind_of(entry) != static_cast<std::uint32_t>(entry_kind::call)) continue;

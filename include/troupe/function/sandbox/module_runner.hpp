@@ -68,10 +68,11 @@ public:
 
   /// Maps the library, asks it for its table, and tells the host. False: it is refused, and the
   /// host knows why.
-  bool load(const char* path);
+  bool load(const char* path) noexcept;
 
-  /// Makes the instance and serves until it is closed.
-  void serve();
+  /// Makes the instance and serves until it is closed. Where the module throws at it, the process
+  /// ends.
+  void serve() noexcept;
 
   /// Tells the host that this child does not start, and why.
   void refuse(std::string_view why);
@@ -189,7 +190,7 @@ inline void module_runner::refuse(std::string_view why) {
   reply(start_cell, entry_kind::refused, troupe_outcome_error, 0, text);
 }
 
-inline bool module_runner::load(const char* path) {
+inline bool module_runner::load(const char* path) noexcept {
   void* const library = ::dlopen(path, RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {
     const char* const why = ::dlerror();
@@ -243,7 +244,7 @@ inline void module_runner::tell_manifest(const troupe_module_table& table) {
 
 // -- The loop ------------------------------------------------------------------------------------
 
-inline void module_runner::serve() {
+inline void module_runner::serve() noexcept {
   if (::getrandom(&random_, sizeof random_, 0) < 0) random_ = static_cast<std::uint64_t>(now());
   calls_.resize(cell_count);
   questions_.resize(outgoing_count);

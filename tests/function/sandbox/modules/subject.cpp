@@ -180,8 +180,9 @@ void load_library(troupe_module_call* c) {
   settle(c, library != nullptr ? "ok" : "refused");
 }
 void leak_descriptors(troupe_module_call* c) {
+  const std::string path(raw::text_of(c->payload));
   int opened = 0;
-  while (opened < 10000 && open("/", O_RDONLY | O_DIRECTORY) >= 0) ++opened;
+  while (opened < 10000 && open(path.c_str(), O_RDONLY | O_DIRECTORY) >= 0) ++opened;
   settle(c, std::to_string(opened) + " errno " + std::to_string(errno));
 }
 void close_descriptors(troupe_module_call* c) {
@@ -206,7 +207,7 @@ void sleep_for_ever() {
 }
 void sleep_long(troupe_module_call*) { sleep_for_ever(); }
 void crash(troupe_module_call*) {
-  int* volatile nowhere = nullptr;
+  volatile int* volatile nowhere = nullptr;
   *nowhere = 1;
 }
 void abort_it(troupe_module_call*) { std::abort(); }
@@ -345,10 +346,9 @@ void garbage(troupe_module_call* c) {
   } else if (how == "started again") {
     put(box::to_entry(box::entry_kind::started, box::start_cell));
   }
-  // The host is told by the next reply at the latest.
-  raw::host->post(
-      raw::host->self,
-      [](void* context) { settle(static_cast<troupe_module_call*>(context), "done"); }, c);
+  // A reply of the ordinary kind would put the tail right again.
+  const std::uint64_t one = 1;
+  if (write(3, &one, sizeof one) < 0) settle(c, "no event");
 }
 
 }  // namespace

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT
+// The sandbox, seen from inside: what is there of the machine and of the host. What the kernel
+// here does not give is not asked for.
+
+#include <support/catch.hpp>
+
+#include <string>
+
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "subject.hpp"
+
+using subject::running;
+
+namespace {
+
+std::string refused(int error) { return "value: errno " + std::to_string(error); }
+
+/// A directory with one file, which everybody may read.
+struct shelf {
+  shelf() {
+    char name[] = "/tmp/troupe-shelf-XXXXXX";
+    path = ::mkdtemp(name);
+    ::chmod(path.c_str(), 0755);
+    std::FILE* const file = std::fopen((path + "/book").c_str(), "w");
+    std::fputs("once upon a time", file);
+    std::fclose(file);
+    ::chmod((path + "/book").c_str(), 0644);
+  }
+  ~shelf() {
+    ::unlink((path + "/book").c_str());
+    ::rmdir(path.c_str());
+  }
+  std::string path;
+};
+
+}  // namespace
+
+TEST_CASE("The level is what the kernel gives, and each process has it") {
+  const troupe::sandbox_level level = subject::launcher().level();
+  INFO(troupe::to_string(level));
+  CHECK(level.covers(troupe::sandbox_level::process()));
+  running m;
+  CHECK(m->level() == level);
+  CHECK(subject::launcher().level() == level);
+}
+
+TEST_CASE("Where the kernel gives less than is required, nothing runs") {
+  troupe::sandbox_options demanding = subject::options();
+  demanding.require = troupe::sandbox_level(1u << 30) | troupe::sandbox_level::process();
+  troupe::detail::process_launcher launcher(demanding);
+  CHECK(subject::start_error("dies", {}, launcher) ==
+        "worker failed to start: the sandbox lacks: nothing");
+  demanding.require = launcher.level();
+  troupe::detail::process_launcher content(demanding);
+  CHECK(subject::start_error("subject", {}, content) == "started");
+}
+
+TEST_CASE("Without a helper there is a reason") {
+  troupe::sandbox_options lost;
+  lost.helper = "/nowhere/troupe-function";
+  troupe::detail::process_launcher launcher(lost);
+  CHECK(subject::start_error("subject", {}, launcher).find("the helper cannot be started") !=
+        std::string::npos);
+  CHECK_THROWS_AS(launcher.level(), troupe::error);
+  // A program that is no helper does not answer as one.
+  lost.helper = "/bin/true";
+  troupe::detail::process_launcher other(lost);
+  CHECK(subject::start_error("subject", {}, other).find("the helper of its sandbox has ended") !=
+        std::string::npos);
+}
+
+TEST_CASE("No descriptor and no variable of the host is in the process") {
+  ::setenv("TROUPE_SECRET", "hush", 1);
+  const int leaked = ::dup(1);  // inherited by every program that is started carelessly
+  troupe::detail::process_launcher launcher(subject::options());
+  running m("subject", {}, launcher);
+  CHECK(m.ask("descriptors") == "value: 0 1 2 3 ");
+  CHECK(m.ask("environment") == "value: ");
+  ::close(leaked);
+  ::unsetenv("TROUPE_SECRET");
+}
+
+TEST_CASE("No file of the machine is there") {
+  running m;
+  if (!m->level().has(troupe::sandbox_part::no_foreign_files)) return;
+  for (const char* path : {"/etc/passwd", "/proc/self/maps", "/proc/1/environ", "/dev/null", "/"}) {
+    INFO(path);
+    CHECK(m.ask("read_file", path) == refused(EACCES));
+    CHECK(m.ask("write_file", path) == refused(EACCES));
+  }
+  CHECK(m.ask("list_directory", "/") == refused(EACCES));
+  CHECK(m.ask("stat_file", "/etc/passwd") == refused(EACCES));
+  CHECK(m.ask("write_file", "/new") == refused(EACCES));
+  CHECK(m.ask("load_library") == "value: refused");
+}
+
+TEST_CASE("A directory that it may read is all that a module can read") {
+  const shelf books;
+  troupe::module_permissions reader;
+  reader.may_read = books.path;
+  running m("subject", reader);
+  CHECK(m.ask("read_file", books.path + "/book") == "value: once upon a time");
+  CHECK(m.ask("list_directory", books.path).find("book") != std::string::npos);
+  CHECK(m.ask("write_file", books.path + "/book") == refused(EACCES));
+  CHECK(m.ask("write_file", books.path + "/new") == refused(EACCES));
+  CHECK(m.ask("read_file", books.path + "/../../etc/passwd").substr(0, 13) == "value: errno ");
+  CHECK(m.ask("read_file", "/etc/passwd").substr(0, 13) == "value: errno ");
+  CHECK(m.ask("read_file", "/proc/self/maps").substr(0, 13) == "value: errno ");
+
+  running other;
+  CHECK(other.ask("read_file", books.path + "/book") == refused(EACCES));
+
+  for (const char* bad : {"relative", "/", "/nowhere/at/all", "/etc/passwd", "/usr/../etc"}) {
+    INFO(bad);
+    reader.may_read = bad;
+    CHECK(subject::start_error("subject", reader).find("the directory that it may read: ") !=
+          std::string::npos);
+  }
+}
+
+TEST_CASE("No process of the host has a number in the sandbox") {
+  running m;
+  const std::string ids = m.ask("ids");
+  INFO(ids);
+  if (m->level().has(troupe::sandbox_part::process_namespace)) {
+    CHECK(std::stoi(ids.substr(7)) < 10'000);
+    CHECK(std::stoi(ids.substr(7)) != m->process_id());
+  }
+  if (m->level().has(troupe::sandbox_part::user_namespace)) {
+    CHECK(ids.find(" 65534 65534") != std::string::npos);
+  }
+}
+
+TEST_CASE("Limits are in force, and code is not made") {
+  running m;
+  const std::string limits = m.ask("limits");
+  INFO(limits);
+  CHECK(limits.substr(limits.size() - 7) == " 0 0 0 ");
+  if (!m->level().has(troupe::sandbox_part::system_call_filter)) return;
+  CHECK(m.ask("make_code") == refused(EACCES));
+  CHECK(m.ask("share_memory") == refused(EPERM));
+}
+
+TEST_CASE("The network is there for those who may, and for nobody else") {
+  troupe::module_permissions online;
+  online.network = true;
+  running m("subject", online);
+  CHECK(m.ask("open_socket") == "value: ok");
+  CHECK(m.ask("unix_socket") == refused(EAFNOSUPPORT));
+  CHECK_FALSE(m->level().has(troupe::sandbox_part::network_namespace));
+}
