@@ -76,7 +76,7 @@ private:
   void take_commands() noexcept;
   void send_orders() noexcept;
   bool ensure_helper() noexcept;
-  bool send_order(child_process& child) noexcept;
+  int send_order(const child_process& child) noexcept;
   void refuse_waiting(std::string_view why) noexcept;
   void on_helper() noexcept;
   void on_message(const helper_message& m, descriptor attached) noexcept;
@@ -249,14 +249,23 @@ inline void reactor::send_orders() noexcept {
   while (!waiting_.empty() && orders_ != most_orders) {
     const child_ptr child = std::move(waiting_.front());
     waiting_.pop_front();
-    if (!send_order(*child)) continue;
+    int error = send_order(*child);
+    if (error == EPIPE || error == ECONNRESET) {  // it has just died: once more, with another one
+      lose_helper();
+      if (ensure_helper()) error = send_order(*child);
+    }
+    if (error != 0) {
+      child->lost("its helper cannot be reached: " + std::generic_category().message(error));
+      continue;
+    }
     ++orders_;
     children_.emplace(child->name, child);
     starting_.push_back(child->name);
   }
 }
 
-inline bool reactor::send_order(child_process& child) noexcept {
+/// Returns 0 or an errno.
+inline int reactor::send_order(const child_process& child) noexcept {
   const child_wish& wish = child.wish();
   spawn_message m{};
   m.child = child.name;
@@ -269,12 +278,9 @@ inline bool reactor::send_order(child_process& child) noexcept {
   std::memcpy(m.target, wish.may_read_target.data(), wish.may_read_target.size());
   const int files[] = {child.host_file_descriptor(), child.child_file_descriptor(), child.event(),
                        wish.image.descriptor()};
-  const int error = watch(child.event(), child.name)
-                        ? send_message(helper_.socket(), &m, sizeof m, files, 4)
-                        : errno;
-  if (error == 0) return true;
-  child.lost("its helper cannot be reached: " + std::generic_category().message(error));
-  return false;
+  const int error = send_message(helper_.socket(), &m, sizeof m, files, 4);
+  if (error != 0) return error;
+  return watch(child.event(), child.name) ? 0 : errno;
 }
 
 // -- What the helper says ------------------------------------------------------------------------
