@@ -46,7 +46,9 @@ figures summary(std::vector<std::int64_t> taken) {
   double sum = 0;
   for (const std::int64_t one : taken) sum += static_cast<double>(one);
   const auto at = [&](double part) {
-    return static_cast<double>(taken[static_cast<std::size_t>(part * static_cast<double>(taken.size() - 1))]) / 1000;
+    return static_cast<double>(
+               taken[static_cast<std::size_t>(part * static_cast<double>(taken.size() - 1))]) /
+           1000;
   };
   return {at(0), at(0.5), sum / static_cast<double>(taken.size()) / 1000, at(0.95)};
 }
@@ -82,8 +84,8 @@ void set(std::atomic<std::uint32_t>& word, std::uint32_t value) {
 class bare_process {
 public:
   bare_process()
-      : ball_(*new (::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-                           0)) ball) {
+      : ball_(*new(::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0))
+                  ball) {
     process_ = ::fork();
     if (process_ != 0) return;
     for (std::uint32_t turn = 1;; ++turn) {
@@ -115,7 +117,8 @@ struct owner final : troupe::detail::instance_owner {
             const troupe::detail::outgoing_call& c) noexcept override {
     c.settled(c.context, troupe_outcome_error, 0, {nullptr, 0});
   }
-  void failed(troupe::detail::module_instance&, troupe::errc, std::string_view why) noexcept override {
+  void failed(troupe::detail::module_instance&, troupe::errc,
+              std::string_view why) noexcept override {
     std::fprintf(stderr, "%.*s\n", static_cast<int>(why.size()), why.data());
     std::abort();
   }
@@ -239,21 +242,27 @@ int main(int argc, char** argv) {
   print("bare futex round trip, one after the other", sample(20'000, bare_trip, 0ns));
   const figures hot = sample(50'000, tiny, 0ns);
   print("call, one after the other", hot);
-  const figures batch = sample(2000, [&] {
-    const std::int64_t begun = now();
-    troupe::sync_wait(many_calls(*m, echo, 32));
-    return (now() - begun) / 32;
-  }, 0ns);
+  const figures batch = sample(
+      2000,
+      [&] {
+        const std::int64_t begun = now();
+        troupe::sync_wait(many_calls(*m, echo, 32));
+        return (now() - begun) / 32;
+      },
+      0ns);
   print("each of 32 calls in flight", batch);
 
   const std::string megabyte(1'000'000, 'm');
   std::string target(megabyte.size(), 0);
-  const figures copy = sample(500, [&] {
-    const std::int64_t begun = now();
-    std::memcpy(target.data(), megabyte.data(), megabyte.size());
-    asm volatile("" : : "r"(target.data()) : "memory");
-    return now() - begun;
-  }, 0ns);
+  const figures copy = sample(
+      500,
+      [&] {
+        const std::int64_t begun = now();
+        std::memcpy(target.data(), megabyte.data(), megabyte.size());
+        asm volatile("" : : "r"(target.data()) : "memory");
+        return now() - begun;
+      },
+      0ns);
   print("memcpy of 1 MB", copy);
   const figures large = sample(500, [&] { return call(size_of, megabyte); }, 0ns);
   print("call with 1 MB", large);

@@ -118,7 +118,7 @@ inline void process_launcher::resolve(const std::string& may_read, sandbox::chil
   if (!is_plain) refuse("is not the absolute path of a directory below the root");
   const std::unique_ptr<char, void (*)(void*)> real(::realpath(may_read.c_str(), nullptr),
                                                     &std::free);
-  struct ::stat about {};
+  struct ::stat about{};
   if (!real || ::stat(real.get(), &about) != 0) refuse("there is none");
   if (!S_ISDIR(about.st_mode)) refuse("is no directory");
   wish.may_read_source = real.get();

@@ -21,7 +21,8 @@ namespace troupe {
 /// Static constructors of the program run in the helper as well, before this: they should start no
 /// thread.
 inline void sandbox_main(int argc, char** argv) {
-  if (argc == 2 && std::strcmp(argv[1], detail::sandbox::helper_argument) == 0) detail::sandbox::helper::run();
+  if (argc == 2 && std::strcmp(argv[1], detail::sandbox::helper_argument) == 0)
+    detail::sandbox::helper::run();
   detail::sandbox::program_is_helper().store(true, detail::order::release);
 }
 

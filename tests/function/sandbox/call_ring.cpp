@@ -55,7 +55,8 @@ struct rig {
   /// The next entry of the host, taken; 0: none.
   std::uint32_t take_entry() {
     if (host_words().queue.tail.load(order::acquire) == taken) return 0;
-    const std::uint32_t entry = host_words().queue.entries[taken++ % queue_length].load(order::relaxed);
+    const std::uint32_t entry =
+        host_words().queue.entries[taken++ % queue_length].load(order::relaxed);
     child_words().taken.store(taken, order::release);
     return entry;
   }
@@ -64,9 +65,9 @@ struct rig {
     const unsigned char* const bytes =
         request.head.block == in_cell ? request.bytes
                                       : host.data() + arena_offset<host_file> + request.head.block;
-    return std::string(reinterpret_cast<const char*>(bytes) + request.head.key_size +
-                           request.head.caller_size,
-                       request.head.payload_size);
+    return std::string(
+        reinterpret_cast<const char*>(bytes) + request.head.key_size + request.head.caller_size,
+        request.head.payload_size);
   }
   void put(std::uint32_t entry) {
     child_words().queue.entries[tail % queue_length].store(entry, order::relaxed);
@@ -292,7 +293,8 @@ TEST_CASE("Who never takes anything but replies to all fills the queue, and is f
   for (std::uint32_t i = 0; i != 2 * queue_length && result == take_result::all; ++i) {
     calls.emplace_back();
     static_cast<void>(r.ring.begin(calls.back(), false));
-    const std::uint32_t entry = r.host_words().queue.entries[at % queue_length].load(order::relaxed);
+    const std::uint32_t entry =
+        r.host_words().queue.entries[at % queue_length].load(order::relaxed);
     at = r.host_words().queue.tail.load(order::relaxed);
     r.reply(cell_of(entry), "");
     result = r.take();

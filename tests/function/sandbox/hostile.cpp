@@ -157,7 +157,9 @@ TEST_CASE("A start that hangs, dies or is no module's fails by name") {
 }
 
 TEST_CASE("A hundred crashes leave nothing behind") {
-  { running warm; }
+  {
+    running warm;
+  }
   const std::size_t before = subject::open_descriptors();
   for (int i = 0; i != 100; ++i) {
     running m;
@@ -228,7 +230,7 @@ TEST_CASE("A start that nobody wants any more ends at once") {
   subject::owner owner;
   const troupe::module_permissions none;
   auto start = [&]() -> troupe::task<std::string> {
-    troupe::detail::module_launch launch{"hangs",         "", subject::image("hangs"), none,
+    troupe::detail::module_launch launch{"hangs",         "",   subject::image("hangs"), none,
                                          subject::pool(), owner};
     auto starting = launcher.start(launch);
     auto limited = troupe::within(std::move(starting), std::chrono::milliseconds(200));

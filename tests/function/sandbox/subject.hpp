@@ -85,7 +85,9 @@ class call final : public troupe::detail::module_call {
 public:
   explicit call(std::string payload_text = {}, std::string caller_text = {},
                 std::string key_text = {})
-      : payload_(std::move(payload_text)), caller_(std::move(caller_text)), key_(std::move(key_text)) {
+      : payload_(std::move(payload_text)),
+        caller_(std::move(caller_text)),
+        key_(std::move(key_text)) {
     static troupe::detail::atomic<std::uint64_t> last_id{0};
     id = 1 + last_id.fetch_add(1, troupe::detail::order::relaxed);
     deadline = INT64_MAX;
@@ -179,8 +181,7 @@ public:
   explicit running(const char* name = "subject", troupe::module_permissions permissions = {},
                    troupe::detail::process_launcher& by = launcher())
       : permissions_(std::move(permissions)) {
-    instance_ = troupe::sync_wait(by.start(
-        {name, "", image(name), permissions_, pool(), owner_}));
+    instance_ = troupe::sync_wait(by.start({name, "", image(name), permissions_, pool(), owner_}));
   }
   running(const running&) = delete;
   running& operator=(const running&) = delete;

@@ -100,6 +100,7 @@ public:
   struct ticket {
     std::uint32_t cell;
     std::uint32_t generation;
+    bool woke;  ///< The other side was asleep.
   };
 
   /// Entries that one `take` looks at, at most.
@@ -116,6 +117,12 @@ public:
   /// `look`, the other side is told that this thread looks for the reply: `look_away` follows.
   std::optional<ticket> begin(module_call& c, bool look) noexcept;
   void look_away() noexcept;
+  /// Between the two: sleeps until there is something to take, or `wake_sleepers`, or for no
+  /// reason.
+  void sleep_for_more() noexcept;
+  /// Called now and then: wakes those who have slept since the call before. True if somebody
+  /// sleeps.
+  bool wake_sleepers() noexcept;
   /// False as soon as the call is about to be settled.
   bool is_open(ticket t) const noexcept {
     return slots_[t.cell].generation.load(order::acquire) == t.generation;
@@ -181,7 +188,8 @@ private:
   module_call* close_slot(std::uint32_t cell) noexcept;
 
   void fill(const module_call& c, std::uint32_t cell) noexcept;
-  void wake() noexcept;
+  bool wake() noexcept;
+  void tell_attention() noexcept;
   void begin_waiting() noexcept;
 
   bool take_entry(std::uint32_t entry, ring_listener& listener) noexcept;
@@ -199,7 +207,7 @@ private:
   // How many entries of the other side's queue were taken. Written by `take` alone.
   atomic<std::uint32_t> taken_{0};
   atomic<std::uint64_t> taken_total_{0};
-  copy_buffer copies_;       // of `take`
+  copy_buffer copies_;        // of `take`
   bool has_started_ = false;  // of `take`: the word of the start has come
   // The queue is full: impossible with who keeps to the rules. Written under the lock.
   atomic<bool> broken_{false};
@@ -210,10 +218,13 @@ private:
   std::vector<std::uint32_t> free_;  // cells; the last is used next, so that few pages are touched
   arena arena_{arena_size, cell_count + outgoing_count};
   forward_queue<module_call, &module_call::next> waiting_;
-  std::uint32_t put_ = 0;             // entries of our queue
-  std::uint32_t child_taken_ = 0;     // of them, the last that was believed
+  std::uint32_t put_ = 0;          // entries of our queue
+  std::uint32_t child_taken_ = 0;  // of them, the last that was believed
   std::uint32_t lookers_ = 0;
-  std::uint32_t fillers_ = 0;         // threads that copy into the arena
+  std::uint32_t sleepers_ = 0;     // of them
+  std::uint64_t sleeps_ = 0;       // how often somebody began to sleep ...
+  std::uint64_t sleeps_seen_ = 0;  // ... until the last look of `wake_sleepers`
+  std::uint32_t fillers_ = 0;      // threads that copy into the arena
   bool shut_ = false;
 };
 
@@ -290,9 +301,17 @@ inline void call_ring::fill(const module_call& c, std::uint32_t cell) noexcept {
 }
 
 /// Wakes the other side if it sleeps. Behind every `put`, without the lock.
-inline void call_ring::wake() noexcept {
-  if (child_.asleep.load(order::seq_cst) == 0) return;
-  if (child_.asleep.exchange(0, order::seq_cst) != 0) shared_wake(child_.asleep);
+inline bool call_ring::wake() noexcept {
+  if (child_.asleep.load(order::seq_cst) == 0) return false;
+  if (child_.asleep.exchange(0, order::seq_cst) == 0) return false;
+  shared_wake(child_.asleep);
+  return true;
+}
+
+/// Under the lock.
+inline void call_ring::tell_attention() noexcept {
+  const attention how = sleepers_ != 0 ? by_sleeping : lookers_ != 0 ? by_looking : by_event;
+  if (host_.looking.load(order::relaxed) != how) host_.looking.store(how, order::seq_cst);
 }
 
 inline std::optional<call_ring::ticket> call_ring::begin(module_call& c, bool look) noexcept {
@@ -315,8 +334,8 @@ inline std::optional<call_ring::ticket> call_ring::begin(module_call& c, bool lo
     lock_.unlock();
     return std::nullopt;
   }
-  const ticket t{cell, slots_[cell].generation.load(order::relaxed)};
-  if (look && lookers_++ == 0) host_.looking.store(1, order::seq_cst);
+  ticket t{cell, slots_[cell].generation.load(order::relaxed), false};
+  if (look && lookers_++ == 0) tell_attention();
   if (is_long) {  // not under the lock; `end` waits for it
     ++fillers_;
     lock_.unlock();
@@ -328,13 +347,43 @@ inline std::optional<call_ring::ticket> call_ring::begin(module_call& c, bool lo
   }
   static_cast<void>(put(to_entry(entry_kind::call, cell)));
   lock_.unlock();
-  wake();
+  t.woke = wake();
   return t;
 }
 
 inline void call_ring::look_away() noexcept {
   const spin_guard guard(lock_);
-  if (--lookers_ == 0) host_.looking.store(0, order::seq_cst);
+  --lookers_;
+  tell_attention();
+}
+
+/// Without a deadline of its own: to set a timer costs as much as the rest of a round trip where
+/// the machine is a virtual one.
+inline void call_ring::sleep_for_more() noexcept {
+  const std::uint32_t seen = taken_.load(order::relaxed);
+  {
+    const spin_guard guard(lock_);
+    ++sleepers_;
+    ++sleeps_;
+    tell_attention();
+  }
+  // The kernel compares once more: a tail that has moved since lets nobody sleep.
+  if (child_.queue.tail.load(order::seq_cst) == seen) {
+    shared_wait(child_.queue.tail, seen, INT64_MAX);
+  }
+  const spin_guard guard(lock_);
+  --sleepers_;
+  tell_attention();
+}
+
+inline bool call_ring::wake_sleepers() noexcept {
+  {
+    const spin_guard guard(lock_);
+    if (sleepers_ == 0) return false;
+    if (std::exchange(sleeps_seen_, sleeps_) != sleeps_) return true;
+  }
+  shared_wake(child_.queue.tail);
+  return true;
 }
 
 /// What was in line, now that there may be room.
@@ -354,7 +403,7 @@ inline void call_ring::begin_waiting() noexcept {
     --fillers_;
     static_cast<void>(put(to_entry(entry_kind::call, cell)));
     lock_.unlock();
-    wake();
+    static_cast<void>(wake());
   }
   lock_.unlock();
 }
@@ -370,7 +419,7 @@ inline void call_ring::stop(std::uint64_t call_id) noexcept {
     }
   }
   lock_.unlock();
-  if (found) wake();
+  if (found) static_cast<void>(wake());
 }
 
 inline void call_ring::close() noexcept {
@@ -381,7 +430,7 @@ inline void call_ring::close() noexcept {
     while (module_call* const c = waiting_.pop_front()) back.push_back(*c);
     static_cast<void>(put(to_entry(entry_kind::close, 0)));
   }
-  wake();
+  static_cast<void>(wake());
   while (module_call* const c = back.pop_front()) c->give_back();
 }
 
@@ -411,8 +460,7 @@ inline void call_ring::answer(std::uint32_t cell, std::uint32_t outcome, std::ui
     free_answers();
     std::uint64_t block = in_cell;
     if (bytes.size > plain_cell<reply_head>::room) {
-      const auto taken =
-          bytes.size <= largest_message ? arena_.take(bytes.size) : std::nullopt;
+      const auto taken = bytes.size <= largest_message ? arena_.take(bytes.size) : std::nullopt;
       if (!taken || q.block != in_cell) {
         if (taken) arena_.give(*taken);
         outcome = troupe_outcome_error;
@@ -432,7 +480,7 @@ inline void call_ring::answer(std::uint32_t cell, std::uint32_t outcome, std::ui
     }
     static_cast<void>(put(to_entry(entry_kind::answer, cell)));
   }
-  wake();
+  static_cast<void>(wake());
 }
 
 // -- Taking --------------------------------------------------------------------------------------
@@ -466,8 +514,7 @@ inline bool call_ring::take_entry(std::uint32_t entry, ring_listener& listener) 
       return cell < outgoing_count && has_started_ && take_question(cell, listener);
     case entry_kind::started:
     case entry_kind::refused:
-      return cell == start_cell && !std::exchange(has_started_, true) &&
-             take_start(kind, listener);
+      return cell == start_cell && !std::exchange(has_started_, true) && take_start(kind, listener);
     default:
       return false;
   }
@@ -544,8 +591,8 @@ inline bool call_ring::take_question(std::uint32_t cell, ring_listener& listener
   from.copy_to(&copy, sizeof copy.head);
   const outgoing_head& head = copy.head;
   if (head.payload_size > largest_message) return false;
-  const std::uint64_t names = std::uint64_t{head.module_size} + head.version_size +
-                              head.function_size + head.key_size;
+  const std::uint64_t names =
+      std::uint64_t{head.module_size} + head.version_size + head.function_size + head.key_size;
   const unsigned char* const bytes = copy_out(copy, from, names + head.payload_size);
   if (bytes == nullptr) return false;
   {
@@ -560,7 +607,13 @@ inline bool call_ring::take_question(std::uint32_t cell, ring_listener& listener
   const std::string_view version = next(head.version_size);
   const std::string_view function = next(head.function_size);
   const std::string_view key = next(head.key_size);
-  listener.asked({cell, head.format, head.deadline, module, version, function, key,
+  listener.asked({cell,
+                  head.format,
+                  head.deadline,
+                  module,
+                  version,
+                  function,
+                  key,
                   {bytes + names, head.payload_size}});
   return true;
 }
@@ -593,6 +646,7 @@ inline void call_ring::end(errc why, std::string_view detail) noexcept {
   while (module_call* const c = waiting_.pop_front()) back.push_back(*c);
   lock_.unlock();
 
+  shared_wake(child_.queue.tail);  // who sleeps there for a reply
   while (module_call* const c = begun.pop_front()) settle_error(*c, why, detail);
   while (module_call* const c = back.pop_front()) c->give_back();
 }

@@ -9,10 +9,12 @@
 /// once, and nobody is told anything behind `instance_owner::ended`.
 
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <exception>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -41,6 +43,7 @@
 #include <troupe/function/sandbox/call_ring.hpp>
 #include <troupe/function/sandbox/exit_reason.hpp>
 #include <troupe/function/sandbox/level.hpp>
+#include <troupe/function/sandbox/look_guard.hpp>
 #include <troupe/sync/atomic.hpp>
 #include <troupe/sync/spin_lock.hpp>
 #include <troupe/time/clock.hpp>
@@ -64,8 +67,10 @@ struct child_wish {
 /// Thread safety: what does not say otherwise, from any thread.
 class child_process final : private ring_listener {
 public:
-  /// Time for which a caller looks for its reply itself.
-  static constexpr duration look_time = std::chrono::microseconds(50);
+  /// Time for which a caller looks for its reply itself, without sleeping, if the child is awake.
+  static constexpr duration look_time = std::chrono::microseconds(40);
+  /// Time after which it leaves the reply to the reactor. It may take two ticks of the guard.
+  static constexpr duration sleep_time = look_guard::tick;
 
   /// Throws `std::system_error` where there is no memory or no descriptor left.
   child_process(child_wish wish, std::vector<std::string> may_call);
@@ -109,6 +114,12 @@ public:
   void lost(std::string_view why) noexcept;
   void on_event() noexcept;
   void on_time() noexcept;
+  /// Every `look_guard::tick`, where `guarded_by` has been called. True if somebody sleeps.
+  bool on_tick() noexcept { return ring_.wake_sleepers(); }
+  void guarded_by(std::shared_ptr<look_guard> guard) noexcept {
+    guard_owner_ = std::move(guard);
+    guard_.store(guard_owner_.get(), order::release);
+  }
   bool wants_tidying() const noexcept { return wants_tidying_.load(order::relaxed); }
   void tidy() noexcept;
   child_process* next = nullptr;  // the link of the reactor's list
@@ -147,6 +158,9 @@ private:
   call_ring ring_;
   std::vector<asked_answer> answers_;
 
+  std::shared_ptr<look_guard> guard_owner_;  // written once, by the reactor
+  atomic<look_guard*> guard_{nullptr};       // the same; until then nobody sleeps
+
   async_semaphore ready_{0};
   module_manifest manifest_;  // written once, before `ready_`
   atomic<bool> starting_{true};
@@ -158,7 +172,7 @@ private:
   atomic<const thread_state*> drainer_{nullptr};
   atomic<bool> dead_{false};  // its memory changes no more: the drainer ends it all
   atomic<bool> wants_tidying_{false};
-  // Looks that found nothing in time, in a row; beyond a few, most calls do not look.
+  // Calls since one looked in vain; 0: none has. The next ones do not look.
   atomic<std::uint32_t> misses_{0};
   std::uint64_t events_ = 0;  // of the reactor: what the child has added to the event
 
@@ -203,25 +217,34 @@ inline bool child_process::may_look() noexcept {
   const thread_state& here = this_thread_state();
   if (here.loop == nullptr || here.loop->others_wait()) return false;
   if (drainer_.load(order::relaxed) == &here) return false;
-  constexpr std::uint32_t patience = 8;
-  constexpr std::uint32_t try_again_after = 64;
-  const std::uint32_t misses = misses_.load(order::relaxed);
-  if (misses < patience) return true;
-  misses_.store(misses + 1 == patience + try_again_after ? patience - 1 : misses + 1,
-                order::relaxed);
+  constexpr std::uint32_t try_again_after = 16;
+  const std::uint32_t calls = misses_.load(order::relaxed);
+  if (calls == 0) return true;
+  misses_.store(calls == try_again_after ? 0 : calls + 1, order::relaxed);
   return false;
 }
 
+/// A child that was asleep has to come to a core first, perhaps to this one: the thread sleeps
+/// meanwhile. One that is awake is looked for, but for a moment only: its core, too, may be this.
 inline void child_process::look(call_ring::ticket t) noexcept {
-  const time_point until = steady_now() + look_time;
+  const time_point begun = steady_now();
+  const time_point until = begun + sleep_time;
   bool found = false;
-  for (;;) {
-    for (int i = 0; i != 32 && !ring_.has_more(); ++i) cpu_relax();
-    if (ring_.has_more()) drain();
+  for (time_point now = begun;; now = steady_now()) {
     found = !ring_.is_open(t);
-    if (found || steady_now() >= until) break;
+    if (found || now >= until || dead_.load(order::acquire)) break;
+    if (ring_.has_more()) {
+      drain();
+    } else if (t.woke || now - begun > look_time) {
+      if (look_guard* const guard = guard_.load(order::acquire)) {
+        guard->expect();
+        ring_.sleep_for_more();
+      }
+    } else {
+      for (int i = 0; i != 32 && !ring_.has_more(); ++i) cpu_relax();
+    }
   }
-  misses_.store(found ? 0 : misses_.load(order::relaxed) + 1, order::relaxed);
+  misses_.store(found ? 0 : 1, order::relaxed);
   ring_.look_away();
   if (ring_.has_more()) drain();
 }
@@ -450,8 +473,8 @@ inline void child_process::finish() noexcept {
   instance_owner* owner = nullptr;
   {
     const spin_guard guard(lock_);
-    orderly = closing_ && detail_.empty() && exit_known_ && exit_code_ == CLD_EXITED &&
-              exit_status_ == 0;
+    orderly =
+        closing_ && detail_.empty() && exit_known_ && exit_code_ == CLD_EXITED && exit_status_ == 0;
   }
   try {
     detail = exit_reason(exit_code_, exit_status_, ring_.out_of_memory());

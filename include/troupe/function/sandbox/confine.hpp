@@ -38,14 +38,14 @@ inline constexpr int child_module = 4;
 
 /// What a child is to be.
 struct confinement {
-  const char* root = "";      ///< The directory that becomes its root; empty: there is none.
-  const char* source = "";    ///< A directory of the old root that it may read; empty: none.
-  const char* target = "";    ///< Where it finds it: there is an empty directory in the new root.
+  const char* root = "";    ///< The directory that becomes its root; empty: there is none.
+  const char* source = "";  ///< A directory of the old root that it may read; empty: none.
+  const char* target = "";  ///< Where it finds it: there is an empty directory in the new root.
   bool network = false;
-  bool change_user = false;            ///< The helper is root, and nobody is to run.
-  std::uint64_t memory = 0;            ///< Bytes of private memory, all in all; 0: no limit.
-  std::uint64_t address_space = 0;     ///< Bytes of addresses; 0: no limit.
-  std::uint32_t descriptors = 0;       ///< Numbers below this one.
+  bool change_user = false;         ///< The helper is root, and nobody is to run.
+  std::uint64_t memory = 0;         ///< Bytes of private memory, all in all; 0: no limit.
+  std::uint64_t address_space = 0;  ///< Bytes of addresses; 0: no limit.
+  std::uint32_t descriptors = 0;    ///< Numbers below this one.
 };
 
 inline constexpr unsigned nobody = 65534;
@@ -95,7 +95,8 @@ inline bool become_nobody() noexcept {
 }
 
 inline bool drop_capabilities() noexcept {
-  for (int one = 0; one != 64; ++one) static_cast<void>(::prctl(PR_CAPBSET_DROP, one, 0, 0, 0));
+  int one = 0;
+  while (::prctl(PR_CAPBSET_DROP, one, 0, 0, 0) == 0) ++one;
   static_cast<void>(::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0));
   __user_cap_header_struct head{_LINUX_CAPABILITY_VERSION_3, 0};
   __user_cap_data_struct none[2] = {};

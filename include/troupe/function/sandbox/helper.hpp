@@ -91,7 +91,7 @@ private:
 
 inline std::string module_files::acquire(const descriptor& file, std::uint64_t size,
                                          std::uint64_t& number) {
-  struct ::stat about {};
+  struct ::stat about{};
   if (::fstat(file.get(), &about) != 0) return {};
   const auto known = std::find_if(entries_.begin(), entries_.end(),
                                   [&](const entry& e) { return e.inode == about.st_ino; });
@@ -208,7 +208,8 @@ inline void helper::leave_descriptors() noexcept {
 
 inline bool write_file(const char* path, const std::string& text) noexcept {
   const descriptor file(::open(path, O_WRONLY | O_CLOEXEC));
-  return file && ::write(file.get(), text.data(), text.size()) == static_cast<::ssize_t>(text.size());
+  return file &&
+         ::write(file.get(), text.data(), text.size()) == static_cast<::ssize_t>(text.size());
 }
 
 /// An ordinary user has the rights that the rest needs in a user namespace of its own only.
@@ -241,9 +242,9 @@ inline bool helper::own_process_namespace() noexcept {
 /// What modules need of the system: mapped before the file system is out of reach. What is missing
 /// here is missing on the machine, or linked into the helper.
 inline void helper::preload() noexcept {
-  for (const char* name : {"libstdc++.so.6", "libgcc_s.so.1", "libm.so.6", "libc++.so.1",
-                           "libc++abi.so.1", "libunwind.so.1", "libatomic.so.1", "libpthread.so.0",
-                           "libdl.so.2", "librt.so.1"}) {
+  for (const char* name :
+       {"libstdc++.so.6", "libgcc_s.so.1", "libm.so.6", "libc++.so.1", "libc++abi.so.1",
+        "libunwind.so.1", "libatomic.so.1", "libpthread.so.0", "libdl.so.2", "librt.so.1"}) {
     static_cast<void>(::dlopen(name, RTLD_NOW | RTLD_LOCAL));
   }
 }
@@ -357,7 +358,8 @@ inline bool helper::take_order() {
 inline void helper::spawn(order_of_child& wanted) {
   child made{wanted.message.child, -1, 0, {}, wanted.message.target};
   if (has_root_) {
-    const std::string file = files_.acquire(wanted.files[3], wanted.message.module_size, made.module);
+    const std::string file =
+        files_.acquire(wanted.files[3], wanted.message.module_size, made.module);
     made.root = "/c/" + std::to_string(made.name);
     static_cast<void>(::mkdir(made.root.c_str(), 0755));
     if (file.empty() || ::link(file.c_str(), (made.root + "/module").c_str()) != 0) {
@@ -369,9 +371,8 @@ inline void helper::spawn(order_of_child& wanted) {
   }
   made.process = ::fork();
   if (made.process == 0) become_child(wanted);
-  const descriptor handle(made.process > 0
-                              ? static_cast<int>(::syscall(SYS_pidfd_open, made.process, 0U))
-                              : -1);
+  const descriptor handle(
+      made.process > 0 ? static_cast<int>(::syscall(SYS_pidfd_open, made.process, 0U)) : -1);
   if (!handle) {
     say({helper_says::not_spawned, 0, made.name, errno, 0});
     if (made.process > 0) ::kill(made.process, SIGKILL);
@@ -390,9 +391,8 @@ inline void helper::reap() {
   for (;;) {
     siginfo_t about{};
     if (::waitid(P_ALL, 0, &about, WEXITED | WNOHANG) != 0 || about.si_pid == 0) return;
-    const auto found = std::find_if(children_.begin(), children_.end(), [&](const child& c) {
-      return c.process == about.si_pid;
-    });
+    const auto found = std::find_if(children_.begin(), children_.end(),
+                                    [&](const child& c) { return c.process == about.si_pid; });
     if (found == children_.end()) continue;
     if (found->name != 0) {
       say({helper_says::exited, 0, found->name, about.si_code, about.si_status});
@@ -478,8 +478,7 @@ inline void helper::run_module(order_of_child& wanted) {
   memory.child->level.store(level.bits(), order::relaxed);
 
   while (memory.host->go.load(order::acquire) == 0) shared_wait(memory.host->go, 0, INT64_MAX);
-  const sandbox_level required =
-      without_permitted(sandbox_level(wanted.message.required), network);
+  const sandbox_level required = without_permitted(sandbox_level(wanted.message.required), network);
   if (!level.covers(required)) {
     return runner.refuse("the sandbox lacks: " + to_string(required - level));
   }

@@ -26,7 +26,7 @@ struct spawn_message {
   std::uint64_t module_size;
   std::uint32_t files;
   std::uint32_t network;
-  std::uint32_t required;  // a sandbox_level
+  std::uint32_t required;     // a sandbox_level
   char source[longest_path];  // of what it may read, without symbolic links; empty: nothing
   char target[longest_path];  // where it finds it
 };

@@ -77,8 +77,8 @@ public:
     ::posix_spawnattr_setsigdefault(&attributes_, &all);
     // A group of its own: what a terminal sends to the host is for the host.
     ::posix_spawnattr_setpgroup(&attributes_, 0);
-    ::posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
-                                                 POSIX_SPAWN_SETPGROUP);
+    ::posix_spawnattr_setflags(
+        &attributes_, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
   }
   spawn_setup(const spawn_setup&) = delete;
   spawn_setup& operator=(const spawn_setup&) = delete;
@@ -94,8 +94,8 @@ public:
     char* arguments[] = {name.data(), argument.data(), nullptr};
     char* environment[] = {nullptr};
     ::pid_t number = -1;
-    const int error = ::posix_spawn(&number, program.c_str(), &files_, &attributes_, arguments,
-                                    environment);
+    const int error =
+        ::posix_spawn(&number, program.c_str(), &files_, &attributes_, arguments, environment);
     if (error != 0) throw std::system_error(error, std::generic_category(), program);
     return number;
   }

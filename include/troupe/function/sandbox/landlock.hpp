@@ -90,10 +90,10 @@ private:
   static constexpr std::uint64_t scopes = 3;          // abstract sockets, signals
 
   std::uint64_t file_rights() const noexcept {
-    std::uint64_t all = (1u << 13) - 1;     // version 1
-    if (version_ >= 2) all |= 1u << 13;     // refer
-    if (version_ >= 3) all |= 1u << 14;     // truncate
-    if (version_ >= 5) all |= 1u << 15;     // ioctl of devices
+    std::uint64_t all = (1u << 13) - 1;  // version 1
+    if (version_ >= 2) all |= 1u << 13;  // refer
+    if (version_ >= 3) all |= 1u << 14;  // truncate
+    if (version_ >= 5) all |= 1u << 15;  // ioctl of devices
     return all;
   }
 

@@ -153,15 +153,22 @@ static_assert(atomic<std::uint32_t>::is_always_lock_free &&
                   atomic<std::uint64_t>::is_always_lock_free,
               "shared words belong to two processes");
 
+/// How the host learns of what the child puts into its queue.
+enum attention : std::uint32_t {
+  by_event = 0,     ///< The child raises its event: nobody looks.
+  by_looking = 1,   ///< A thread of the host looks at the tail all the time.
+  by_sleeping = 2,  ///< A thread of the host sleeps at the tail, or is about to.
+};
+
 /// The host's file: the child maps it for reading.
 struct host_file {
   shared_queue queue;
 
   // How many entries of the child's queue the host is done with: their blocks are free.
   alignas(cache_line_size) atomic<std::uint32_t> taken;
-  // 1: a thread of the host looks at the child's queue by itself. The host stores it before it
-  // looks, seq_cst, and looks once more after it has stored 0; the child reads it, seq_cst, behind
-  // its tail. One of the two sees the other.
+  // One of `attention`. The host stores it before it looks, seq_cst, and looks once more after it
+  // has stored a lesser one; the child reads it, seq_cst, behind its tail. One of the two sees the
+  // other.
   atomic<std::uint32_t> looking;
   // 0: the host does not know the child yet; 1: the module may be loaded. A futex.
   atomic<std::uint32_t> go;

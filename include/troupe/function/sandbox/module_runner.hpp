@@ -8,8 +8,8 @@
 /// Layer: function. Linux. The host is trusted here; the module is not, but what it breaks in here
 /// is its own.
 ///
-/// The only thread there is: a module cannot start any. It spins for `spin_time` after it had
-/// something to do, then sleeps at `child_file::asleep`.
+/// The only thread there is: a module cannot start any. Without anything to do it sleeps at
+/// `child_file::asleep`; while calls follow each other soon, it spins for up to `spin_time` before.
 
 #include <algorithm>
 #include <cstddef>
@@ -57,10 +57,10 @@ struct child_memory {
 /// Serves one instance of one module. Made once per process.
 class module_runner {
 public:
-  static constexpr std::int64_t spin_time = 50'000;          // nanoseconds
-  static constexpr std::int64_t tidy_time = 1'000'000'000;   // of idleness, before memory goes back
-  static constexpr std::int64_t retry_time = 1'000'000;      // while a reply waits for room
-  static constexpr std::uint64_t tidy_above = 256u << 10;    // bytes of the arena that are kept
+  static constexpr std::int64_t spin_time = 50'000;         // nanoseconds
+  static constexpr std::int64_t tidy_time = 1'000'000'000;  // of idleness, before memory goes back
+  static constexpr std::int64_t retry_time = 1'000'000;     // while a reply waits for room
+  static constexpr std::uint64_t tidy_above = 256u << 10;   // bytes of the arena that are kept
 
   module_runner(child_memory memory, int event) noexcept : memory_(memory), event_(event) {}
   module_runner(const module_runner&) = delete;
@@ -169,12 +169,15 @@ private:
   std::uint64_t random_ = 0;
   std::int64_t wake_at_ = INT64_MAX;
   std::int64_t last_busy_ = 0;
+  // Whether the last call came so soon after the one before that spinning would have met it. If
+  // not, the core is better left to the host, who may be waiting for it.
+  bool spins_ = false;
   std::int64_t tidy_at_ = 0;  // when unused pages of the arena may go back
   std::vector<posted_work> posted_;
   std::vector<posted_work> running_;
 
   std::vector<running_call> calls_;
-  std::vector<open_question> questions_;      // by cell; `settled` is null where nothing is asked
+  std::vector<open_question> questions_;  // by cell; `settled` is null where nothing is asked
   std::vector<std::uint32_t> free_questions_;
   std::deque<waiting_reply> waiting_replies_;
   std::deque<waiting_question> waiting_questions_;
@@ -231,8 +234,8 @@ inline bool module_runner::take_table(const troupe_module_table* table) {
 
 inline void module_runner::tell_manifest(const troupe_module_table& table) {
   const auto text = [](const char* s) { return std::string(s != nullptr ? s : ""); };
-  module_manifest manifest{text(table.name), text(table.version), text(table.build), table.formats,
-                           {}};
+  module_manifest manifest{
+      text(table.name), text(table.version), text(table.build), table.formats, {}};
   for (std::uint32_t i = 0; i != table.function_count; ++i) {
     const troupe_module_function& f = table.functions[i];
     manifest.functions.push_back({text(f.name), text(f.signature), f.parameters, f.result});
@@ -249,9 +252,14 @@ inline void module_runner::serve() noexcept {
   calls_.resize(cell_count);
   questions_.resize(outgoing_count);
   for (std::uint32_t i = outgoing_count; i-- != 0;) free_questions_.push_back(i);
-  host_ = {sizeof host_, troupe_module_abi,          this,
-           &module_runner::on_post,     &module_runner::on_now, &module_runner::on_random,
-           &module_runner::on_wake_at,  &module_runner::on_call};
+  host_ = {sizeof host_,
+           troupe_module_abi,
+           this,
+           &module_runner::on_post,
+           &module_runner::on_now,
+           &module_runner::on_random,
+           &module_runner::on_wake_at,
+           &module_runner::on_call};
 
   std::string why = "the module does not say why";
   const auto on_failure = [](void* context, const char* text) {
@@ -263,6 +271,7 @@ inline void module_runner::serve() noexcept {
 
   last_busy_ = now();
   while (!ended_) {
+    if (host_has_more()) spins_ = now() - last_busy_ < spin_time;
     bool busy = serve_queue();
     busy = serve_posted() || busy;
     busy = serve_timer() || busy;
@@ -270,8 +279,8 @@ inline void module_runner::serve() noexcept {
     busy = send_waiting() || busy;
     if (busy) {
       last_busy_ = now();
-    } else if (now() - last_busy_ < spin_time) {
-      for (int i = 0; i != 16 && !host_has_more(); ++i) cpu_relax();
+    } else if (spins_ && now() - last_busy_ < spin_time) {
+      for (int i = 0; i != 64 && !host_has_more(); ++i) cpu_relax();
     } else {
       sleep();
     }
@@ -301,8 +310,7 @@ inline bool module_runner::serve_queue() {
         take_answer(cell_of(entry));
         break;
       case entry_kind::close:
-        table_->close(
-            instance_, [](void* self) { of(self).ended_ = true; }, this);
+        table_->close(instance_, [](void* self) { of(self).ended_ = true; }, this);
         break;
       default:
         break;
@@ -386,8 +394,7 @@ inline void module_runner::sleep() {
 
 /// Puts bytes into the cell or the arena; nothing: there is no room now.
 inline std::optional<std::uint64_t> module_runner::put(const unsigned char* data,
-                                                       std::uint64_t size,
-                                                       unsigned char* cell_room,
+                                                       std::uint64_t size, unsigned char* cell_room,
                                                        std::size_t room) noexcept {
   if (size <= room) {
     if (size != 0) std::memcpy(cell_room, data, size);
@@ -405,7 +412,9 @@ inline void module_runner::publish(entry_kind kind, std::uint32_t cell,
   file.queue.entries[put_ % queue_length].store(to_entry(kind, cell), order::relaxed);
   ++put_;
   file.queue.tail.store(put_, order::seq_cst);  // before the look: see host_file::looking
-  if (memory_.host->looking.load(order::seq_cst) != 0) return;
+  const std::uint32_t how = memory_.host->looking.load(order::seq_cst);
+  if (how == by_sleeping) shared_wake(file.queue.tail);
+  if (how != by_event) return;
   const std::uint64_t one = 1;
   // An event that is full is one that nobody has to be told of again.
   if (::write(event_, &one, sizeof one) < 0) return;
@@ -506,8 +515,7 @@ inline bool module_runner::try_ask(const waiting_question& question) noexcept {
   }
   if (free_questions_.empty()) return false;
   plain_cell<outgoing_head> out;
-  const auto block =
-      put(question.bytes.data(), question.bytes.size(), out.bytes, sizeof out.bytes);
+  const auto block = put(question.bytes.data(), question.bytes.size(), out.bytes, sizeof out.bytes);
   if (!block) return false;
   out.head = question.head;
   out.head.block = *block;

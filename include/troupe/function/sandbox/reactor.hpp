@@ -16,6 +16,7 @@
 #include <cstring>
 #include <deque>
 #include <exception>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -37,6 +38,7 @@
 #include <troupe/function/sandbox/helper_messages.hpp>
 #include <troupe/function/sandbox/helper_process.hpp>
 #include <troupe/function/sandbox/level.hpp>
+#include <troupe/function/sandbox/look_guard.hpp>
 #include <troupe/sync/atomic.hpp>
 #include <troupe/sync/futex.hpp>
 #include <troupe/sync/spin_lock.hpp>
@@ -84,6 +86,7 @@ private:
   void on_child(std::uint64_t name) noexcept;
   int next_timeout() noexcept;
   void tidy_idle() noexcept;
+  void tick() noexcept;
   bool watch(int file, std::uint64_t name) noexcept;
   void forget(std::uint64_t name) noexcept;
   void wake() noexcept;
@@ -92,8 +95,8 @@ private:
   const descriptor poll_;
   const descriptor command_;
 
-  spin_lock lock_;                                                      // guards both below
-  forward_queue<child_process, &child_process::next> commands_;         // each with a reference
+  spin_lock lock_;                                               // guards both below
+  forward_queue<child_process, &child_process::next> commands_;  // each with a reference
   bool stopping_ = false;
 
   // 0: not known; 1: in level_; 2: there is no helper. A futex.
@@ -105,6 +108,9 @@ private:
   // Of the thread.
   helper_process helper_;
   std::string no_helper_;  // why there is none
+  std::shared_ptr<look_guard> guard_;
+  time_point tick_at_ = never;
+  int quiet_ticks_ = 0;
   std::deque<child_ptr> waiting_;
   std::unordered_map<std::uint64_t, child_ptr> children_;
   std::vector<std::uint64_t> starting_;
@@ -123,6 +129,7 @@ inline reactor::reactor(std::string program)
   if (!poll_ || !command_ || !watch(command_.get(), command_name)) {
     throw std::system_error(errno, std::generic_category(), "epoll");
   }
+  guard_ = std::make_shared<look_guard>(command_.get());
   thread_ = start_thread<&reactor::loop>(*this);
 }
 
@@ -190,6 +197,7 @@ inline void reactor::loop() noexcept {
         on_child(name);
       }
     }
+    tick();
     tidy_idle();
   }
   lose_helper();
@@ -205,6 +213,7 @@ inline void reactor::take_commands() noexcept {
     }
     if (child == nullptr) return;
     child->name = next_name_++;
+    child->guarded_by(guard_);
     waiting_.push_back(child_ptr(child, adopt_ref));
   }
 }
@@ -349,8 +358,7 @@ inline void reactor::lose_helper() noexcept {
 inline void reactor::forget(std::uint64_t name) noexcept {
   const auto found = children_.find(name);
   if (found == children_.end()) return;
-  static_cast<void>(
-      ::epoll_ctl(poll_.get(), EPOLL_CTL_DEL, found->second->event(), nullptr));
+  static_cast<void>(::epoll_ctl(poll_.get(), EPOLL_CTL_DEL, found->second->event(), nullptr));
   children_.erase(found);
 }
 
@@ -376,9 +384,29 @@ inline void reactor::tidy_idle() noexcept {
   tidy_.clear();
 }
 
+/// Wakes callers that have slept for their replies for too long.
+inline void reactor::tick() noexcept {
+  if (!guard_->active()) return;
+  const time_point now = steady_now();
+  if (tick_at_ == never) tick_at_ = saturating_add(now, look_guard::tick);
+  if (now < tick_at_) return;
+  tick_at_ = saturating_add(now, look_guard::tick);
+  bool somebody = false;
+  for (auto& [name, child] : children_) somebody = child->on_tick() || somebody;
+  quiet_ticks_ = somebody ? 0 : quiet_ticks_ + 1;
+  if (quiet_ticks_ < look_guard::quiet_ticks) return;
+  quiet_ticks_ = 0;
+  tick_at_ = never;
+  guard_->rest();
+  // Whoever began to sleep before the line above has found the guard active, and relies on it.
+  for (auto& [name, child] : children_) {
+    if (child->on_tick()) guard_->expect();
+  }
+}
+
 /// In milliseconds; ends what has not started in time.
 inline int reactor::next_timeout() noexcept {
-  time_point next = tidy_at_;
+  time_point next = (std::min)(tidy_at_, tick_at_);
   const time_point now = steady_now();
   std::erase_if(starting_, [&](std::uint64_t name) {
     const auto found = children_.find(name);

@@ -174,13 +174,43 @@ private:
 
 /// What nobody gains anything by, and what a computation needs.
 inline void allow_computing(filter_program& f, const filter_wish& wish) noexcept {
-  f.allow({SYS_futex, SYS_clock_gettime, SYS_munmap, SYS_madvise, SYS_mremap, SYS_brk,
-           SYS_rt_sigreturn, SYS_rt_sigprocmask, SYS_rt_sigaction, SYS_sigaltstack, SYS_gettimeofday,
-           SYS_clock_getres, SYS_clock_nanosleep, SYS_nanosleep, SYS_restart_syscall,
-           SYS_sched_yield, SYS_getrandom, SYS_exit_group, SYS_exit, SYS_getpid, SYS_gettid,
-           SYS_getuid, SYS_geteuid, SYS_getgid, SYS_getegid, SYS_read, SYS_readv, SYS_pread64,
-           SYS_lseek, SYS_fstat, SYS_set_robust_list, SYS_sched_getaffinity, SYS_getrusage,
-           SYS_getcpu, SYS_uname, SYS_ppoll, SYS_pselect6});
+  f.allow({SYS_futex,
+           SYS_clock_gettime,
+           SYS_munmap,
+           SYS_madvise,
+           SYS_mremap,
+           SYS_brk,
+           SYS_rt_sigreturn,
+           SYS_rt_sigprocmask,
+           SYS_rt_sigaction,
+           SYS_sigaltstack,
+           SYS_gettimeofday,
+           SYS_clock_getres,
+           SYS_clock_nanosleep,
+           SYS_nanosleep,
+           SYS_restart_syscall,
+           SYS_sched_yield,
+           SYS_getrandom,
+           SYS_exit_group,
+           SYS_exit,
+           SYS_getpid,
+           SYS_gettid,
+           SYS_getuid,
+           SYS_geteuid,
+           SYS_getgid,
+           SYS_getegid,
+           SYS_read,
+           SYS_readv,
+           SYS_pread64,
+           SYS_lseek,
+           SYS_fstat,
+           SYS_set_robust_list,
+           SYS_sched_getaffinity,
+           SYS_getrusage,
+           SYS_getcpu,
+           SYS_uname,
+           SYS_ppoll,
+           SYS_pselect6});
 #if defined(SYS_rseq)
   f.allow({SYS_rseq});
 #endif
@@ -230,10 +260,9 @@ inline void allow_network(filter_program& f) noexcept {
   f.allow_equal(0, AF_INET);
   f.allow_equal(0, AF_INET6);
   f.otherwise_refuse(EAFNOSUPPORT);
-  f.allow({SYS_connect,     SYS_bind,        SYS_listen,   SYS_accept4,      SYS_sendto,
-           SYS_recvfrom,    SYS_sendmsg,     SYS_recvmsg,  SYS_setsockopt,   SYS_getsockopt,
-           SYS_getsockname, SYS_getpeername, SYS_shutdown, SYS_epoll_create1, SYS_epoll_ctl,
-           SYS_epoll_pwait, SYS_write,       SYS_writev});
+  f.allow({SYS_connect, SYS_bind, SYS_listen, SYS_accept4, SYS_sendto, SYS_recvfrom, SYS_sendmsg,
+           SYS_recvmsg, SYS_setsockopt, SYS_getsockopt, SYS_getsockname, SYS_getpeername,
+           SYS_shutdown, SYS_epoll_create1, SYS_epoll_ctl, SYS_epoll_pwait, SYS_write, SYS_writev});
   f.of_call(SYS_fcntl);  // blocking or not
   f.allow_equal(1, F_GETFL);
   f.allow_equal(1, F_SETFL);

@@ -41,9 +41,7 @@ using raw::settle;
 
 // -- Work ----------------------------------------------------------------------------------------
 
-void echo(troupe_module_call* c) {
-  c->settle(c, troupe_outcome_value, 0, c->payload);
-}
+void echo(troupe_module_call* c) { c->settle(c, troupe_outcome_value, 0, c->payload); }
 void size_of(troupe_module_call* c) {
   std::uint64_t sum = 0;
   for (std::uint64_t i = 0; i < c->payload.size; i += 4096) sum += c->payload.data[i];
@@ -93,9 +91,9 @@ void ask(troupe_module_call* c) {
       raw::host->self, raw::bytes_of(all.substr(0, cut)), raw::bytes_of("v9"),
       raw::bytes_of("func"), 0, raw::bytes_of("key"), raw::bytes_of(all.substr(cut + 1)), INT64_MAX,
       [](void* context, std::uint32_t outcome, std::uint32_t code, troupe_bytes reply) {
-        settle(static_cast<troupe_module_call*>(context),
-               std::to_string(outcome) + "," + std::to_string(code) + "," +
-                   std::string(raw::text_of(reply)));
+        settle(static_cast<troupe_module_call*>(context), std::to_string(outcome) + "," +
+                                                              std::to_string(code) + "," +
+                                                              std::string(raw::text_of(reply)));
       },
       c);
 }
@@ -115,7 +113,8 @@ void descriptors(troupe_module_call* c) {
 }
 void environment(troupe_module_call* c) {
   std::string all;
-  for (char** one = environ; one != nullptr && *one != nullptr; ++one) all += std::string(*one) + ";";
+  for (char** one = environ; one != nullptr && *one != nullptr; ++one)
+    all += std::string(*one) + ";";
   settle(c, all);
 }
 void ids(troupe_module_call* c) {
@@ -160,13 +159,12 @@ void limits(troupe_module_call* c) {
   settle(c, all);
 }
 void make_code(troupe_module_call* c) {
-  void* const page = mmap(nullptr, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
-                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* const page =
+      mmap(nullptr, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   settle(c, page == MAP_FAILED ? "errno " + std::to_string(errno) : "ok");
 }
 void share_memory(troupe_module_call* c) {
-  void* const page =
-      mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void* const page = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   settle(c, page == MAP_FAILED ? "errno " + std::to_string(errno) : "ok");
 }
 void start_thread(troupe_module_call* c) {

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// Sees to it that nobody sleeps for a reply for long.
+///
+/// Layer: function. Linux.
+///
+/// A caller that sleeps for its reply sets no timer: that costs more than the call. Instead the
+/// reactor looks at all children every `tick` while such callers have been seen lately. The first
+/// one after a quiet time wakes it.
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+
+#include <unistd.h>
+
+#include <troupe/sync/atomic.hpp>
+#include <troupe/time/clock.hpp>
+
+namespace troupe::detail::sandbox {
+
+/// Shared by a reactor and its children, which may outlive it by a moment.
+class look_guard {
+public:
+  static constexpr duration tick = std::chrono::milliseconds(5);
+  /// Ticks without a sleeper after which the reactor sleeps, too.
+  static constexpr int quiet_ticks = 100;
+
+  /// `event` wakes the reactor; it is duplicated.
+  explicit look_guard(int event) noexcept : event_(::dup(event)) {}
+  look_guard(const look_guard&) = delete;
+  look_guard& operator=(const look_guard&) = delete;
+  ~look_guard() { ::close(event_); }
+
+  /// Before a caller sleeps.
+  void expect() noexcept {
+    if (active_.load(order::relaxed) || active_.exchange(true, order::seq_cst)) return;
+    const std::uint64_t one = 1;
+    if (::write(event_, &one, sizeof one) < 0) return;  // full: it is awake
+  }
+
+  // For the reactor.
+  bool active() const noexcept { return active_.load(order::relaxed); }
+  void rest() noexcept { active_.store(false, order::seq_cst); }
+
+private:
+  const int event_;
+  atomic<bool> active_{false};
+};
+
+}  // namespace troupe::detail::sandbox
