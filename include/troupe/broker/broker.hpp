@@ -52,6 +52,10 @@
 
 namespace troupe {
 
+namespace detail {
+struct broker_access;
+}
+
 /// How a broker is made.
 struct broker_options {
   unsigned threads = 0;       ///< Of its own pool; 0: one per core.
@@ -246,6 +250,8 @@ public:
   [[nodiscard]] std::string dump() const;
 
 private:
+  friend detail::broker_access;
+
   using cell_ptr = intrusive_ptr<detail::cell>;
   using cells = std::vector<cell_ptr>;
 
@@ -346,7 +352,7 @@ inline broker::~broker() {
   TROUPE_ASSERT(
       detail::this_thread_state().loop == nullptr || detail::this_thread_state().may_block,
       "a broker is destroyed on a thread that may block, not by what it runs");
-  detail::block_on(std::move(end_), &core_->where());
+  if (end_) detail::block_on(std::move(end_), &core_->where());
   dumper_.reset();
   watch_.reset();
   core_->drop_observers();
@@ -542,5 +548,14 @@ task<T> broker::drained(task<T> t) {
   co_await terminate();
   co_return std::move(outcome).value();
 }
+
+/// For the parts of the library that run a broker where no thread may block for its end.
+struct detail::broker_access {
+  static broker_core& core_of(const broker& b) noexcept { return *b.core_; }
+
+  /// What the destructor would wait for; it does not, from then on. Awaited on the broker's
+  /// executor, to the end, before the destructor runs.
+  static task<> take_end(broker& b) noexcept { return std::move(b.end_); }
+};
 
 }  // namespace troupe
