@@ -51,14 +51,21 @@ public:
   void wake_at(time_point t) noexcept override { host_.wake_at(host_.self, to_nanoseconds(t)); }
 
   // --- for the instance -------------------------------------------------------------------------
-  /// Runs `r` here and now, on a thread that the host has lent.
-  void run(runnable& r) noexcept {
-    borrow_thread();
-    run_here(r);
+  /// First of all that the host calls.
+  ///
+  /// The thread is the host's, and may outlive the library: no destructor of this library must be
+  /// left for its end, or the library would have to stay until then. So it keeps no frames, and
+  /// stands in no list.
+  static void borrow_thread() noexcept {
+    thread_state& state = this_thread_state();
+    if (state.frames == nullptr) state.frames_closed = true;
+    state.listed = true;
   }
+
+  /// Runs `r` here and now, on a borrowed thread.
+  void run(runnable& r) noexcept { run_here(r); }
   /// The time that was asked for has come.
   void fire() noexcept {
-    borrow_thread();
     const time_point next = fire_timers();
     if (next != never) wake_at(next);
   }
@@ -88,6 +95,7 @@ public:
 private:
   static void run_oldest(void* self) {
     auto& e = *static_cast<guest_executor*>(self);
+    borrow_thread();
     runnable* oldest = nullptr;
     {
       const spin_guard guard(e.lock_);
@@ -96,15 +104,6 @@ private:
     }
     e.run(*oldest);  // there is one for each that was posted
     e.end_use();
-  }
-
-  /// The thread is the host's, and may outlive the library: no destructor of this library must be
-  /// left for its end, or the library would have to stay until then. So it keeps no frames, and
-  /// stands in no list.
-  static void borrow_thread() noexcept {
-    thread_state& state = this_thread_state();
-    if (state.frames == nullptr) state.frames_closed = true;
-    state.listed = true;
   }
 
   const troupe_module_host& host_;

@@ -7,9 +7,9 @@
 ///
 /// Layer: function. In the module's library.
 
+#include <cxxabi.h>
 #include <cstdint>
 #include <cstdlib>
-#include <cxxabi.h>
 #include <exception>
 #include <memory>
 #include <string>

@@ -59,8 +59,8 @@ public:
   /// Starts the call, and settles it here if it cannot be started.
   static void start(guest& g, const proxy<A>& worker, troupe_module_call& c) noexcept {
     try {
-      result<packed> read =
-          read_payload<packed>(c.format, as_span(c.payload), static_cast<std::size_t>(c.payload.size));
+      result<packed> read = read_payload<packed>(c.format, as_span(c.payload),
+                                                 static_cast<std::size_t>(c.payload.size));
       auto* const made = new guest_method(g, c, worker, std::move(read).value());
       made->begin(made->root_.promise());
     } catch (...) {
@@ -105,8 +105,7 @@ private:
       write_payload(call().format, value, reply);
     } catch (...) {
       const crossing_failure f = describe_failure_or_code(std::current_exception());
-      settle(troupe_outcome_error, static_cast<std::uint32_t>(errc::result_lost),
-             as_bytes(f.text));
+      settle(troupe_outcome_error, static_cast<std::uint32_t>(errc::result_lost), as_bytes(f.text));
       return;
     }
     settle(troupe_outcome_value, 0, as_bytes(reply));

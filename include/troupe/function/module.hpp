@@ -104,6 +104,7 @@ private:
   // --- the table --------------------------------------------------------------------------------
   static void* create(const troupe_module_host* host, void (*fail)(void*, const char*),
                       void* context) {
+    guest_executor::borrow_thread();
     if (host->abi != troupe_module_abi) {
       fail(context, "the host speaks another version of the interface");
       return nullptr;
@@ -118,6 +119,7 @@ private:
     return nullptr;
   }
   static void call(void* instance, troupe_module_call* c) {
+    guest_executor::borrow_thread();
     guest_of<A>& g = instance_at(instance);
     const module_definition& self = *only_;
     if (c->function >= self.starts_.size()) {
@@ -131,23 +133,27 @@ private:
   }
   static void stop(void* instance, std::uint64_t id) {
     guest_of<A>& g = instance_at(instance);
+    guest_executor::borrow_thread();
     if (!g.where().try_use()) return;
     g.stop(id);
     g.where().end_use();
   }
   static void wake(void* instance) {
     guest_of<A>& g = instance_at(instance);
+    guest_executor::borrow_thread();
     if (!g.where().try_use()) return;
     g.where().fire();
     g.where().end_use();
   }
   static void close(void* instance, void (*ended)(void*), void* context) {
     guest_of<A>& g = instance_at(instance);
+    guest_executor::borrow_thread();
     g.where().begin_use();
     g.close(ended, context);
     g.where().end_use();
   }
   static void destroy(void* instance) {
+    guest_executor::borrow_thread();
     delete &instance_at(instance);
     frame_depot::instance().clear();
   }
@@ -193,15 +199,14 @@ inline std::string build_text(std::string_view compiler, std::string_view when) 
 /// key that is asked for, by a broker of the module's own: all that holds for actors holds for it.
 ///
 /// For payloads in JSON, <troupe/adapter/json/json.hpp> is included before.
-#define TROUPE_MODULE(A, version)                                                                 \
-  static_assert(::troupe::detail::is_built_version(version),                                      \
-                "troupe: the version in TROUPE_MODULE is not the one that the build was told "    \
-                "(troupe_add_module(... VERSION ...))");                                          \
-  extern "C" __attribute__((visibility("default"))) const troupe_module_table*                    \
-  troupe_module_entry() {                                                                         \
-    static const ::troupe::detail::module_definition<A> troupe_definition(                        \
-        #A, version,                                                                              \
-        ::troupe::detail::build_text(TROUPE_DETAIL_COMPILER, __DATE__ " " __TIME__));             \
-    return troupe_definition.table();                                                             \
-  }                                                                                               \
+#define TROUPE_MODULE(A, version)                                                                  \
+  static_assert(::troupe::detail::is_built_version(version),                                       \
+                "troupe: the version in TROUPE_MODULE is not the one that the build was told "     \
+                "(troupe_add_module(... VERSION ...))");                                           \
+  extern "C" __attribute__((visibility("default"))) const troupe_module_table*                     \
+  troupe_module_entry() {                                                                          \
+    static const ::troupe::detail::module_definition<A> troupe_definition(                         \
+        #A, version, ::troupe::detail::build_text(TROUPE_DETAIL_COMPILER, __DATE__ " " __TIME__)); \
+    return troupe_definition.table();                                                              \
+  }                                                                                                \
   static_assert(true, "takes the semicolon")
