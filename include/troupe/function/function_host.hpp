@@ -22,9 +22,7 @@
 #include <troupe/base/intrusive_ptr.hpp>
 #include <troupe/base/shared_bytes.hpp>
 #include <troupe/broker/broker.hpp>
-#include <troupe/codec/decode.hpp>
 #include <troupe/codec/encode.hpp>
-#include <troupe/codec/shape.hpp>
 #include <troupe/coro/sync_wait.hpp>
 #include <troupe/coro/task.hpp>
 #include <troupe/function/function_core.hpp>
@@ -33,72 +31,10 @@
 #include <troupe/function/module_error.hpp>
 #include <troupe/function/module_source.hpp>
 #include <troupe/function/open_call.hpp>
+#include <troupe/function/sent_argument.hpp>
 #include <troupe/time/clock.hpp>
 
 namespace troupe {
-namespace detail {
-
-/// As what an argument is written: without a copy, where it is text or a row.
-template <class T>
-struct sent_argument {
-  using type = T;
-};
-template <class Traits, class Allocator>
-struct sent_argument<std::basic_string<char, Traits, Allocator>> {
-  using type = std::string_view;
-};
-template <>
-struct sent_argument<const char*> {
-  using type = std::string_view;
-};
-template <>
-struct sent_argument<char*> {
-  using type = std::string_view;
-};
-template <class T, class Allocator>
-  requires(!std::is_same_v<T, bool>)
-struct sent_argument<std::vector<T, Allocator>> {
-  using type = std::span<const T>;
-};
-template <class T>
-using sent_t = typename sent_argument<std::decay_t<T>>::type;
-
-template <class R>
-constexpr std::uint64_t wanted_shape() noexcept {
-  if constexpr (std::is_void_v<R>) {
-    return 0;
-  } else {
-    return shape_of<R>;
-  }
-}
-
-/// What a reply is taken apart into; `shared_bytes`: it is not.
-struct whole_reply {};
-
-template <class R>
-struct reply_as {
-  using type = R;
-  static R read(open_call& c) {
-    if constexpr (!std::is_void_v<R>) {
-      result<R> value = decode<R>(std::span<const std::byte>(c.bytes));
-      if (value.has_value()) return std::move(value).value();
-      try {
-        value.value();
-      } catch (const std::exception& e) {
-        throw error(errc::result_lost, c.id_for_errors(), e.what());
-      }
-      throw error(errc::result_lost, c.id_for_errors());
-    }
-  }
-};
-template <>
-struct reply_as<whole_reply> {
-  using type = shared_bytes;
-  static shared_bytes read(open_call& c) { return shared_bytes(std::move(c.bytes)); }
-};
-
-}  // namespace detail
-
 /// A call of a function, made by `function_host::trigger`. It starts when it is awaited, once, as
 /// an rvalue, and owns all that it needs.
 template <class R>
@@ -124,7 +60,7 @@ public:
     typename detail::reply_as<R>::type await_resume() {
       call_->forget_caller();
       call_->take_reply();
-      return detail::reply_as<R>::read(*call_);
+      return detail::reply_as<R>::read(call_->bytes, call_->id_for_errors());
     }
 
   private:
@@ -180,7 +116,7 @@ public:
   template <class R, class... Args>
   [[nodiscard]] function_call<R> trigger(const function_request& request, const Args&... args) {
     intrusive_ptr<detail::open_call> c = make(request);
-    c->wanted_result = detail::wanted_shape<R>();
+    c->wanted_result = detail::reply_as<R>::shape();
     encode(std::tuple<detail::sent_t<Args>...>(args...), c->bytes);
     look_at_size(*c);
     return function_call<R>(std::move(c));

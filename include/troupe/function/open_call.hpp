@@ -25,7 +25,7 @@
 #include <troupe/coro/frame_pool.hpp>
 #include <troupe/coro/stop_token.hpp>
 #include <troupe/function/guest_executor.hpp>
-#include <troupe/function/module_error.hpp>
+#include <troupe/function/module_reply.hpp>
 #include <troupe/function/module_format.hpp>
 #include <troupe/function/module_instance.hpp>
 #include <troupe/sync/atomic.hpp>
@@ -141,7 +141,6 @@ private:
   };
 
   static void on_stop(stop_hook& h) noexcept;
-  [[noreturn]] void throw_reply();
 
   const intrusive_ptr<module_slot> slot_;
   const std::string function_;
@@ -183,20 +182,6 @@ inline void open_call::make_ready(std::uint32_t function_index) noexcept {
   settle = &open_call::settled_by_module;
 }
 
-/// What came, where that was not a value.
-inline void open_call::throw_reply() {
-  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  if (outcome_ == troupe_outcome_exception) {
-    const std::size_t zero = text.find('\0');
-    if (zero == std::string_view::npos) throw module_error(text, {});
-    throw module_error(text.substr(0, zero), text.substr(zero + 1));
-  }
-  // A number that is none of ours says nothing of whether the method ran.
-  const bool is_known = code_ >= 1 && code_ <= static_cast<std::uint32_t>(errc::result_lost);
-  const errc why = is_known ? static_cast<errc>(code_) : errc::interrupted;
-  throw error(why, id_for_errors(), std::string(text));
-}
-
 inline void open_call::take_reply() {
   switch (ended()) {
     case call_end::expired:
@@ -209,7 +194,9 @@ inline void open_call::take_reply() {
       break;
   }
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
-  if (outcome_ != troupe_outcome_value) throw_reply();
+  if (outcome_ == troupe_outcome_value) return;
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  throw_reply(outcome_, code_, text, id_for_errors());
 }
 
 }  // namespace troupe::detail
