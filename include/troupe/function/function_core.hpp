@@ -222,6 +222,7 @@ private:
   void retire(running_module& r, to_do& todo);
   void retire_idle(time_point until, bool all, to_do& todo);
   void give(running_module& r, open_call& c) noexcept;
+  void follow_version(open_call& c) noexcept;
   void wait(module_slot& s, open_call& c, bool first) noexcept;
   void wait_no_more(open_call& c, to_do& todo) noexcept;
   void take_from(running_module& r, to_do& todo);
@@ -375,12 +376,13 @@ inline void function_core::give(running_module& r, open_call& c) noexcept {
 }
 
 inline void function_core::issue(open_call& c) noexcept {
-  module_slot& s = c.slot();
   running_module* to = nullptr;
   errc refused{};
   to_do todo;
   {
     const spin_guard guard(lock_);
+    if (!c.names_version) follow_version(c);
+    module_slot& s = c.slot();
     if (c.ended() > call_end::waiting) {
       refused = errc::expired;  // it has been told already
     } else if (closed_) {
@@ -401,6 +403,17 @@ inline void function_core::issue(open_call& c) noexcept {
   if (refused == errc{}) return;
   c.fail(refused, {});
   release(&c);
+}
+
+/// Between its making and its issue another version may have come to be meant.
+inline void function_core::follow_version(open_call& c) noexcept {
+  module_slot& s = c.slot();
+  if (s.version == s.record.remembered) return;
+  try {
+    c.redirect(slot_locked(s.record, s.record.remembered, s.key));
+  } catch (...) {
+    // No memory: the other version does as well.
+  }
 }
 
 /// The call waits for an instance; `first`: in front of all others.
@@ -1117,6 +1130,7 @@ inline void function_core::relay(running_module& from, const outgoing_call& c) n
     return name == "*" || name == c.module;
   });
   auto* const made = new relayed_call(slot_for(c.module, c.version, c.key), c);
+  made->names_version = !c.version.empty();
   made->stamp = stamp_of(caller.record.name, caller.key);
   if (!may) {
     return made->refuse(on_, errc::refused,
@@ -1339,16 +1353,13 @@ inline void open_call::on_stop(stop_hook& h) noexcept {
 
 inline void open_call::give_back() noexcept { slot_->core->call_given_back(*this); }
 
-/// It may have been given to an instance already, by whoever found it waiting.
+/// The first step issues it; one more, if it had to wait, takes it to the instance it was given to.
 inline void open_call::run_issue(runnable& r) noexcept {
   auto& self = static_cast<open_call&>(r);
   const intrusive_ptr<open_call> kept(&self);
   const intrusive_ptr<function_core> core = self.slot_->core;
-  if (running_module* const to = core->given_to(self)) {
-    core->dispatch(self, *to);
-  } else {
-    core->issue(self);
-  }
+  if (running_module* const to = core->given_to(self)) return core->dispatch(self, *to);
+  core->issue(self);
   self.issued();
 }
 

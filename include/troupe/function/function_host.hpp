@@ -179,6 +179,7 @@ private:
     intrusive_ptr<detail::open_call> c(new detail::open_call(
         core_->slot_for(request.module, request.version, request.key), request.func, request.key));
     c->limit = request.limit;
+    c->names_version = !request.version.empty();
     return c;
   }
   void look_at_size(const detail::open_call& c) const {

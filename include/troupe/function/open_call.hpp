@@ -71,9 +71,12 @@ public:
   /// The fingerprint of the result that the caller can read; nothing: it takes what comes.
   std::optional<std::uint64_t> wanted_result;
   duration limit = duration::zero();  // zero: as the module's options say
+  bool names_version = true;          // false: it goes to the one that is meant when it is issued
 
   const std::string& function_name() const noexcept { return function_; }
   module_slot& slot() const noexcept { return *slot_; }
+  /// It goes to another version, of the same module. Before it is given to anybody.
+  void redirect(intrusive_ptr<module_slot> to) noexcept { slot_ = std::move(to); }
   /// The module and the key, for errors.
   worker_id id_for_errors() const;
 
@@ -142,7 +145,7 @@ private:
 
   static void on_stop(stop_hook& h) noexcept;
 
-  const intrusive_ptr<module_slot> slot_;
+  intrusive_ptr<module_slot> slot_;  // may become another one until it is issued
   const std::string function_;
   const std::string key_;
   frame* caller_ = nullptr;     // valid until it has settled
