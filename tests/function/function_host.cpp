@@ -78,7 +78,8 @@ TEST_CASE("values that others lose arrive") {
       CHECK(back == n);
     }
     const std::string zero("a\0b", 3);
-    for (const std::string& text : {std::string(), std::string("null"), std::string("Grüße ✓"), zero}) {
+    for (const std::string& text :
+         {std::string(), std::string("null"), std::string("Grüße ✓"), zero}) {
       const auto back = co_await host.trigger<std::string>(of_calculator("echo_text"), text);
       CHECK(back == text);
     }
@@ -101,10 +102,8 @@ TEST_CASE("a payload is passed on as it is, and the reply comes back so") {
   setting s;
   const auto calls = [](troupe::function_host& host) -> troupe::task<> {
     const std::vector<std::byte> payload = troupe::encode(std::tuple(4.0, 8.0));
-    const troupe::shared_bytes reply = co_await host.trigger({.module = "calculator",
-                                                              .version = "v1.0.0",
-                                                              .func = "mean",
-                                                              .payload = payload});
+    const troupe::shared_bytes reply = co_await host.trigger(
+        {.module = "calculator", .version = "v1.0.0", .func = "mean", .payload = payload});
     const troupe::result<double> mean = troupe::decode<double>(reply);
     CHECK(mean.value() == 6.0);
     const troupe::shared_bytes nothing = co_await host.trigger(of_calculator("nothing"));
@@ -177,8 +176,8 @@ TEST_CASE("each fault has its own error, and harms nobody else") {
 
 TEST_CASE("a class that cannot be made fails its calls, and says why") {
   setting s;
-  const troupe::error e = s.broker.run(error_of(
-      s.host.trigger<int>({.module = "faulty", .version = "v1.0.0", .func = "value"})));
+  const troupe::error e = s.broker.run(
+      error_of(s.host.trigger<int>({.module = "faulty", .version = "v1.0.0", .func = "value"})));
   CHECK(is(e, troupe::errc::start_failed));
   CHECK(e.detail().find("the stock is empty") != std::string::npos);
 }
@@ -225,10 +224,11 @@ TEST_CASE("repeated failures are spaced out") {
 
 TEST_CASE("a loader may be a coroutine, and may give bytes") {
   setting s;
-  s.host.define_loader([](std::string_view, std::string_view) -> troupe::task<troupe::shared_bytes> {
-    co_await troupe::sleep_for(1ms);
-    co_return troupe::shared_bytes(functions_kit::bytes_of(module_path("calculator-v2.0.0")));
-  });
+  s.host.define_loader(
+      [](std::string_view, std::string_view) -> troupe::task<troupe::shared_bytes> {
+        co_await troupe::sleep_for(1ms);
+        co_return troupe::shared_bytes(functions_kit::bytes_of(module_path("calculator-v2.0.0")));
+      });
   const auto call = [](troupe::function_host& host) -> troupe::task<double> {
     co_return co_await host.trigger<double>(mean_v1, 1.0, 3.0);
   };
@@ -421,8 +421,7 @@ TEST_CASE("one worker serves many modules in turn, and nobody is left out") {
   const auto one = [](troupe::function_host& host, const char* version,
                       int calls) -> troupe::task<> {
     for (int i = 0; i < calls; ++i) {
-      const troupe::function_request r{
-          .module = "calculator", .version = version, .func = "sleep"};
+      const troupe::function_request r{.module = "calculator", .version = version, .func = "sleep"};
       static_cast<void>(co_await host.trigger<int>(r, 3));
     }
   };
@@ -509,7 +508,8 @@ TEST_CASE("the end of a host waits for its calls, and settles each once") {
     broker.spawn(call(host, "until_stopped", 0, settled[1]));  // stops when it is asked to
     broker.spawn(call(host, "sleep", 60'000, settled[2]));
     const auto until_running = [](troupe::function_host& h) -> troupe::task<> {
-      for (int tick = 0; tick < 5000 && h.stats().running < 2; ++tick) co_await troupe::sleep_for(1ms);
+      for (int tick = 0; tick < 5000 && h.stats().running < 2; ++tick)
+        co_await troupe::sleep_for(1ms);
     };
     broker.run(until_running(host));
   }

@@ -378,13 +378,15 @@ inline void function_core::give(running_module& r, open_call& c) noexcept {
 inline void function_core::issue(open_call& c) noexcept {
   running_module* to = nullptr;
   errc refused{};
+  bool is_over = false;
   to_do todo;
   {
     const spin_guard guard(lock_);
-    if (!c.names_version) follow_version(c);
+    is_over = c.place == call_place::gone;
+    if (!is_over && !c.names_version) follow_version(c);
     module_slot& s = c.slot();
-    if (c.ended() > call_end::waiting) {
-      refused = errc::expired;  // it has been told already
+    if (is_over) {
+      // Its caller was told before it came here.
     } else if (closed_) {
       refused = errc::broker_gone;
     } else if (s.current != nullptr) {
@@ -400,9 +402,8 @@ inline void function_core::issue(open_call& c) noexcept {
   }
   if (to != nullptr) return dispatch(c, *to);
   carry_out(todo);
-  if (refused == errc{}) return;
-  c.fail(refused, {});
-  release(&c);
+  if (refused != errc{}) c.fail(refused, {});
+  if (refused != errc{} || is_over) release(&c);
 }
 
 /// Between its making and its issue another version may have come to be meant.
@@ -535,6 +536,7 @@ inline void function_core::call_expired(open_call& c) noexcept {
     const spin_guard guard(lock_);
     place = c.place;
     if (place == call_place::waiting) wait_no_more(c, todo);
+    if (place == call_place::nowhere) c.place = call_place::gone;
     if (place == call_place::running) r = c.where;
   }
   carry_out(todo);
@@ -568,6 +570,7 @@ inline void function_core::call_cancelled(open_call& c) noexcept {
     const spin_guard guard(lock_);
     place = c.place;
     if (place == call_place::waiting) wait_no_more(c, todo);
+    if (place == call_place::nowhere) c.place = call_place::gone;
     if (place == call_place::running) r = c.where;
   }
   carry_out(todo);
@@ -1329,7 +1332,7 @@ inline function_stats function_core::stats() {
 
 inline void open_call::stop_timer() noexcept {
   if (!timed_) return;
-  executor& on = slot_->core->where();
+  executor& on = core_.where();
   on.disarm(timer_);
   on.disarm(timer_);  // it may have fired meanwhile, and have armed itself once more
 }
@@ -1343,21 +1346,21 @@ inline void open_call::arm_timer(executor& on, time_point until) {
 
 inline void open_call::limit_timer::on_time(timer& t) noexcept {
   open_call& call = static_cast<limit_timer&>(t).call_;
-  call.slot_->core->call_expired(call);
+  call.core_.call_expired(call);
 }
 
 inline void open_call::on_stop(stop_hook& h) noexcept {
   auto& self = static_cast<open_call&>(h);
-  self.slot_->core->call_cancelled(self);
+  self.core_.call_cancelled(self);
 }
 
-inline void open_call::give_back() noexcept { slot_->core->call_given_back(*this); }
+inline void open_call::give_back() noexcept { core_.call_given_back(*this); }
 
 /// The first step issues it; one more, if it had to wait, takes it to the instance it was given to.
 inline void open_call::run_issue(runnable& r) noexcept {
   auto& self = static_cast<open_call&>(r);
   const intrusive_ptr<open_call> kept(&self);
-  const intrusive_ptr<function_core> core = self.slot_->core;
+  const intrusive_ptr<function_core> core(&self.core_);
   if (running_module* const to = core->given_to(self)) return core->dispatch(self, *to);
   core->issue(self);
   self.issued();
@@ -1377,7 +1380,7 @@ inline void open_call::settled_by_module(troupe_module_call* c, std::uint32_t ou
   }
   const bool died =
       outcome == troupe_outcome_error && code == static_cast<std::uint32_t>(errc::worker_crashed);
-  self.slot_->core->call_ended(self, !died);
+  self.core_.call_ended(self, !died);
   self.stop_timer();
   self.settle_as(call_end::done);
   release(&self);
@@ -1385,7 +1388,7 @@ inline void open_call::settled_by_module(troupe_module_call* c, std::uint32_t ou
 
 inline bool open_call::issue_for(frame& f) {
   chain_link& chain = *f.chain;
-  function_core& core = *slot_->core;
+  function_core& core = core_;
   caller_ = &f;
   if (chain.limited && chain.stop_requested()) {
     settle_as(call_end::cancelled);

@@ -147,6 +147,7 @@ inline open_call::open_call(intrusive_ptr<module_slot> to, std::string_view func
                             std::string_view worker_key)
     : runnable(&open_call::run_issue),
       stop_hook(&open_call::on_stop),
+      core_(*to->core),
       slot_(std::move(to)),
       function_(function),
       key_(worker_key) {

@@ -25,14 +25,15 @@
 #include <troupe/coro/frame_pool.hpp>
 #include <troupe/coro/stop_token.hpp>
 #include <troupe/function/guest_executor.hpp>
-#include <troupe/function/module_reply.hpp>
 #include <troupe/function/module_format.hpp>
 #include <troupe/function/module_instance.hpp>
+#include <troupe/function/module_reply.hpp>
 #include <troupe/sync/atomic.hpp>
 #include <troupe/time/clock.hpp>
 
 namespace troupe::detail {
 
+class function_core;
 class module_slot;
 class running_module;
 
@@ -145,6 +146,7 @@ private:
 
   static void on_stop(stop_hook& h) noexcept;
 
+  function_core& core_;              // the slot keeps it
   intrusive_ptr<module_slot> slot_;  // may become another one until it is issued
   const std::string function_;
   const std::string key_;
