@@ -24,13 +24,20 @@ using functions_kit::mean_v1;
 using functions_kit::module_path;
 using functions_kit::of_calculator;
 
-namespace {
+/// Named, because Clang warns of what the codec asks of a type that nobody else can see.
+namespace functions_test {
 
 struct shopping {
   std::string what;
   std::vector<std::int32_t> how_many;
   std::optional<std::string> note;
 };
+
+}  // namespace functions_test
+
+using functions_test::shopping;
+
+namespace {
 
 /// A broker with a host whose modules are those of the tests, in this process.
 struct setting {

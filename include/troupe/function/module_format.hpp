@@ -41,11 +41,15 @@ template <class Tag>
 struct json_format;
 
 template <class>
-using json_tag = void;
+struct json_tag {
+  using type = void;
+};
+template <class T>
+using json_of = json_format<typename json_tag<T>::type>;
 
 /// `T` is whatever makes the question wait until the adapter may have been included.
 template <class T>
-concept understands_json = requires { sizeof(json_format<json_tag<T>>); };
+concept understands_json = requires { sizeof(json_of<T>); };
 
 inline std::span<const std::byte> as_span(troupe_bytes b) noexcept {
   return {reinterpret_cast<const std::byte*>(b.data), static_cast<std::size_t>(b.size)};
@@ -77,7 +81,7 @@ template <class T>
   if constexpr (understands_json<T>) {
     if (format == troupe_format_json) {
       const std::string_view text(reinterpret_cast<const char*>(message.data()), message.size());
-      return json_format<json_tag<T>>::template read<T>(text, limits);
+      return json_of<T>::template read<T>(text, limits);
     }
   }
   return result<T>(std::make_exception_ptr(
@@ -90,7 +94,7 @@ void write_payload([[maybe_unused]] std::uint32_t format, const T& value,
                    std::vector<std::byte>& out) {
   if constexpr (understands_json<T>) {
     if (format == troupe_format_json) {
-      const std::string text = json_format<json_tag<T>>::write(value);
+      const std::string text = json_of<T>::write(value);
       const auto* const first = reinterpret_cast<const std::byte*>(text.data());
       out.insert(out.end(), first, first + text.size());
       return;

@@ -6,10 +6,10 @@
 ///
 /// Layer: function.
 
+#include <cstddef>
 #include <filesystem>
 #include <string>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include <troupe/base/shared_bytes.hpp>
@@ -20,23 +20,21 @@ namespace troupe {
 /// when it has changed.
 class module_source {
 public:
-  module_source(std::string path) : what_(std::move(path)) {}
-  module_source(const char* path) : what_(std::string(path)) {}
-  module_source(const std::filesystem::path& path) : what_(path.string()) {}
-  module_source(shared_bytes bytes) : what_(std::move(bytes)) {}
-  module_source(std::vector<std::byte> bytes) : what_(shared_bytes(std::move(bytes))) {}
+  module_source(std::string path) : path_(std::move(path)) {}
+  module_source(const char* path) : path_(path) {}
+  module_source(const std::filesystem::path& path) : path_(path.string()) {}
+  module_source(shared_bytes bytes) : bytes_(std::move(bytes)), is_path_(false) {}
+  module_source(std::vector<std::byte> bytes) : module_source(shared_bytes(std::move(bytes))) {}
 
   /// Nothing: it is given as bytes.
-  [[nodiscard]] const std::string* path() const noexcept {
-    return std::get_if<std::string>(&what_);
-  }
+  [[nodiscard]] const std::string* path() const noexcept { return is_path_ ? &path_ : nullptr; }
   /// Nothing: it is given as a path.
-  [[nodiscard]] const shared_bytes* bytes() const noexcept {
-    return std::get_if<shared_bytes>(&what_);
-  }
+  [[nodiscard]] const shared_bytes* bytes() const noexcept { return is_path_ ? nullptr : &bytes_; }
 
 private:
-  std::variant<std::string, shared_bytes> what_;
+  std::string path_;
+  shared_bytes bytes_;
+  bool is_path_ = true;
 };
 
 }  // namespace troupe
