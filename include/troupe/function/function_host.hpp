@@ -25,12 +25,18 @@
 #include <troupe/codec/encode.hpp>
 #include <troupe/coro/sync_wait.hpp>
 #include <troupe/coro/task.hpp>
+#include <troupe/function/function_calls.hpp>
 #include <troupe/function/function_core.hpp>
+#include <troupe/function/function_end.hpp>
 #include <troupe/function/function_options.hpp>
+#include <troupe/function/function_reload.hpp>
 #include <troupe/function/function_request.hpp>
+#include <troupe/function/function_room.hpp>
+#include <troupe/function/function_start.hpp>
 #include <troupe/function/module_error.hpp>
 #include <troupe/function/module_source.hpp>
 #include <troupe/function/open_call.hpp>
+#include <troupe/function/relayed_call.hpp>
 #include <troupe/function/sent_argument.hpp>
 #include <troupe/time/clock.hpp>
 

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+#pragma once
+
 // The module that most tests use, in two versions that differ by a macro.
 
 #include <chrono>
