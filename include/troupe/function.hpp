@@ -9,6 +9,7 @@
 #include <troupe/function/function_host.hpp>
 #include <troupe/function/function_options.hpp>
 #include <troupe/function/function_request.hpp>
+#include <troupe/function/library.hpp>
 #include <troupe/function/module_error.hpp>
 #include <troupe/function/module_permissions.hpp>
 #include <troupe/function/module_source.hpp>

@@ -99,6 +99,16 @@ public:
     return proxy<A>(core_->cell_for(detail::request_for<A>(), key));
   }
 
+  /// The worker of class `A` that runs at another place, as that gives it: a module's library
+  /// (function/library.hpp), for one.
+  template <class A, class Place>
+    requires requires(const Place& p, broker& b, std::string_view k) {
+      p.template worker_at<A>(b, k);
+    }
+  [[nodiscard]] auto worker(const Place& place, std::string_view key = {}) {
+    return place.template worker_at<A>(*this, key);
+  }
+
   /// One method of a worker, as a callable. `A` is the method's class unless it is inherited.
   template <auto M, class A = typename detail::signature_of<M>::class_type>
   [[nodiscard]] auto function(std::string_view key = {}) {
@@ -486,6 +496,10 @@ inline task<> broker::shut_down(intrusive_ptr<detail::broker_core> core, duratio
   }
   auto late = core->spawned().all_ended();  // spawned by what drained
   co_await std::move(late);
+  while (const std::unique_ptr<detail::broker_attachment> attached = core->take_attachment()) {
+    task<> end = attached->end();
+    co_await std::move(end);
+  }
   while (!core->events().idle()) co_await yield();
   core->closings().request_stop();
   auto seen_to = core->closings().all_ended();

@@ -329,6 +329,8 @@ inline bool open_call::issue_for(frame& f) {
     settle_as(call_end::cancelled);
     return false;
   }
+  if (cell* const from = caller_above(&chain)) stamp = stamp_of(from->type().name, from->key());
+  stop_state* const stop = chain.limited ? chain.stop() : nullptr;
   const duration most = core.limit_of(*this);
   if (chain.deadline != never) deadline = to_nanoseconds(chain.deadline);
   if (most != endless || chain.deadline != never) {
@@ -337,11 +339,9 @@ inline bool open_call::issue_for(frame& f) {
       settle_as(call_end::expired);
       return false;
     }
-    if (most != endless)
-      arm_timer(core.where(), (std::min)(saturating_add(now, most), chain.deadline));
+    const time_point until = (std::min)(saturating_add(now, most), chain.deadline);
+    if (most != endless) arm_timer(core.where(), until);
   }
-  if (cell* const from = caller_above(&chain)) stamp = stamp_of(from->type().name, from->key());
-  stop_state* const stop = chain.limited ? chain.stop() : nullptr;
   bool* const flag = std::exchange(f.completed_inline, nullptr);
   const intrusive_ptr<open_call> self(this);
   add_ref(this);  // the host's

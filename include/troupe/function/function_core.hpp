@@ -71,6 +71,8 @@ public:
     loader_.swap(l);
   }
   void set_module(std::string_view module, module_options o);
+  /// The same, unless something was said of the module before.
+  void set_new_module(std::string_view module, const module_options& o);
   void close() noexcept {
     const spin_guard guard(lock_);
     closed_ = true;
@@ -213,7 +215,6 @@ private:
   void make_room(to_do& todo);
   void serve_line(to_do& todo);
   void retire(running_module& r, to_do& todo);
-  void retire_idle(time_point until, bool all, to_do& todo);
   void give(running_module& r, open_call& c) noexcept;
   void follow_version(open_call& c) noexcept;
   void wait(module_slot& s, open_call& c, bool first) noexcept;
@@ -310,7 +311,17 @@ inline module_record& function_core::record_of(std::string_view module) {
 
 inline void function_core::set_module(std::string_view module, module_options o) {
   const spin_guard guard(lock_);
-  record_of(module).options = std::move(o);
+  module_record& record = record_of(module);
+  record.options = std::move(o);
+  record.has_options = true;
+}
+
+inline void function_core::set_new_module(std::string_view module, const module_options& o) {
+  const spin_guard guard(lock_);
+  module_record& record = record_of(module);
+  if (record.has_options) return;
+  record.options = o;
+  record.has_options = true;
 }
 
 inline intrusive_ptr<module_slot> function_core::slot_for(std::string_view module,

@@ -128,7 +128,7 @@ inline void function_core::look_at_idle() noexcept {
 }
 
 inline void function_core::note_quiet(to_do& todo) {
-  if (quiet_.empty() || (calls_here() != 0 && workers_ != 0)) return;
+  if (quiet_.empty() || (calls_here() != 0 && leaving_ != 0 && workers_ != 0)) return;
   todo.quiet.insert(todo.quiet.end(), quiet_.begin(), quiet_.end());
   quiet_.clear();
 }

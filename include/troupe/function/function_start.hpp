@@ -124,18 +124,16 @@ inline task<> function_core::try_start(core_ptr core, slot_ptr s, attempt_ptr a)
 }
 
 inline task<> function_core::run_start(core_ptr core, slot_ptr s, attempt_ptr a) {
-  core->tasks_.spawn(limit_start(core, s, a));
-  auto attempt = when_any(try_start(core, s, a), a->give_up.acquire());
-  const auto ended = co_await as_result(std::move(attempt));
   std::exception_ptr why;
-  if (!a->made->instance) {
-    try {
-      ended.value();
-      throw error(errc::start_failed, worker_id(describe(*s), s->key), "it was given up");
-    } catch (...) {
-      why = std::current_exception();
-    }
+  try {
+    core->tasks_.spawn(limit_start(core, s, a));
+    auto attempt = when_any(try_start(core, s, a), a->give_up.acquire());
+    static_cast<void>(co_await std::move(attempt));
+    throw error(errc::start_failed, worker_id(describe(*s), s->key), "it was given up");
+  } catch (...) {
+    why = std::current_exception();
   }
+  if (a->made->instance) why = nullptr;  // it came to life, if late
   core->start_ended(*s, a, std::move(why));
   a->over.release();
 }

@@ -39,7 +39,8 @@ struct module_record {
 
   const std::string name;
   module_options options;
-  std::string remembered;  // the version that is meant where none is named
+  bool has_options = false;  // somebody has said so
+  std::string remembered;    // the version that is meant where none is named
 };
 
 /// Somebody waits for an instance to be there.

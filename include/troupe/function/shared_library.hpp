@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -18,7 +19,6 @@
 #include <troupe/base/error.hpp>
 #include <troupe/function/module_abi.hpp>
 #include <troupe/function/module_image.hpp>
-#include <troupe/sync/spin_lock.hpp>
 
 namespace troupe::detail {
 
@@ -27,7 +27,7 @@ namespace troupe::detail {
 /// and the number of a descriptor that was closed may soon stand for another one.
 class lingering_libraries {
 public:
-  static lingering_libraries& instance() noexcept {
+  static lingering_libraries& instance() {
     static lingering_libraries all;
     return all;
   }
@@ -39,13 +39,13 @@ public:
   /// `image` was closed for the last time. Looks at the others as well: their threads may have
   /// ended.
   void add(module_image image) {
-    const spin_guard guard(lock_);
+    const std::lock_guard guard(lock_);
     images_.push_back(std::move(image));
     std::erase_if(images_, [](const module_image& i) { return !lingers(i); });
   }
 
-  std::size_t count() noexcept {
-    const spin_guard guard(lock_);
+  std::size_t count() {
+    const std::lock_guard guard(lock_);
     std::erase_if(images_, [](const module_image& i) { return !lingers(i); });
     return images_.size();
   }
@@ -61,7 +61,7 @@ private:
     return true;
   }
 
-  spin_lock lock_;  // guards images_
+  std::mutex lock_;  // guards images_; held while the linker works
   std::vector<module_image> images_;
 };
 
