@@ -25,6 +25,7 @@ template <class A>
 class proxy;
 namespace detail {
 class cell;
+struct context_access;
 }
 
 /// What a worker may ask of its surroundings. Handed to its constructor; outlives the instance.
@@ -83,6 +84,8 @@ public:
   void deactivate_when_idle();
 
 private:
+  friend detail::context_access;
+
   using steps = unique_function<task<>()>;
 
   template <class F>
@@ -102,6 +105,11 @@ private:
   void start_timer(duration first, duration again, steps f);
 
   detail::cell* cell_;
+};
+
+/// For the parts of the library that need what is behind a context.
+struct detail::context_access {
+  static cell& cell_of(const context& c) noexcept { return *c.cell_; }
 };
 
 }  // namespace troupe

@@ -24,9 +24,11 @@
 
 namespace troupe::detail {
 
-/// The worker from whose turn something below `l` is called; `nullptr`: none.
+/// The worker from whose turn something below `l` is called, or what stands for one elsewhere;
+/// `nullptr`: none.
 inline cell* caller_above(chain_link* l) noexcept {
-  return l != nullptr && l->call != nullptr ? &turn_of(l->call)->worker() : nullptr;
+  if (l == nullptr) return nullptr;
+  return l->call != nullptr ? &turn_of(l->call)->worker() : l->outside;
 }
 
 inline caller make_caller(cell* from) noexcept { return caller(intrusive_ptr<cell>(from)); }

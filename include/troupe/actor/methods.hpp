@@ -38,6 +38,7 @@ concept complete_class = requires { sizeof(A); };
   }
 
 #define TROUPE_DETAIL_METHOD_NAME(A, name) ::std::string_view(#name),
+#define TROUPE_DETAIL_METHOD_VISIT(A, name) troupe_visitor.template visit<&TroupeSelf::name>(#name);
 
 /// `TROUPE_METHODS(account, deposit, balance)`: at global scope, before the first `->` on a proxy
 /// of the class, which may still be incomplete. At least 64 names fit.
@@ -52,5 +53,9 @@ concept complete_class = requires { sizeof(A); };
     static constexpr auto names() {                                                           \
       return ::std::array{                                                                    \
           TROUPE_DETAIL_EACH(TROUPE_DETAIL_METHOD_NAME, A, __VA_ARGS__)::std::string_view()}; \
+    }                                                                                         \
+    template <class TroupeVisitor, class TroupeSelf = A>                                      \
+    static constexpr void visit_all(TroupeVisitor& troupe_visitor) {                          \
+      TROUPE_DETAIL_EACH(TROUPE_DETAIL_METHOD_VISIT, A, __VA_ARGS__)                          \
     }                                                                                         \
   };

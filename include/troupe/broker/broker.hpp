@@ -52,6 +52,10 @@
 
 namespace troupe {
 
+namespace detail {
+struct broker_access;
+}
+
 /// How a broker is made.
 struct broker_options {
   unsigned threads = 0;       ///< Of its own pool; 0: one per core.
@@ -93,6 +97,16 @@ public:
   template <class A>
   [[nodiscard]] proxy<A> worker(std::string_view key = {}) {
     return proxy<A>(core_->cell_for(detail::request_for<A>(), key));
+  }
+
+  /// The worker of class `A` that runs at another place, as that gives it: a module's library
+  /// (function/library.hpp), for one.
+  template <class A, class Place>
+    requires requires(const Place& p, broker& b, std::string_view k) {
+      p.template worker_at<A>(b, k);
+    }
+  [[nodiscard]] auto worker(const Place& place, std::string_view key = {}) {
+    return place.template worker_at<A>(*this, key);
   }
 
   /// One method of a worker, as a callable. `A` is the method's class unless it is inherited.
@@ -246,6 +260,8 @@ public:
   [[nodiscard]] std::string dump() const;
 
 private:
+  friend detail::broker_access;
+
   using cell_ptr = intrusive_ptr<detail::cell>;
   using cells = std::vector<cell_ptr>;
 
@@ -346,7 +362,7 @@ inline broker::~broker() {
   TROUPE_ASSERT(
       detail::this_thread_state().loop == nullptr || detail::this_thread_state().may_block,
       "a broker is destroyed on a thread that may block, not by what it runs");
-  detail::block_on(std::move(end_), &core_->where());
+  if (end_) detail::block_on(std::move(end_), &core_->where());
   dumper_.reset();
   watch_.reset();
   core_->drop_observers();
@@ -480,6 +496,10 @@ inline task<> broker::shut_down(intrusive_ptr<detail::broker_core> core, duratio
   }
   auto late = core->spawned().all_ended();  // spawned by what drained
   co_await std::move(late);
+  while (const std::unique_ptr<detail::broker_attachment> attached = core->take_attachment()) {
+    task<> end = attached->end();
+    co_await std::move(end);
+  }
   while (!core->events().idle()) co_await yield();
   core->closings().request_stop();
   auto seen_to = core->closings().all_ended();
@@ -542,5 +562,14 @@ task<T> broker::drained(task<T> t) {
   co_await terminate();
   co_return std::move(outcome).value();
 }
+
+/// For the parts of the library that run a broker where no thread may block for its end.
+struct detail::broker_access {
+  static broker_core& core_of(const broker& b) noexcept { return *b.core_; }
+
+  /// What the destructor would wait for; it does not, from then on. Awaited on the broker's
+  /// executor, to the end, before the destructor runs.
+  static task<> take_end(broker& b) noexcept { return std::move(b.end_); }
+};
 
 }  // namespace troupe

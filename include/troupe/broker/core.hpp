@@ -51,6 +51,18 @@
 
 namespace troupe::detail {
 
+/// Something beside the workers that lives as long as the broker does.
+class broker_attachment {
+public:
+  broker_attachment() = default;
+  broker_attachment(const broker_attachment&) = delete;
+  broker_attachment& operator=(const broker_attachment&) = delete;
+  virtual ~broker_attachment() = default;
+
+  /// Its end: when the workers are gone, on the broker's executor, before it is destroyed.
+  virtual task<> end() = 0;
+};
+
 /// Counted: the broker holds it, and so does every cell.
 class broker_core final : public cell_owner, public watched_broker, private event_channel_owner {
 public:
@@ -190,6 +202,24 @@ public:
     tick.store(now > next || !orders_uses ? now : next, order::relaxed);
   }
 
+  /// What is attached under `tag`; made by the first who asks for it.
+  template <class Make>
+  broker_attachment& attachment(const void* tag, Make make) {
+    const spin_guard guard(classes_lock_);
+    for (const auto& [known, attached] : attachments_) {
+      if (known == tag) return *attached;
+    }
+    return *attachments_.emplace_back(tag, make()).second;
+  }
+  /// The one that was attached last, which the caller ends; nullptr: none is left.
+  std::unique_ptr<broker_attachment> take_attachment() noexcept {
+    const spin_guard guard(classes_lock_);
+    if (attachments_.empty()) return nullptr;
+    std::unique_ptr<broker_attachment> last = std::move(attachments_.back().second);
+    attachments_.pop_back();
+    return last;
+  }
+
   /// After everything has ended: no call reaches an instance any more.
   void close() noexcept { closed_.store(true, order::release); }
   /// Waits for observers that are being told on the side of a caller; afterwards none is.
@@ -245,10 +275,11 @@ private:
   dead_letter_handler on_dead_letter_;
   escalation_handler on_escalation_;
   atomic<actor_class*> classes_{nullptr};  // the newest, linked to the older ones; owned
-  spin_lock classes_lock_;                 // taken to add to classes_; guards both below
+  spin_lock classes_lock_;                 // taken to add to classes_; guards the three below
   // Provided; kept for instances that they made.
   std::vector<std::shared_ptr<const maker_choice>> makers_;
   std::vector<std::unique_ptr<const class_route>> routes_;  // all that ever were: somebody may read
+  std::vector<std::pair<const void*, std::unique_ptr<broker_attachment>>> attachments_;
   registry registry_;
   wait_counter waits_;
   abandoned_cells abandoned_;

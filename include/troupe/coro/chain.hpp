@@ -18,6 +18,8 @@
 
 namespace troupe::detail {
 
+class cell;
+
 /// What a link adds to the chain.
 enum class link_kind : std::uint8_t {
   root,   // nobody awaits it
@@ -92,6 +94,7 @@ public:
 
   chain_link* above = nullptr;  // nullptr: a root, or cut loose
   chain_link* call = nullptr;   // the nearest call at or above this link
+  cell* outside = nullptr;      // who called from another process or library; nullptr: not known
   time_point deadline = never;  // the earliest of this link and those above
   // Of the chain. Its `span` counts only where `above` is not set: that of whoever is above all
   // the same. See coro/span.hpp.
@@ -129,6 +132,7 @@ inline void chain_link::join(chain_link* link_above) noexcept {
   above = link_above;
   if (above == nullptr) return;
   call = above->call;
+  outside = above->outside;
   deadline = above->deadline;
   trace = above->trace;
   depth = above->depth_below();

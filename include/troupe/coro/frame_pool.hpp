@@ -85,6 +85,13 @@ public:
     return batch;
   }
 
+  /// Gives all to the heap: the library that holds this depot is about to go.
+  void clear() noexcept {
+    for (std::size_t index = 0; index != frame_classes; ++index) {
+      while (free_block* const batch = take(index)) delete_blocks(batch);
+    }
+  }
+
 private:
   constexpr frame_depot() = default;
 

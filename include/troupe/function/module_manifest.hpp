@@ -42,4 +42,22 @@ struct module_manifest {
   }
 };
 
+namespace detail {
+
+/// Copies what a table says, which has been checked.
+inline module_manifest manifest_of(const troupe_module_table& t) {
+  module_manifest m;
+  m.name = t.name;
+  m.version = t.version;
+  m.build = t.build;
+  m.formats = t.formats;
+  m.functions.reserve(t.function_count);
+  for (std::uint32_t i = 0; i != t.function_count; ++i) {
+    const troupe_module_function& f = t.functions[i];
+    m.functions.push_back({f.name, f.signature, f.parameters, f.result});
+  }
+  return m;
+}
+
+}  // namespace detail
 }  // namespace troupe

@@ -24,4 +24,5 @@
 /// in the text. Only a field that is an `optional` may be missing.
 
 #include <troupe/adapter/json/from_json.hpp>
+#include <troupe/adapter/json/module_json.hpp>
 #include <troupe/adapter/json/to_json.hpp>

@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// The way of a call: to an instance, or into the line for one; and what ends it before its reply.
+///
+/// Layer: function.
+
+#include <algorithm>
+#include <cstdint>
+#include <exception>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <troupe/actor/invocation.hpp>
+#include <troupe/base/error.hpp>
+#include <troupe/base/intrusive_ptr.hpp>
+#include <troupe/coro/executor.hpp>
+#include <troupe/coro/frame.hpp>
+#include <troupe/function/caller_stamp.hpp>
+#include <troupe/function/function_core.hpp>
+#include <troupe/function/module_slot.hpp>
+#include <troupe/function/open_call.hpp>
+#include <troupe/sync/spin_lock.hpp>
+
+namespace troupe::detail {
+
+// --- calls --------------------------------------------------------------------------------------
+
+inline duration function_core::limit_of(const open_call& c) const noexcept {
+  if (c.limit != duration::zero()) return c.limit;
+  const duration own = c.slot().options.limit;
+  return own != duration::zero() ? own : options_.limit;
+}
+
+/// The call is the instance's from now on.
+inline void function_core::give(running_module& r, open_call& c) noexcept {
+  if (r.in_flight++ == 0 && r.linked()) idle_.remove(r);
+  ++running_calls_;
+  c.place = call_place::running;
+  c.where = intrusive_ptr<running_module>(&r);
+  c.id = ++r.last_call;
+}
+
+inline void function_core::issue(open_call& c) noexcept {
+  running_module* to = nullptr;
+  errc refused{};
+  bool is_over = false;
+  to_do todo;
+  {
+    const spin_guard guard(lock_);
+    is_over = c.place == call_place::gone;
+    if (!is_over && !c.names_version) follow_version(c);
+    module_slot& s = c.slot();
+    if (is_over) {
+      // Its caller was told before it came here.
+    } else if (closed_) {
+      refused = errc::broker_gone;
+    } else if (s.current != nullptr) {
+      to = s.current;
+      give(*to, c);
+    } else if (s.waiting_count >= options_.max_waiting) {
+      refused = errc::mailbox_full;
+    } else {
+      wait(s, c, false);
+      see_to_start(s, todo);
+    }
+    if (refused != errc{}) c.place = call_place::gone;
+  }
+  if (to != nullptr) return dispatch(c, *to);
+  carry_out(todo);
+  if (refused != errc{}) c.fail(refused, {});
+  if (refused != errc{} || is_over) release(&c);
+}
+
+/// Between its making and its issue another version may have come to be meant.
+inline void function_core::follow_version(open_call& c) noexcept {
+  module_slot& s = c.slot();
+  if (s.version == s.record.remembered) return;
+  try {
+    c.redirect(slot_locked(s.record, s.record.remembered, s.key));
+  } catch (...) {
+    // No memory: the other version does as well.
+  }
+}
+
+/// The call waits for an instance; `first`: in front of all others.
+inline void function_core::wait(module_slot& s, open_call& c, bool first) noexcept {
+  c.place = call_place::waiting;
+  if (first) {
+    s.waiting.push_front(c);
+  } else {
+    s.waiting.push_back(c);
+  }
+  ++s.waiting_count;
+  ++waiting_calls_;
+}
+
+/// The call does not wait any more, and is not given to anybody.
+inline void function_core::wait_no_more(open_call& c, to_do& todo) noexcept {
+  c.place = call_place::gone;
+  c.slot().waiting.remove(c);
+  --c.slot().waiting_count;
+  --waiting_calls_;
+  ++counts_.calls;
+  note_quiet(todo);
+}
+
+/// The call was given to the instance.
+inline void function_core::dispatch(open_call& c, running_module& r) noexcept {
+  const module_manifest& m = r.instance->manifest();
+  const auto index = m.find(c.function_name());
+  if (!index) {
+    return refuse(c, errc::no_such_method, m.name + " has no function '" + c.function_name() + "'");
+  }
+  const module_function& f = m.functions[*index];
+  if (c.format >= 32 || (m.formats >> c.format & 1) == 0) {
+    return refuse(c, errc::bad_message, m.name + " does not understand the payload's format");
+  }
+  if (c.wanted_result && *c.wanted_result != f.result) {
+    return refuse(c, errc::bad_message, "its result is another: " + f.signature);
+  }
+  c.make_ready(*index);
+  r.instance->call(c);
+}
+
+inline void function_core::refuse(open_call& c, errc why, std::string text) noexcept {
+  call_ended(c, true);
+  c.fail(why, std::move(text));
+  release(&c);
+}
+
+/// An instance has one call less.
+inline void function_core::take_from(running_module& r, to_do& todo) {
+  --running_calls_;
+  if (--r.in_flight != 0) return;
+  if (r.closing) return;
+  if (r.retiring) {
+    r.closing = true;
+    todo.close.emplace_back(&r);
+    return;
+  }
+  r.idle_since = on_.now();
+  idle_.push_back(r);
+  if (options_.idle_after != endless) {
+    idle_alarm_.set(saturating_add(r.idle_since, options_.idle_after));
+  }
+  if (!line_.empty()) make_room(todo);
+}
+
+/// Its instance is done with the call, which whoever calls this settles.
+inline void function_core::call_ended(open_call& c, bool went_well) noexcept {
+  to_do todo;
+  {
+    const spin_guard guard(lock_);
+    todo.gone = std::move(c.where);
+    c.place = call_place::gone;
+    ++counts_.calls;
+    if (went_well) todo.gone->slot->failures = 0;
+    take_from(*todo.gone, todo);
+    note_quiet(todo);
+  }
+  carry_out(todo);
+}
+
+/// It never began; the one that takes the place of its instance gets it, before those that came
+/// later.
+inline void function_core::call_given_back(open_call& c) noexcept {
+  module_slot& s = c.slot();
+  to_do todo;
+  running_module* to = nullptr;
+  bool is_over = false;
+  {
+    const spin_guard guard(lock_);
+    todo.gone = std::move(c.where);
+    take_from(*todo.gone, todo);
+    if (hurried_ || c.ended() > call_end::waiting) {
+      is_over = true;
+      c.place = call_place::gone;
+      ++counts_.calls;
+      note_quiet(todo);
+    } else if (s.current != nullptr) {
+      to = s.current;
+      give(*to, c);
+    } else {
+      wait(s, c, true);
+      see_to_start(s, todo);
+    }
+  }
+  carry_out(todo);
+  if (to != nullptr) return dispatch(c, *to);
+  if (!is_over) return;
+  c.fail(errc::worker_stopped, {});
+  release(&c);
+}
+
+/// Its time is up; or the grace after that, if its caller has been told already.
+inline void function_core::call_expired(open_call& c) noexcept {
+  intrusive_ptr<running_module> r;
+  to_do todo;
+  call_place place{};
+  {
+    const spin_guard guard(lock_);
+    place = c.place;
+    if (place == call_place::waiting) wait_no_more(c, todo);
+    if (place == call_place::nowhere) c.place = call_place::gone;
+    if (place == call_place::running) r = c.where;
+  }
+  carry_out(todo);
+  if (place == call_place::gone) return;
+  if (place == call_place::nowhere) {
+    c.settle_as(call_end::expired);
+    return;
+  }
+  if (place == call_place::waiting) {
+    c.settle_as(call_end::expired);
+    return release(&c);
+  }
+  const bool is_process = r->instance->kept() == isolation::process;
+  if (c.settle_as(call_end::timed_out)) {
+    r->instance->stop(c.id);
+    if (is_process) on_.arm(c.limit_timer_of(), saturating_add(on_.now(), options_.stop_grace));
+    return;
+  }
+  if (!is_process || c.ended() != call_end::timed_out) return;
+  constexpr std::string_view why = "it was killed: a call did not come to its end in time";
+  instance_failed(*r, errc::worker_crashed, why);
+  r->instance->kill(errc::worker_crashed, why);
+}
+
+/// Its caller was asked to stop: one that waits is withdrawn, one that runs is asked in turn.
+inline void function_core::call_cancelled(open_call& c) noexcept {
+  intrusive_ptr<running_module> r;
+  to_do todo;
+  call_place place{};
+  {
+    const spin_guard guard(lock_);
+    place = c.place;
+    if (place == call_place::waiting) wait_no_more(c, todo);
+    if (place == call_place::nowhere) c.place = call_place::gone;
+    if (place == call_place::running) r = c.where;
+  }
+  carry_out(todo);
+  if (r) return r->instance->stop(c.id);
+  if (place == call_place::gone) return;
+  c.stop_timer();
+  c.settle_as(call_end::cancelled);
+  if (place == call_place::waiting) release(&c);
+}
+
+inline std::vector<open_call*> function_core::take_waiting(module_slot& s) noexcept {
+  std::vector<open_call*> taken;
+  taken.reserve(s.waiting_count);
+  while (open_call* const c = s.waiting.empty() ? nullptr : &s.waiting.front()) {
+    s.waiting.remove(*c);
+    c->place = call_place::gone;
+    taken.push_back(c);
+  }
+  waiting_calls_ -= s.waiting_count;
+  s.waiting_count = 0;
+  return taken;
+}
+
+// --- what a call needs of it --------------------------------------------------------------------
+
+inline void open_call::stop_timer() noexcept {
+  if (!timed_) return;
+  executor& on = core_.where();
+  on.disarm(timer_);
+  on.disarm(timer_);  // it may have fired meanwhile, and have armed itself once more
+}
+
+inline void open_call::arm_timer(executor& on, time_point until) {
+  if (until == never) return;
+  deadline = to_nanoseconds(until);
+  timed_ = true;
+  on.arm(timer_, until);
+}
+
+inline void open_call::limit_timer::on_time(timer& t) noexcept {
+  open_call& call = static_cast<limit_timer&>(t).call_;
+  call.core_.call_expired(call);
+}
+
+inline void open_call::on_stop(stop_hook& h) noexcept {
+  auto& self = static_cast<open_call&>(h);
+  self.core_.call_cancelled(self);
+}
+
+inline void open_call::give_back() noexcept { core_.call_given_back(*this); }
+
+/// The first step issues it; one more, if it had to wait, takes it to the instance it was given to.
+inline void open_call::run_issue(runnable& r) noexcept {
+  auto& self = static_cast<open_call&>(r);
+  const intrusive_ptr<open_call> kept(&self);
+  const intrusive_ptr<function_core> core(&self.core_);
+  if (running_module* const to = core->given_to(self)) return core->dispatch(self, *to);
+  core->issue(self);
+  self.issued();
+}
+
+/// What was replied is kept as it is: it is taken apart where its caller goes on.
+inline void open_call::settled_by_module(troupe_module_call* c, std::uint32_t outcome,
+                                         std::uint32_t code, troupe_bytes reply) noexcept {
+  auto& self = static_cast<open_call&>(*static_cast<module_call*>(c));
+  const std::span<const std::byte> came = as_span(reply);
+  self.outcome_ = outcome;
+  self.code_ = code;
+  try {
+    self.bytes.assign(came.begin(), came.end());
+  } catch (...) {
+    self.failure_ = std::current_exception();
+  }
+  const bool died =
+      outcome == troupe_outcome_error && code == static_cast<std::uint32_t>(errc::worker_crashed);
+  self.core_.call_ended(self, !died);
+  self.stop_timer();
+  self.settle_as(call_end::done);
+  release(&self);
+}
+
+inline bool open_call::issue_for(frame& f) {
+  chain_link& chain = *f.chain;
+  function_core& core = core_;
+  caller_ = &f;
+  if (chain.limited && chain.stop_requested()) {
+    settle_as(call_end::cancelled);
+    return false;
+  }
+  if (cell* const from = caller_above(&chain)) stamp = stamp_of(from->type().name, from->key());
+  stop_state* const stop = chain.limited ? chain.stop() : nullptr;
+  const duration most = core.limit_of(*this);
+  if (chain.deadline != never) deadline = to_nanoseconds(chain.deadline);
+  if (most != endless || chain.deadline != never) {
+    const time_point now = core.where().now();
+    if (chain.deadline <= now) {
+      settle_as(call_end::expired);
+      return false;
+    }
+    const time_point until = (std::min)(saturating_add(now, most), chain.deadline);
+    if (most != endless) arm_timer(core.where(), until);
+  }
+  bool* const flag = std::exchange(f.completed_inline, nullptr);
+  const intrusive_ptr<open_call> self(this);
+  add_ref(this);  // the host's
+  if (f.fork_calls) {
+    core.where().fork(*this);
+  } else if (timed_ && core.runs_on_caller(*this)) {
+    core.where().post(*this);
+  } else {
+    core.issue(*this);
+  }
+  attach(stop);
+  if (stay_suspended()) return true;  // from here on the frame is not ours
+  if (f.budget == 0) {
+    if (let_others_run(f)) return true;
+  } else {
+    --f.budget;
+  }
+  f.completed_inline = flag;
+  return false;
+}
+
+}  // namespace troupe::detail

@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// What is behind a `function_host`: which modules there are, who has room, and where each call
+/// goes.
+///
+/// Layer: function. One lock, which is held for a few steps and never while anything of a module,
+/// a loader or a user runs: what has to be done is noted under the lock, and done after it.
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include <troupe/base/error.hpp>
+#include <troupe/base/hash.hpp>
+#include <troupe/base/intrusive_list.hpp>
+#include <troupe/base/intrusive_ptr.hpp>
+#include <troupe/coro/executor.hpp>
+#include <troupe/coro/task.hpp>
+#include <troupe/coro/task_scope.hpp>
+#include <troupe/function/available_memory.hpp>
+#include <troupe/function/file_identity.hpp>
+#include <troupe/function/function_options.hpp>
+#include <troupe/function/in_process.hpp>
+#include <troupe/function/module_image.hpp>
+#include <troupe/function/module_instance.hpp>
+#include <troupe/function/module_slot.hpp>
+#include <troupe/function/module_source.hpp>
+#include <troupe/function/open_call.hpp>
+#include <troupe/sync/atomic.hpp>
+#include <troupe/sync/spin_lock.hpp>
+#include <troupe/time/clock.hpp>
+
+namespace troupe::detail {
+
+/// The program's loader, whatever it is made of.
+class module_loader {
+public:
+  virtual ~module_loader() = default;
+  virtual task<module_source> load(std::string module, std::string version) = 0;
+};
+
+/// Counted: the host holds it, and so do its calls and what is under way.
+class function_core {
+public:
+  function_core(executor& e, function_host_options o);
+  function_core(const function_core&) = delete;
+  function_core& operator=(const function_core&) = delete;
+
+  friend void add_ref(function_core* c) noexcept { c->references_.fetch_add(1, order::relaxed); }
+  friend void release(function_core* c) noexcept {
+    if (c->references_.fetch_sub(1, order::acq_rel) == 1) delete c;
+  }
+
+  // --- for the host -----------------------------------------------------------------------------
+  executor& where() noexcept { return on_; }
+  const function_host_options& options() const noexcept { return options_; }
+  void set_loader(std::shared_ptr<module_loader> l) noexcept {
+    const spin_guard guard(lock_);
+    loader_.swap(l);
+  }
+  void set_module(std::string_view module, module_options o);
+  /// The same, unless something was said of the module before.
+  void set_new_module(std::string_view module, const module_options& o);
+  void close() noexcept {
+    const spin_guard guard(lock_);
+    closed_ = true;
+  }
+  /// The slot for what is asked for, made if there is none.
+  intrusive_ptr<module_slot> slot_for(std::string_view module, std::string_view version,
+                                      std::string_view key);
+  task<> reload(std::string module, std::string version, bool names_version);
+  /// Waits for all calls, within `limit`; then ends all instances. `for_good`: nothing is started
+  /// any more.
+  task<> drain(duration limit, bool for_good);
+  function_stats stats();
+
+  // --- for calls --------------------------------------------------------------------------------
+  /// Takes a call, which refers to itself for the host; settles it in any case.
+  void issue(open_call& c) noexcept;
+  void dispatch(open_call& c, running_module& r) noexcept;
+  /// The instance that has the call already, if any.
+  running_module* given_to(const open_call& c) noexcept {
+    const spin_guard guard(lock_);
+    return c.place == call_place::running ? c.where.get() : nullptr;
+  }
+  /// The limit that holds for a call; `endless`: none.
+  duration limit_of(const open_call& c) const noexcept;
+  /// Whether what the module does may be done on the stack of the call's caller: not where that
+  /// caller has a time limit to keep.
+  bool runs_on_caller(const open_call& c) const noexcept {
+    return kept_of(c.slot()) == isolation::in_process;
+  }
+  void call_ended(open_call& c, bool went_well) noexcept;
+  void call_given_back(open_call& c) noexcept;
+  void call_expired(open_call& c) noexcept;
+  void call_cancelled(open_call& c) noexcept;
+
+  // --- for instances ----------------------------------------------------------------------------
+  void relay(running_module& from, const outgoing_call& c) noexcept;
+  void instance_failed(running_module& r, errc why, std::string_view detail) noexcept;
+  void instance_ended(running_module& r) noexcept;
+
+private:
+  /// What is to be done once the lock is not held any more.
+  struct to_do {
+    std::vector<intrusive_ptr<running_module>> close;
+    std::vector<std::pair<intrusive_ptr<module_slot>, std::shared_ptr<start_attempt>>> start;
+    std::vector<intrusive_ptr<module_slot>> pause;
+    std::vector<std::shared_ptr<async_semaphore>> quiet;
+    intrusive_ptr<running_module> gone;  // given up only then
+    bool watch = false;
+  };
+
+  /// Runs something on the executor at a time.
+  class alarm final : public timer, public runnable {
+  public:
+    using function = void (function_core::*)() noexcept;
+    alarm(function_core& c, function f) noexcept
+        : timer(&alarm::on_time), runnable(&alarm::run), core_(c), run_(f) {}
+
+    /// The lock is held.
+    void set(time_point at) noexcept {
+      if (is_set || stopped) return;
+      is_set = true;
+      core_.on_.arm(*this, at);
+    }
+    /// From now on it is not set. True if it will not run any more; else it is about to.
+    bool stop() noexcept {
+      {
+        const spin_guard guard(core_.lock_);
+        stopped = true;
+      }
+      const bool was_armed = core_.on_.disarm(*this);
+      const spin_guard guard(core_.lock_);
+      if (was_armed) is_set = false;
+      return !is_set;
+    }
+
+    bool is_set = false;   // it is armed, or about to run; guarded by the lock of the host
+    bool stopped = false;  // likewise; for good
+
+  private:
+    static void on_time(timer& t) noexcept {
+      auto& self = static_cast<alarm&>(t);
+      self.core_.on_.post(self);
+    }
+    static void run(runnable& r) noexcept {
+      auto& self = static_cast<alarm&>(r);
+      const intrusive_ptr<function_core> core(&self.core_);  // whose end waits for it
+      ((*core).*self.run_)();
+    }
+    function_core& core_;
+    const function run_;
+  };
+
+  /// What is under way; none of it fails.
+  class tasks final : public task_scope {
+  public:
+    explicit tasks(executor& e) noexcept : task_scope(e, &tasks::failed) {}
+    auto all_ended() noexcept { return wait(*this); }
+
+  private:
+    static void failed(task_scope&, std::exception_ptr) noexcept {}
+  };
+
+  struct text_hash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view s) const noexcept {
+      return static_cast<std::size_t>(hash_bytes(s));
+    }
+  };
+  struct slot_name {
+    std::string_view module, version, key;
+    friend bool operator==(const slot_name&, const slot_name&) = default;
+  };
+  struct slot_name_hash {
+    std::size_t operator()(const slot_name& n) const noexcept {
+      return static_cast<std::size_t>(
+          hash_bytes(n.key, hash_bytes(n.version, hash_bytes(n.module))));
+    }
+  };
+
+  using slot_ptr = intrusive_ptr<module_slot>;
+  using attempt_ptr = std::shared_ptr<start_attempt>;
+  using core_ptr = intrusive_ptr<function_core>;
+
+  ~function_core() = default;
+
+  /// A call of one module by another ends at last: the two may wait for each other in a circle,
+  /// which nobody sees.
+  static constexpr duration longest_relayed = std::chrono::seconds(30);
+
+  // The lock is held in all of these.
+  module_record& record_of(std::string_view module);
+  slot_ptr slot_locked(module_record& record, std::string_view version, std::string_view key);
+  isolation kept_of(const module_slot& s) const noexcept {
+    return s.options.kept.value_or(options_.kept);
+  }
+  module_launcher* launcher_of(const module_slot& s) noexcept;
+  void see_to_start(module_slot& s, to_do& todo);
+  void begin_start(module_slot& s, bool is_reload, bool remember, to_do& todo);
+  void start_once_more(module_slot& s, to_do& todo);
+  void make_room(to_do& todo);
+  void serve_line(to_do& todo);
+  void retire(running_module& r, to_do& todo);
+  void give(running_module& r, open_call& c) noexcept;
+  void follow_version(open_call& c) noexcept;
+  void wait(module_slot& s, open_call& c, bool first) noexcept;
+  void wait_no_more(open_call& c, to_do& todo) noexcept;
+  void take_from(running_module& r, to_do& todo);
+  void note_failure(module_slot& s) noexcept;
+  void note_quiet(to_do& todo);
+  void forget_unused() noexcept;
+  std::vector<open_call*> take_waiting(module_slot& s) noexcept;
+  static void move_tickets(module_slot& s, std::vector<std::shared_ptr<load_ticket>>& to) {
+    to.insert(to.end(), s.tickets.begin(), s.tickets.end());
+    s.tickets.clear();
+  }
+  std::size_t calls_here() const noexcept { return waiting_calls_ + running_calls_; }
+
+  // It is not held in these.
+  void carry_out(to_do& todo) noexcept;
+  void refuse(open_call& c, errc why, std::string text) noexcept;
+  void fail_all(std::vector<open_call*>& calls, const std::exception_ptr& why) noexcept;
+  void start_failed(module_slot& s, const attempt_ptr& a, std::exception_ptr why) noexcept;
+  void start_succeeded(module_slot& s, const attempt_ptr& a) noexcept;
+  void start_ended(module_slot& s, const attempt_ptr& a, std::exception_ptr why) noexcept;
+  void start_timed_out(module_slot& s, const attempt_ptr& a) noexcept;
+  void pause_ended(module_slot& s) noexcept;
+  void look_at_idle() noexcept;
+  void lose_patience() noexcept;
+  void end_what_is_left() noexcept;
+  void kill_what_is_left() noexcept;
+  task<bool> wait_until_quiet(duration limit, bool for_instances);
+
+  static task<> run_start(core_ptr core, slot_ptr s, attempt_ptr a);
+  static task<> try_start(core_ptr core, slot_ptr s, attempt_ptr a);
+  static task<> limit_start(core_ptr core, slot_ptr s, attempt_ptr a);
+  static task<module_image> image_from(std::shared_ptr<module_loader> loader, slot_ptr s,
+                                       attempt_ptr a);
+  static task<> run_pause(core_ptr core, slot_ptr s, time_point until);
+  static task<> watch_files(core_ptr core);
+  bool look_at_files(std::vector<std::pair<slot_ptr, file_identity>>& files);
+  void files_seen(const std::vector<std::pair<slot_ptr, file_identity>>& files) noexcept;
+  static std::exception_ptr start_failure(const module_slot& s, std::string text) noexcept;
+  static std::string describe(const module_slot& s) {
+    return s.version.empty() ? s.record.name : s.record.name + "@" + s.version;
+  }
+  static std::string text_of(const std::exception_ptr& e);
+  static std::exception_ptr failure_for(const open_call& c, const std::exception_ptr& why) noexcept;
+
+  executor& on_;
+  const function_host_options options_;
+  in_process_launcher in_process_;
+  std::size_t max_workers_;
+  spin_lock lock_;  // guards all below
+  std::shared_ptr<module_loader> loader_;
+  std::unordered_map<std::string, std::unique_ptr<module_record>, text_hash, std::equal_to<>>
+      records_;
+  std::unordered_map<slot_name, slot_ptr, slot_name_hash> slots_;  // names are the slots' own
+  std::vector<intrusive_ptr<running_module>> instances_;           // that were adopted
+  intrusive_list<running_module> idle_;  // the one that is longest without a call first
+  std::deque<slot_ptr> line_;            // for room; the first is next
+  std::vector<std::shared_ptr<async_semaphore>> quiet_;  // who waits for calls or instances to end
+  std::size_t workers_ = 0;                              // instances and attempts
+  std::size_t starting_ = 0;                             // attempts
+  std::size_t leaving_ = 0;                              // instances that take no calls any more
+  std::size_t waiting_calls_ = 0;
+  std::size_t running_calls_ = 0;
+  std::size_t sweep_at_ = 256;  // so many slots are looked through
+  bool closed_ = false;         // nothing is taken any more
+  bool hurried_ = false;        // what has not started is not started any more
+  bool watching_ = false;
+  alarm idle_alarm_{*this, &function_core::look_at_idle};
+  alarm patience_{*this, &function_core::lose_patience};
+  function_stats counts_;  // those that only grow
+  tasks tasks_;
+  atomic<std::uint32_t> references_{0};
+};
+
+inline function_core::function_core(executor& e, function_host_options o)
+    : on_(e), options_(o), max_workers_(o.max_workers), tasks_(e) {
+  if (max_workers_ != 0) return;
+  const module_launcher& usual = o.kept == isolation::process && o.processes != nullptr
+                                     ? *o.processes
+                                     : static_cast<const module_launcher&>(in_process_);
+  const auto room = static_cast<double>(available_memory()) * 0.8;
+  const auto each = static_cast<double>((std::max)(usual.cost(), std::size_t{1}));
+  max_workers_ = static_cast<std::size_t>(std::clamp(room / each, 1.0, 1e6));
+}
+
+inline module_record& function_core::record_of(std::string_view module) {
+  auto found = records_.find(module);
+  if (found == records_.end()) {
+    found = records_.emplace(std::string(module), std::make_unique<module_record>(module)).first;
+  }
+  return *found->second;
+}
+
+inline void function_core::set_module(std::string_view module, module_options o) {
+  const spin_guard guard(lock_);
+  module_record& record = record_of(module);
+  record.options = std::move(o);
+  record.has_options = true;
+}
+
+inline void function_core::set_new_module(std::string_view module, const module_options& o) {
+  const spin_guard guard(lock_);
+  module_record& record = record_of(module);
+  if (record.has_options) return;
+  record.options = o;
+  record.has_options = true;
+}
+
+inline intrusive_ptr<module_slot> function_core::slot_for(std::string_view module,
+                                                          std::string_view version,
+                                                          std::string_view key) {
+  const spin_guard guard(lock_);
+  module_record& record = record_of(module);
+  return slot_locked(record, version.empty() ? record.remembered : version,
+                     record.options.per_key ? key : std::string_view());
+}
+
+inline intrusive_ptr<module_slot> function_core::slot_locked(module_record& record,
+                                                             std::string_view version,
+                                                             std::string_view key) {
+  const auto found = slots_.find(slot_name{record.name, version, key});
+  if (found != slots_.end()) return found->second;
+  forget_unused();
+  const slot_ptr made(new module_slot(*this, record, version, key));
+  slots_.emplace(slot_name{record.name, made->version, made->key}, made);
+  return made;
+}
+
+/// Slots that nobody asks for any more would stay for ever where each key has one: now and then
+/// they are looked through. What the host alone refers to nobody can be about to use.
+inline void function_core::forget_unused() noexcept {
+  if (slots_.size() < sweep_at_) return;
+  std::erase_if(slots_, [](const auto& entry) {
+    const module_slot& s = *entry.second;
+    return s.only_host_refers() && s.not_before == (time_point::min)();
+  });
+  sweep_at_ = (std::max)(2 * slots_.size(), std::size_t{256});
+}
+
+inline module_launcher* function_core::launcher_of(const module_slot& s) noexcept {
+  return kept_of(s) == isolation::in_process ? static_cast<module_launcher*>(&in_process_)
+                                             : options_.processes;
+}
+
+inline function_stats function_core::stats() {
+  const std::size_t lingering = lingering_libraries::instance().count();
+  const spin_guard guard(lock_);
+  function_stats s = counts_;
+  s.max_workers = max_workers_;
+  s.workers = workers_;
+  s.starting = starting_;
+  s.ending = leaving_;
+  for (const auto& r : instances_) s.idle += !r->retiring && r->in_flight == 0 ? 1 : 0;
+  s.running = running_calls_;
+  s.waiting = waiting_calls_;
+  s.lingering = lingering;
+  return s;
+}
+
+}  // namespace troupe::detail

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT
+// A new module beside the old one.
+
+#include <troupe/function.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "kit.hpp"
+
+using namespace std::chrono_literals;
+using functions_kit::bytes_of;
+using functions_kit::error_of;
+using functions_kit::in_process;
+using functions_kit::is;
+using functions_kit::module_path;
+
+namespace {
+
+constexpr troupe::function_request mean{.module = "calculator", .func = "mean"};
+
+troupe::task<double> mean_of(troupe::function_host& host, double a, double b) {
+  co_return co_await host.trigger<double>(mean, a, b);
+}
+
+}  // namespace
+
+TEST_CASE("reload remembers the version, and new calls go to the new module") {
+  troupe::broker broker({.threads = 2});
+  troupe::function_host host(broker, in_process());
+  functions_kit::load_from_tests(host);
+  const auto calls = [](troupe::function_host& h) -> troupe::task<> {
+    co_await h.reload("calculator", "v1.0.0");
+    CHECK(h.stats().starts == 0);  // nothing ran: the next call loads it
+    const double one = co_await mean_of(h, 2, 4);
+    CHECK(one == 3);
+    co_await h.reload("calculator", "v2.0.0");
+    const double two = co_await mean_of(h, 2, 4);
+    CHECK(two == 1.5);
+    const troupe::error e = co_await error_of(h.reload("calculator", "v9.9.9"));
+    CHECK(is(e, troupe::errc::no_such_module));
+    const double still = co_await mean_of(h, 2, 4);
+    CHECK(still == 1.5);
+    for (int tick = 0; tick < 5000 && h.stats().workers != 1; ++tick) {
+      co_await troupe::sleep_for(1ms);
+    }
+    CHECK(h.stats().workers == 1);
+  };
+  broker.run(calls(host));
+}
+
+TEST_CASE("the old module goes when its last call has ended, not before") {
+  troupe::broker broker({.threads = 2});
+  troupe::function_host host(broker, in_process());
+  functions_kit::load_from_tests(host);
+  const auto slow = [](troupe::function_host& h) -> troupe::task<int> {
+    co_return co_await h.trigger<int>({.module = "calculator", .func = "sleep"}, 150);
+  };
+  const auto swap = [](troupe::function_host& h) -> troupe::task<> {
+    for (int tick = 0; tick < 5000 && h.stats().running == 0; ++tick) {
+      co_await troupe::sleep_for(1ms);
+    }
+    co_await h.reload("calculator", "v2.0.0");
+    CHECK(h.stats().running == 1);
+    CHECK(h.stats().ending == 1);
+    const double two = co_await mean_of(h, 2, 4);
+    CHECK(two == 1.5);
+  };
+  const auto both = [&](troupe::function_host& h) -> troupe::task<> {
+    co_await h.reload("calculator", "v1.0.0");
+    const auto [slept, nothing] = co_await troupe::when_all(slow(h), swap(h));
+    CHECK(slept == 150);
+    static_cast<void>(nothing);
+    for (int tick = 0; tick < 5000 && h.stats().workers != 1; ++tick) {
+      co_await troupe::sleep_for(1ms);
+    }
+    CHECK(h.stats().workers == 1);
+  };
+  broker.run(both(host));
+}
+
+TEST_CASE("a file that has changed is loaded by itself; a bad one is not") {
+  const functions_kit::folder at;
+  const std::string first = bytes_of(module_path("calculator-v1.0.0"));
+  const std::string second = bytes_of(module_path("calculator-v2.0.0"));
+  const std::string path = at.put("calculator.so", first);
+  troupe::broker broker({.threads = 2});
+  auto options = in_process();
+  options.watch_files = 10ms;
+  troupe::function_host host(broker, options);
+  host.define_loader([path](std::string_view, std::string_view) { return path; });
+  const auto until_mean_is = [](troupe::function_host& h, double wanted) -> troupe::task<bool> {
+    for (int tick = 0; tick < 2000; ++tick) {
+      const double now = co_await mean_of(h, 2, 4);
+      if (now == wanted) co_return true;
+      co_await troupe::sleep_for(5ms);
+    }
+    co_return false;
+  };
+  CHECK(broker.run(until_mean_is(host, 3)));
+  at.put("calculator.so", second);
+  CHECK(broker.run(until_mean_is(host, 1.5)));
+  at.put("calculator.so", "garbage");
+  const auto until_failed = [](troupe::function_host& h) -> troupe::task<> {
+    for (int tick = 0; tick < 2000 && h.stats().failed_starts == 0; ++tick) {
+      co_await troupe::sleep_for(5ms);
+    }
+    CHECK(h.stats().failed_starts == 1);
+    const double still = co_await mean_of(h, 2, 4);
+    CHECK(still == 1.5);
+  };
+  broker.run(until_failed(host));
+  at.put("calculator.so", first);
+  CHECK(broker.run(until_mean_is(host, 3)));
+}
+
+TEST_CASE("a thousand reloads under load lose no call and leave nothing behind") {
+  constexpr int reloads = 1000;
+  troupe::broker broker({.threads = 2});
+  std::size_t files = 0;
+  std::size_t threads = 0;
+  std::size_t resident = 0;
+  {
+    troupe::function_host host(broker, in_process());
+    functions_kit::load_from_tests(host);
+    bool done = false;
+    std::uint64_t calls = 0;
+    const auto load = [&](troupe::function_host& h) -> troupe::task<> {
+      while (!done) {
+        const double d = co_await mean_of(h, 2, 4);
+        if (d != 3 && d != 1.5) FAIL("a wrong result");
+        const int n = co_await h.trigger<int>({.module = "calculator", .func = "sleep"}, 1);
+        if (n != 1) FAIL("a wrong result");
+        calls += 2;
+      }
+    };
+    const auto reload = [&](troupe::function_host& h) -> troupe::task<> {
+      for (int i = 0; i < reloads; ++i) {
+        if (i == 100) {
+          files = functions_kit::open_files();
+          threads = functions_kit::threads();
+          resident = troupe::resident_memory();
+        }
+        co_await h.reload("calculator", i % 2 == 0 ? "v2.0.0" : "v1.0.0");
+      }
+      done = true;
+    };
+    const auto all = [&](troupe::function_host& h) -> troupe::task<> {
+      co_await h.reload("calculator", "v1.0.0");
+      static_cast<void>(co_await mean_of(h, 2, 4));
+      co_await troupe::when_all(reload(h), load(h));
+    };
+    broker.run(all(host));
+    const troupe::function_stats stats = host.stats();
+    CHECK(stats.reloads == reloads);
+    CHECK(stats.failed_starts == 0);
+    CHECK(stats.calls == calls + 1);
+    CHECK(stats.lingering == 0);
+    CHECK(functions_kit::open_files() <= files + 4);
+    CHECK(functions_kit::threads() <= threads + 8);
+    INFO("resident before: " << resident << ", after: " << troupe::resident_memory());
+#if !TROUPE_ASAN && !TROUPE_TSAN
+    CHECK(troupe::resident_memory() < resident + (std::size_t{16} << 20));
+#endif
+  }
+  CHECK(functions_kit::mapped_modules() == 0);
+}
