@@ -157,7 +157,7 @@ private:
   template <class F>
   class loader_of final : public detail::module_loader {
   public:
-    explicit loader_of(F load) : load_(std::move(load)) {}
+    explicit loader_of(F f) : load_(std::move(f)) {}
     task<module_source> load(std::string module, std::string version) override {
       using found = std::invoke_result_t<F&, std::string_view, std::string_view>;
       if constexpr (detail::is_task<found>) {
