@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: MIT
+// Functions of real modules, called through a host that keeps them in processes.
+
+#include <support/catch.hpp>
+
+#include <chrono>
+#include <string>
+#include <string_view>
+
+#include <troupe.hpp>
+#include <troupe/function.hpp>
+#include <troupe/function/process_launcher.hpp>
+
+#include "subject.hpp"
+
+using namespace std::chrono_literals;
+
+namespace {
+
+struct setting {
+  explicit setting(troupe::function_host_options options = {})
+      : host(broker, with(options, launcher)) {
+    host.define_loader([](std::string_view module, std::string_view version) {
+      if (module == "subject") return subject::module_path("subject");
+      return std::string(TROUPE_TEST_HOST_MODULES "/") + std::string(module) + "-" +
+             std::string(version) + ".so";
+    });
+  }
+  static troupe::function_host_options with(troupe::function_host_options options,
+                                            troupe::detail::process_launcher& by) {
+    options.kept = troupe::isolation::process;
+    options.processes = &by;
+    return options;
+  }
+  troupe::detail::process_launcher launcher{subject::options()};
+  troupe::broker broker{{.threads = 2}};
+  troupe::function_host host;
+};
+
+troupe::function_request of_calculator(std::string_view func) {
+  return {.module = "calculator", .version = "v1.0.0", .func = func};
+}
+troupe::function_request of_subject(std::string_view func) {
+  return {.module = "subject", .version = "v1.0.0", .func = func};
+}
+
+/// What an awaited call fails with; "nothing" if it does not.
+template <class T>
+troupe::task<std::string> error_of(T call) {
+  const auto outcome = co_await troupe::as_result(std::move(call));
+  if (outcome.has_value()) co_return "nothing";
+  try {
+    outcome.value();
+  } catch (const std::exception& e) {
+    co_return e.what();
+  }
+  co_return "something else";
+}
+
+bool begins(const std::string& text, std::string_view with) { return text.find(with) == 0; }
+
+}  // namespace
+
+TEST_CASE("A module of the library's own kind works in a process") {
+  setting s;
+  const auto calls = [](troupe::function_host& host) -> troupe::task<> {
+    const double d = co_await host.trigger<double>(of_calculator("mean"), 2.0, 3.0);
+    CHECK(d == 2.5);
+    const std::string text = co_await host.trigger<std::string>(of_calculator("hello"), "World");
+    CHECK(text == "Hello World");
+    co_await host.trigger<void>(of_calculator("nothing"));
+    const int slept = co_await host.trigger<int>(of_calculator("sleep"), 2);
+    CHECK(slept == 2);
+    static_cast<void>(co_await host.trigger<double>(of_calculator("add"), 1.0, 2.0));
+    static_cast<void>(co_await host.trigger<double>(of_calculator("add"), 1.0, 2.0));
+    const int count = co_await host.trigger<int>(of_calculator("count"));
+    CHECK(count == 2);
+    const std::string large(3'000'000, 'l');
+    const std::string back = co_await host.trigger<std::string>(of_calculator("echo_text"), large);
+    CHECK(back == large);
+    const std::string thrown = co_await error_of(host.trigger<void>(of_calculator("throw_range")));
+    CHECK(thrown.find("index 7") != std::string::npos);
+    // It can start no thread, and says so to its caller alone.
+    const std::string no_thread =
+        co_await error_of(host.trigger<int>(of_calculator("on_a_thread"), 1));
+    CHECK(no_thread != "nothing");
+    const double again = co_await host.trigger<double>(of_calculator("mean"), 4.0, 4.0);
+    CHECK(again == 4.0);
+  };
+  s.broker.run(calls(s.host));
+  CHECK(s.host.stats().crashes == 0);
+  CHECK(s.host.stats().workers == 1);
+}
+
+TEST_CASE("A run-away is ended at its limit, and the next call has another process") {
+  setting s;
+  const auto calls = [](troupe::function_host& host) -> troupe::task<> {
+    static_cast<void>(co_await host.trigger<double>(of_calculator("mean"), 1.0, 2.0));
+    for (const char* act : {"loop", "sleep", "ignore_signals", "never"}) {
+      static_cast<void>(co_await host.trigger(of_subject("echo")));
+      const auto begun = troupe::steady_now();
+      troupe::function_request r = of_subject(act);
+      r.limit = 100ms;
+      const std::string late = co_await error_of(host.trigger(r));
+      INFO(act);
+      CHECK(late.substr(0, 9) == "timed out");
+      CHECK(troupe::steady_now() - begun < 30s);
+    }
+    const double d = co_await host.trigger<double>(of_calculator("mean"), 1.0, 2.0);
+    CHECK(d == 1.5);
+    static_cast<void>(co_await host.trigger(of_subject("echo")));
+  };
+  s.broker.run(calls(s.host));
+}
+
+TEST_CASE("A crash is its callers' error, and nobody else's") {
+  setting s;
+  const auto calls = [](troupe::function_host& host) -> troupe::task<> {
+    const double before = co_await host.trigger<double>(of_calculator("mean"), 1.0, 2.0);
+    CHECK(before == 1.5);
+    for (const char* act : {"crash", "abort", "exit", "fork_bomb", "open_socket"}) {
+      const std::string why = co_await error_of(host.trigger(of_subject(act)));
+      CHECK(begins(why, "worker crashed"));
+      const std::string alive = co_await error_of(host.trigger(of_subject("echo")));
+      CHECK(alive == "nothing");
+      const double d = co_await host.trigger<double>(of_calculator("mean"), 1.0, 2.0);
+      CHECK(d == 1.5);
+    }
+  };
+  s.broker.run(calls(s.host));
+  CHECK(s.host.stats().crashes == 5);
+  CHECK(s.launcher.helpers_started() == 1);
+}
+
+TEST_CASE("Modules in processes call each other where they may") {
+  setting s;
+  troupe::module_options may;
+  may.permissions.may_call = {"calculator"};
+  s.host.define_module("middleman", may);
+  const auto calls = [](troupe::function_host& host) -> troupe::task<> {
+    const troupe::function_request r{.module = "middleman", .version = "v1.0.0", .func = "mean"};
+    const double d = co_await host.trigger<double>(r, 2.0, 4.0);
+    CHECK(d == 3.0);
+    troupe::function_request who = r;
+    who.func = "who";
+    const std::string seen = co_await host.trigger<std::string>(who);
+    CHECK(seen == "middleman/");
+    troupe::function_request call = r;
+    call.func = "call";
+    const std::string refused = co_await error_of(host.trigger<int>(call, "faulty", "value"));
+    CHECK(begins(refused, "refused"));
+  };
+  s.broker.run(calls(s.host));
+}
+
+TEST_CASE("Tenants have processes of their own") {
+  setting s;
+  troupe::module_options apart;
+  apart.per_key = true;
+  s.host.define_module("subject", apart);
+  const auto calls = [](troupe::function_host& host) -> troupe::task<> {
+    troupe::function_request alice = of_subject("echo");
+    alice.key = "alice";
+    troupe::function_request bob = of_subject("echo");
+    bob.key = "bob";
+    static_cast<void>(co_await host.trigger(alice));
+    static_cast<void>(co_await host.trigger(bob));
+    CHECK(host.stats().workers == 2);
+    alice.func = "crash";
+    const std::string why = co_await error_of(host.trigger(alice));
+    CHECK(begins(why, "worker crashed"));
+    const std::string alive = co_await error_of(host.trigger(bob));
+    CHECK(alive == "nothing");
+  };
+  s.broker.run(calls(s.host));
+}
