@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT
+// What the system says of memory, and what a host makes of it.
+
+#include <troupe/function/available_memory.hpp>
+
+#include <string>
+
+#include <troupe/function.hpp>
+
+#include "kit.hpp"
+
+using namespace troupe::detail;
+
+TEST_CASE("numbers and lines are read from the system's files") {
+  CHECK(number_in("123\n") == 123u);
+  CHECK(number_in("   77 kB") == 77u);
+  CHECK(!number_in("max\n"));
+  CHECK(!number_in(""));
+  CHECK(!number_in("99999999999999999999999"));
+  const std::string text = "MemTotal:       100 kB\nMemAvailable:    50 kB\n";
+  CHECK(number_in(line_after(text, "MemAvailable:")) == 50u);
+  CHECK(line_after(text, "Swap:").empty());
+}
+
+TEST_CASE("a control group leaves what its limit leaves") {
+  const functions_kit::folder at;
+  at.put("memory.max", "1000\n");
+  at.put("memory.current", "300\n");
+  const std::string folder = at / "";
+  CHECK(left_in_group(folder, "memory.max", "memory.current") == 700);
+  at.put("memory.current", "2000\n");
+  CHECK(left_in_group(folder, "memory.max", "memory.current") == 0);
+  at.put("memory.max", "max\n");
+  CHECK(left_in_group(folder, "memory.max", "memory.current") == no_memory_limit);
+}
+
+TEST_CASE("a host has room for at least one, and for as many as it is told") {
+  CHECK(available_memory() > 0);
+  troupe::broker broker({.threads = 1});
+  const troupe::function_host by_memory(broker, functions_kit::in_process());
+  CHECK(by_memory.stats().max_workers >= 1);
+  auto options = functions_kit::in_process();
+  options.max_workers = 7;
+  const troupe::function_host told(broker, options);
+  CHECK(told.stats().max_workers == 7);
+}
