@@ -15,7 +15,6 @@
 
 #include <troupe.hpp>
 #include <troupe/function.hpp>
-#include <troupe/function/sandbox_main.hpp>
 
 using namespace std::chrono_literals;
 
@@ -93,7 +92,7 @@ troupe::task<> use(troupe::function_host& functions) {
 
 troupe::task<> provoke(troupe::function_host& functions, const char* function) {
   const troupe::function_request request{
-      .module = "hostile", .version = "v1.0.0", .func = function, .limit = 300ms};
+      .module = "hostile", .version = "v1.0.0", .func = function, .limit = 1s};
   const auto begin = std::chrono::steady_clock::now();
   std::string outcome = "it came back";
   try {
@@ -117,6 +116,7 @@ troupe::task<> provoke(troupe::function_host& functions, const char* function) {
 int main(int argc, char** argv) {
   troupe::sandbox_main(argc, argv);  // sandboxes are forked by this program, started once more
   troupe::broker broker;
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);
   for (const auto kept : {troupe::isolation::in_process, troupe::isolation::process}) {
     const bool is_sandbox = kept == troupe::isolation::process;
     troupe::function_host functions{broker, {.kept = kept}};

@@ -13,3 +13,5 @@
 #include <troupe/function/module_error.hpp>
 #include <troupe/function/module_permissions.hpp>
 #include <troupe/function/module_source.hpp>
+#include <troupe/function/sandbox_main.hpp>
+#include <troupe/function/sandbox_options.hpp>

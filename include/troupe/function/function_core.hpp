@@ -38,6 +38,7 @@
 #include <troupe/function/module_slot.hpp>
 #include <troupe/function/module_source.hpp>
 #include <troupe/function/open_call.hpp>
+#include <troupe/function/process_launcher.hpp>
 #include <troupe/sync/atomic.hpp>
 #include <troupe/sync/spin_lock.hpp>
 #include <troupe/time/clock.hpp>
@@ -81,6 +82,9 @@ public:
   intrusive_ptr<module_slot> slot_for(std::string_view module, std::string_view version,
                                       std::string_view key);
   task<> reload(std::string module, std::string version, bool names_version);
+  /// What keeps modules in processes, where the options name nobody else. Throws
+  /// `std::system_error` where no thread or descriptor is left.
+  process_launcher& sandbox();
   /// Waits for all calls, within `limit`; then ends all instances. `for_good`: nothing is started
   /// any more.
   task<> drain(duration limit, bool for_good);
@@ -208,7 +212,8 @@ private:
   isolation kept_of(const module_slot& s) const noexcept {
     return s.options.kept.value_or(options_.kept);
   }
-  module_launcher* launcher_of(const module_slot& s) noexcept;
+  module_launcher& launcher_of(const module_slot& s);
+  void share_room(std::size_t cost) noexcept;
   void see_to_start(module_slot& s, to_do& todo);
   void begin_start(module_slot& s, bool is_reload, bool remember, to_do& todo);
   void start_once_more(module_slot& s, to_do& todo);
@@ -264,8 +269,10 @@ private:
   executor& on_;
   const function_host_options options_;
   in_process_launcher in_process_;
+  std::unique_ptr<process_launcher> sandbox_;  // outlives all instances; guarded by lock_
+  double room_ = 0;                            // bytes
+  spin_lock lock_;                             // guards all below
   std::size_t max_workers_;
-  spin_lock lock_;  // guards all below
   std::shared_ptr<module_loader> loader_;
   std::unordered_map<std::string, std::unique_ptr<module_record>, text_hash, std::equal_to<>>
       records_;
@@ -293,12 +300,31 @@ private:
 inline function_core::function_core(executor& e, function_host_options o)
     : on_(e), options_(o), max_workers_(o.max_workers), tasks_(e) {
   if (max_workers_ != 0) return;
-  const module_launcher& usual = o.kept == isolation::process && o.processes != nullptr
-                                     ? *o.processes
-                                     : static_cast<const module_launcher&>(in_process_);
-  const auto room = static_cast<double>(available_memory()) * 0.8;
-  const auto each = static_cast<double>((std::max)(usual.cost(), std::size_t{1}));
-  max_workers_ = static_cast<std::size_t>(std::clamp(room / each, 1.0, 1e6));
+  std::size_t usual_cost = in_process_.cost();
+  if (o.kept == isolation::process) {
+    usual_cost = o.processes != nullptr ? o.processes->cost() : process_launcher::usual_cost;
+  }
+  room_ = static_cast<double>(available_memory()) * 0.8;
+  share_room(usual_cost);
+}
+
+/// So many workers of that cost have room, where the options do not say how many there may be.
+inline void function_core::share_room(std::size_t cost) noexcept {
+  if (options_.max_workers != 0) return;
+  const auto each = static_cast<double>((std::max)(cost, std::size_t{1}));
+  max_workers_ = static_cast<std::size_t>(std::clamp(room_ / each, 1.0, 1e6));
+}
+
+/// Made by whoever wants it first: not every host keeps modules in processes.
+inline process_launcher& function_core::sandbox() {
+  {
+    const spin_guard guard(lock_);
+    if (sandbox_) return *sandbox_;
+  }
+  auto made = std::make_unique<process_launcher>(options_.sandbox);
+  const spin_guard guard(lock_);
+  if (!sandbox_) sandbox_.swap(made);
+  return *sandbox_;
 }
 
 inline module_record& function_core::record_of(std::string_view module) {
@@ -355,9 +381,10 @@ inline void function_core::forget_unused() noexcept {
   sweep_at_ = (std::max)(2 * slots_.size(), std::size_t{256});
 }
 
-inline module_launcher* function_core::launcher_of(const module_slot& s) noexcept {
-  return kept_of(s) == isolation::in_process ? static_cast<module_launcher*>(&in_process_)
-                                             : options_.processes;
+inline module_launcher& function_core::launcher_of(const module_slot& s) {
+  if (kept_of(s) == isolation::in_process) return in_process_;
+  if (options_.processes != nullptr) return *options_.processes;
+  return sandbox();
 }
 
 inline function_stats function_core::stats() {

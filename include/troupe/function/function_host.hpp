@@ -153,6 +153,21 @@ public:
 
   [[nodiscard]] function_stats stats() const { return core_->stats(); }
 
+  /// What keeps modules that are in processes, on this machine and for this user. Blocks some
+  /// milliseconds the first time. Throws `errc::start_failed` where there is no helper, and
+  /// `std::system_error` where no thread or descriptor is left.
+  [[nodiscard]] troupe::sandbox_level sandbox_level() const { return core_->sandbox().level(); }
+
+  /// From now on no module is started in a process that would get less; those that run go on.
+  /// Throws `errc::refused`, naming what lacks, if that is so of all: then nothing has changed.
+  void require(troupe::sandbox_level level) {
+    detail::process_launcher& sandbox = core_->sandbox();
+    if (const troupe::sandbox_level given = sandbox.level(); !given.covers(level)) {
+      throw error(errc::refused, {}, "the sandbox lacks: " + to_string(level - given));
+    }
+    sandbox.require(level);
+  }
+
 private:
   template <class F>
   class loader_of final : public detail::module_loader {

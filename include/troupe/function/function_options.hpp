@@ -13,6 +13,7 @@
 #include <string>
 
 #include <troupe/function/module_permissions.hpp>
+#include <troupe/function/sandbox_options.hpp>
 #include <troupe/time/clock.hpp>
 
 namespace troupe {
@@ -56,7 +57,10 @@ struct function_host_options {
   std::size_t max_payload = std::size_t{64} << 20;  ///< Bytes; more: too_large.
   duration drain_limit = std::chrono::seconds(10);  ///< Of `terminate` and the destructor.
 
-  /// For the library: who starts modules in processes; outlives the host. nullptr: the sandbox.
+  sandbox_options sandbox{};  ///< How modules are kept in processes.
+
+  /// For the library: who starts modules in processes; outlives the host. nullptr: a sandbox of the
+  /// host's own.
   detail::module_launcher* processes = nullptr;
 };
 

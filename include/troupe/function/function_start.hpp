@@ -95,31 +95,29 @@ inline task<module_image> function_core::image_from(std::shared_ptr<module_loade
 
 inline task<> function_core::try_start(core_ptr core, slot_ptr s, attempt_ptr a) {
   std::shared_ptr<module_loader> loader;
-  module_launcher* launcher = nullptr;
   module_permissions permissions;
   {
     const spin_guard guard(core->lock_);
     loader = core->loader_;
-    launcher = core->launcher_of(*s);
     permissions = s->options.permissions;
   }
   const worker_id id(describe(*s), s->key);
   if (!loader) {
     throw error(errc::no_such_module, id, "the host has no loader (define_loader)");
   }
-  if (launcher == nullptr) {
-    throw error(errc::start_failed, id, "nothing here can run modules in processes of their own");
-  }
   try {
+    module_launcher& launcher = core->launcher_of(*s);
     auto image = image_from(std::move(loader), s, a);
     const module_image copied = co_await std::move(image);
     const module_launch launch{s->record.name, s->version, copied,
                                permissions,    core->on_,  *a->made};
-    auto starting = launcher->start(launch);
+    auto starting = launcher.start(launch);
     a->made->instance = co_await std::move(starting);
   } catch (const error& e) {
     if (!e.worker().type.empty()) throw;
     throw error(static_cast<errc>(e.code().value()), id, e.detail());
+  } catch (const std::system_error& e) {
+    throw error(errc::start_failed, id, e.what());
   }
 }
 
@@ -256,6 +254,8 @@ inline void function_core::start_succeeded(module_slot& s, const attempt_ptr& a)
     --starting_;
     r.adopted = true;
     instances_.emplace_back(&r);
+    const std::size_t cost = r.instance->memory();  // measured, where it is a process
+    if (options_.kept == isolation::process && cost != 0) share_room(cost);
     if (a->given_up || hurried_) {
       retire(r, todo);
       if (!a->given_up) {

@@ -32,23 +32,11 @@
 #include <troupe/function/sandbox/helper_messages.hpp>
 #include <troupe/function/sandbox/level.hpp>
 #include <troupe/function/sandbox/reactor.hpp>
+#include <troupe/function/sandbox_options.hpp>
 #include <troupe/sync/atomic.hpp>
 #include <troupe/time/clock.hpp>
 
 namespace troupe {
-
-/// How modules are kept in processes.
-struct sandbox_options {
-  /// The program that forks the children; empty: this program, if its `main` begins with
-  /// `troupe::sandbox_main`, else `troupe-function` beside it.
-  std::string helper{};
-
-  /// No module runs where the kernel does not give all of this.
-  sandbox_level require = sandbox_level::process();
-
-  /// For the start of a module, its static constructors and its own among it.
-  duration start_limit = std::chrono::seconds(10);
-};
 
 namespace detail {
 
@@ -90,13 +78,19 @@ class process_launcher final : public module_launcher {
 public:
   /// Throws `std::system_error` where no thread or descriptor is left.
   explicit process_launcher(sandbox_options options = {})
-      : options_(std::move(options)), reactor_(options_.helper) {}
+      : options_(std::move(options)),
+        required_(options_.require.bits()),
+        reactor_(options_.helper) {}
 
   task<std::unique_ptr<module_instance>> start(module_launch launch) override;
+  /// Until one was measured, about what a small module takes.
+  static constexpr std::size_t usual_cost = std::size_t{2} << 20;
   std::size_t cost() const noexcept override { return cost_.load(order::relaxed); }
 
   /// What the kernel gives on this machine, to this user. Blocks some milliseconds, the first time.
   sandbox_level level() { return reactor_.level(); }
+  /// From now on no module is started that would get less. From any thread.
+  void require(sandbox_level level) noexcept { required_.store(level.bits(), order::relaxed); }
   std::uint32_t helpers_started() const noexcept { return reactor_.helpers_started(); }
 
 private:
@@ -104,7 +98,8 @@ private:
   static void resolve(const std::string& may_read, sandbox::child_wish& wish);
 
   const sandbox_options options_;
-  atomic<std::size_t> cost_{std::size_t{2} << 20};  // measured by each that starts
+  atomic<std::uint32_t> required_;        // the bits of a level
+  atomic<std::size_t> cost_{usual_cost};  // measured by each that starts
   sandbox::reactor reactor_;
 };
 
@@ -139,7 +134,7 @@ inline sandbox::child_wish process_launcher::wish_of(const module_launch& launch
   wish.files = permissions.files;
   wish.network = permissions.network;
   if (!permissions.may_read.empty()) resolve(permissions.may_read, wish);
-  wish.required = options_.require;
+  wish.required = sandbox_level(required_.load(order::relaxed));
   wish.start_deadline = saturating_add(steady_now(), options_.start_limit);
   return wish;
 }

@@ -17,14 +17,16 @@ using namespace std::chrono_literals;
 
 namespace {
 
+std::string path_of(std::string_view module, std::string_view version) {
+  if (module == "subject") return subject::module_path("subject");
+  return std::string(TROUPE_TEST_HOST_MODULES "/") + std::string(module) + "-" +
+         std::string(version) + ".so";
+}
+
 struct setting {
   explicit setting(troupe::function_host_options options = {})
       : host(broker, with(options, launcher)) {
-    host.define_loader([](std::string_view module, std::string_view version) {
-      if (module == "subject") return subject::module_path("subject");
-      return std::string(TROUPE_TEST_HOST_MODULES "/") + std::string(module) + "-" +
-             std::string(version) + ".so";
-    });
+    host.define_loader(path_of);
   }
   static troupe::function_host_options with(troupe::function_host_options options,
                                             troupe::detail::process_launcher& by) {
@@ -90,6 +92,40 @@ TEST_CASE("A module of the library's own kind works in a process") {
   s.broker.run(calls(s.host));
   CHECK(s.host.stats().crashes == 0);
   CHECK(s.host.stats().workers == 1);
+}
+
+TEST_CASE("A host has a sandbox of its own, and refuses less than is required") {
+  troupe::broker broker{{.threads = 2}};
+  troupe::function_host_options options;
+  options.sandbox = subject::options();
+  troupe::function_host host(broker, options);
+  host.define_loader(path_of);
+  const auto mean = [](troupe::function_host& h) -> troupe::task<double> {
+    const double d = co_await h.trigger<double>(of_calculator("mean"), 2.0, 3.0);
+    co_return d;
+  };
+  CHECK(broker.run(mean(host)) == 2.5);
+  const troupe::sandbox_level given = host.sandbox_level();
+  CHECK(given.covers(troupe::sandbox_level::process()));
+  host.require(given);
+  const troupe::sandbox_level more(~std::uint32_t{0});
+  try {
+    host.require(more);
+    FAIL("a level that nobody has was granted");
+  } catch (const troupe::error& e) {
+    CHECK(e.code() == troupe::errc::refused);
+  }
+  broker.run(host.terminate());
+  CHECK(broker.run(mean(host)) == 2.5);
+
+  options.sandbox.require = more;
+  troupe::function_host strict(broker, options);
+  strict.define_loader(path_of);
+  const auto failing = [](troupe::function_host& h) -> troupe::task<std::string> {
+    const std::string why = co_await error_of(h.trigger<double>(of_calculator("mean"), 2.0, 3.0));
+    co_return why;
+  };
+  CHECK(broker.run(failing(strict)).find("the sandbox lacks") != std::string::npos);
 }
 
 TEST_CASE("A run-away is ended at its limit, and the next call has another process") {

@@ -44,7 +44,7 @@ inline std::string exit_reason(int code, int status, bool out_of_memory) {
   } else {
     text = "its process was killed by " + name_of_signal(status);
   }
-  if (out_of_memory) text += ", after it had run into its memory limit";
+  if (out_of_memory && status != SIGSYS) text += ", after it had run into its memory limit";
   return text;
 }
 
