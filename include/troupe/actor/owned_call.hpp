@@ -107,8 +107,8 @@ public:
     return caller_link != nullptr ? caller_ : nullptr;
   }
 
-  turn_state start(cell& c, turn* nested) noexcept final;
-  void refuse(const refusal& r) noexcept final;
+  inline turn_state start(cell& c, turn* nested) noexcept final;
+  inline void refuse(const refusal& r) noexcept final;
 
 protected:
   explicit owned_call(intrusive_ptr<cell> target) noexcept

@@ -115,7 +115,7 @@ protected:
   cell& target() const noexcept { return *target_.load(order::relaxed); }
 
 public:
-  bool move_to(cell& c) noexcept final;
+  inline bool move_to(cell& c) noexcept final;
   const frame* caller_frame() const noexcept override { return &caller_; }
 
 private:
