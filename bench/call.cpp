@@ -73,6 +73,11 @@ int main() {
       bench::ns_per_op(5'000'000, [&](std::size_t n) { broker.run(plain_calls(p, n)); });
   bench::row("call, idle worker, plain method", plain, mutex, "mutex", 1.5);
 
+  const double below = bench::ns_per_op(5'000'000, [&](std::size_t n) {
+    broker.run(troupe::when_all(plain_calls(p, n), plain_calls(p, 0)));
+  });
+  bench::row("the same below when_all, which can be stopped", below, plain, "plain call", 2);
+
   const double coroutine =
       bench::ns_per_op(2'000'000, [&](std::size_t n) { broker.run(coroutine_calls(p, n)); });
   bench::row("call, idle worker, coroutine method", coroutine, plain, "plain call", 5);

@@ -12,6 +12,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <optional>
 #include <set>
@@ -44,12 +45,30 @@ struct tree {
   int value = 0;
   std::vector<tree> children;
 };
+// Without a fixed type, which compilers choose differently.
+enum signed_by_itself { below_zero = -1, above_zero = 1 };
+enum unsigned_by_itself { zero, one };
+struct other_clock {  // neither steady nor the system's, as that of files may be
+  using rep = std::int64_t;
+  using period = std::nano;
+  using duration = std::chrono::nanoseconds;
+  static constexpr bool is_steady = false;
+};
 struct other_tree {
   int value = 0;
   std::vector<other_tree> children;
 };
 
 }  // namespace
+
+template <>
+struct troupe::enum_range<signed_by_itself> {
+  static constexpr signed_by_itself first = below_zero, last = above_zero;
+};
+template <>
+struct troupe::enum_range<unsigned_by_itself> {
+  static constexpr unsigned_by_itself first = zero, last = one;
+};
 
 TEST_CASE("the head is the version and the fingerprint", "[codec][format]") {
   CHECK(hex(troupe::encode(true)) == "01a0c88d4401");
@@ -100,7 +119,7 @@ TEST_CASE("choices and records", "[codec][format]") {
 TEST_CASE("a large value with everything in it", "[codec][format]") {
   const auto message = troupe::encode(sample::generator(1).make_ordered());
   CHECK(message.size() == 622);
-  CHECK(troupe::hash_bytes(message.data(), message.size()) == 0x9af5e703aed54502ULL);
+  CHECK(troupe::hash_bytes(message.data(), message.size()) == 0x1e361ac1a45db96aULL);
 }
 
 // -- Fingerprints --------------------------------------------------------------------------------
@@ -110,8 +129,8 @@ TEST_CASE("fingerprints stay what they are", "[codec][format]") {
   CHECK(troupe::shape_of<std::int32_t> == 0xcf2699e2);
   CHECK(troupe::shape_of<std::string> == 0xab805e2e);
   CHECK(troupe::shape_of<sample::point> == 0xde86cb74);
-  CHECK(troupe::shape_of<tree> == 0xd25dda5c);
-  CHECK(troupe::shape_of<sample::everything> == 0x7c65a247);
+  CHECK(troupe::shape_of<tree> == 0x191fb6eb);
+  CHECK(troupe::shape_of<sample::everything> == 0x999aade7);
 }
 
 TEST_CASE("fingerprints follow structure, not names", "[codec][format]") {
@@ -121,6 +140,9 @@ TEST_CASE("fingerprints follow structure, not names", "[codec][format]") {
   static_assert(shape_of<sample::money> == shape_of<std::int64_t>);
   static_assert(shape_of<std::string> == shape_of<std::string_view>);
   static_assert(shape_of<std::vector<std::byte>> == shape_of<troupe::shared_bytes>);
+  static_assert(shape_of<std::span<const tree>> == shape_of<std::vector<tree>>);
+  static_assert(shape_of<std::deque<tree>> == shape_of<std::vector<tree>>);
+  static_assert(shape_of<signed_by_itself> == shape_of<unsigned_by_itself>);
 
   static_assert(shape_of<int> != shape_of<unsigned>);
   static_assert(shape_of<std::int32_t> != shape_of<std::int64_t>);
@@ -132,6 +154,8 @@ TEST_CASE("fingerprints follow structure, not names", "[codec][format]") {
   static_assert(shape_of<std::chrono::seconds> != shape_of<std::chrono::milliseconds>);
   static_assert(shape_of<std::chrono::steady_clock::time_point> !=
                 shape_of<std::chrono::sys_time<std::chrono::steady_clock::duration>>);
+  static_assert(shape_of<std::chrono::time_point<other_clock>> !=
+                shape_of<std::chrono::sys_time<other_clock::duration>>);
   static_assert(shape_of<std::pair<int, bool>> != shape_of<std::pair<bool, int>>);
   static_assert(shape_of<std::tuple<int>> != shape_of<std::tuple<int, int>>);
   static_assert(shape_of<std::optional<int>> != shape_of<std::variant<std::monostate, int>>);

@@ -60,6 +60,17 @@ bool says(std::initializer_list<int> body, std::string_view why) {
   return refused.find(why) != std::string::npos;
 }
 
+/// The code of what `f` throws; none where it throws nothing.
+template <class F>
+std::error_code error_of(F f) {
+  try {
+    static_cast<void>(f());
+    return {};
+  } catch (const troupe::error& e) {
+    return e.code();
+  }
+}
+
 struct tree {
   std::vector<tree> children;
 };
@@ -128,7 +139,7 @@ TEST_CASE("a length is compared with what is left", "[codec][hostile]") {
 TEST_CASE("depth is bounded on both sides", "[codec][hostile]") {
   // Two levels each: the record and the vector in it.
   CHECK_NOTHROW(troupe::encode(nested(31)));
-  CHECK_THROWS_AS(troupe::encode(nested(32)), troupe::error);
+  CHECK(error_of([] { return troupe::encode(nested(32)); }) == troupe::errc::too_large);
   const bytes deep = troupe::encode(nested(100), 1000);
   CHECK(troupe::decode<tree>(deep).code() == troupe::errc::too_large);
   CHECK(troupe::decode<tree>(deep, {.depth = 201}).code() == troupe::errc::too_large);
@@ -186,7 +197,8 @@ TEST_CASE("no message makes the decoder allocate much more than its size", "[cod
     static_cast<void>(troupe::decode<value>(message).has_value());
     return troupe::test::largest_allocation() <= most;
   };
-  const std::initializer_list<int> huge{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01};
+  // 2^30: what a decoder that believed it could well try to allocate.
+  const std::initializer_list<int> huge{0x80, 0x80, 0x80, 0x80, 0x04};
   CHECK(allocates(std::optional<std::string>(), huge));
   CHECK(allocates(std::optional<std::vector<double>>(), huge));
   CHECK(allocates(std::optional<std::vector<bool>>(), huge));

@@ -138,7 +138,7 @@ TEST_CASE("an enumeration stays within its range, both ways", "[codec]") {
   auto message = encode(sample::color::blue);
   message.back() = std::byte{3};
   CHECK(decode<sample::color>(message).code() == troupe::errc::bad_message);
-  CHECK_THROWS_AS(encode(static_cast<sample::color>(3)), troupe::error);
+  CHECK_THROWS_WITH(encode(static_cast<sample::color>(3)), Catch::Contains("out of its range"));
   CHECK(decode<user::ranged>(encode(user::high)).value() == user::high);
   CHECK(decode<user::flags>(encode(user::flags{0x81})).value() == user::flags{0x81});
 }

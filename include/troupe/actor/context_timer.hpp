@@ -49,7 +49,7 @@ public:
     release();
   }
 
-  turn_state start(cell& c, turn* nested) noexcept override;
+  inline turn_state start(cell& c, turn* nested) noexcept override;
   void refuse(const refusal&) noexcept override { release(); }
   const std::string_view& method_name() const noexcept override {
     static constexpr std::string_view name = "timer";
@@ -83,7 +83,7 @@ private:
     e.arm(*this, saturating_add(e.now(), d));
   }
 
-  void ended() noexcept override;
+  inline void ended() noexcept override;
   void release() noexcept {
     if (references_.fetch_sub(1, order::acq_rel) == 1) delete this;
   }

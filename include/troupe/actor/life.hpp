@@ -76,7 +76,7 @@ public:
 
   turn_state start(cell& c, turn*) noexcept override { return c.close_instance(this); }
   void refuse(const refusal&) noexcept override { settle(false); }
-  bool move_to(cell& c) noexcept override;
+  inline bool move_to(cell& c) noexcept override;
   const std::string_view& method_name() const noexcept override {
     static constexpr std::string_view name = "remove";
     return name;

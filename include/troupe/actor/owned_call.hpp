@@ -107,8 +107,8 @@ public:
     return caller_link != nullptr ? caller_ : nullptr;
   }
 
-  turn_state start(cell& c, turn* nested) noexcept final;
-  void refuse(const refusal& r) noexcept final;
+  inline turn_state start(cell& c, turn* nested) noexcept final;
+  inline void refuse(const refusal& r) noexcept final;
 
 protected:
   explicit owned_call(intrusive_ptr<cell> target) noexcept
@@ -352,7 +352,7 @@ inline bool owned_call::nest() noexcept {
     settle_refused(errc::deadlock, called_back(*t, caller_link, method_name()));
   } else if (t->nested_turns() + 1 >= max_nested_turns) {
     settle_refused(errc::too_deep, called_back(*t, caller_link, method_name()));
-  } else if (std::string cycle = enter_wait(t->nest()); !cycle.empty()) {
+  } else if (std::string cycle = enter_wait(t->waits().nest); !cycle.empty()) {
     settle_refused(errc::deadlock, std::move(cycle));
   } else {
     list();

@@ -48,6 +48,34 @@ inline std::string called_back(const turn& t, chain_link* caller, std::string_vi
   return {};
 }
 
+/// True if the chain of `caller` was asked to stop, or its deadline has passed.
+TROUPE_NOINLINE inline bool looks_past_limits(const frame& caller) noexcept {
+  const chain_link& l = *caller.chain;
+  if (l.stop_requested()) return true;
+  return l.deadline != never && l.deadline <= caller.where->base().now();
+}
+
+/// The same, for the path of every call.
+TROUPE_ALWAYS_INLINE bool is_past_limits(const frame& caller) noexcept {
+  const chain_link& l = *caller.chain;
+  return (l.limited || l.call != nullptr) && looks_past_limits(caller);
+}
+
+/// Tells those who observe `c` how a call has settled: before its caller goes on. `error`, if any,
+/// is what that gets.
+TROUPE_NOINLINE inline void tell_of_settled(cell& c, frame& caller, const std::string_view& method,
+                                            const call_record& record,
+                                            const std::exception_ptr* error) noexcept {
+  if (!c.owner().observes) return;
+  const bool had_its_turn = record.outcome != call_outcome::running;
+  const troupe::caller who = make_caller(caller_above(caller.chain));
+  span_link link(caller.chain, record.span);
+  const call_facts facts{{method, nullptr}, call_kind::call, nullptr, link};
+  c.owner().settled(c, call_info(facts, who, c.owner().where(),
+                                 had_its_turn ? record.outcome : call_outcome::not_run, record.took,
+                                 error != nullptr ? *error : nullptr));
+}
+
 /// The part of a borrowing call that does not depend on the method.
 class pending_call : public message {
 public:
@@ -87,21 +115,10 @@ protected:
   cell& target() const noexcept { return *target_.load(order::relaxed); }
 
 public:
-  bool move_to(cell& c) noexcept final;
+  inline bool move_to(cell& c) noexcept final;
   const frame* caller_frame() const noexcept override { return &caller_; }
 
-protected:
-  /// Tells those who observe how the call has settled: before its caller goes on. `error`, if any,
-  /// is what that gets.
-  void settled(const std::exception_ptr* error) noexcept {
-    if (error != nullptr || record_.outcome != call_outcome::running) tell_observers(error);
-  }
-
-  call_record record_;  // of the hooks
-
 private:
-  void tell_observers(const std::exception_ptr* error) noexcept;
-
   /// Takes a call that waits out of its line when its caller is asked to stop.
   class withdrawal final : public stop_hook {
   public:
@@ -121,10 +138,11 @@ private:
 
   /// True, and failed, if its chain was asked to stop or is too late: then the method is not run.
   bool past_its_limits() noexcept {
-    const chain_link& l = *caller_.chain;
-    return (l.limited || l.call != nullptr) && looks_past_its_limits(l);
+    if (!is_past_limits(caller_)) return false;
+    const bool is_stopped = caller_.chain->stop_requested();
+    fail(make_failure(is_stopped ? errc::cancelled : errc::expired, target()));
+    return true;
   }
-  bool looks_past_its_limits(const chain_link& l) noexcept;
   /// The stack stays bounded: now and then a turn starts from the bottom of it.
   bool is_at_nesting_limit() const noexcept {
     return !runs_plain && (caller_.depth + 1) % nesting_limit == 0;
@@ -158,30 +176,6 @@ private:
   wait_entry entry_;
   withdrawal withdraw_;  // last: its destructor waits for a withdrawal under way
 };
-
-TROUPE_NOINLINE inline bool pending_call::looks_past_its_limits(const chain_link& l) noexcept {
-  if (l.stop_requested()) {
-    fail(make_failure(errc::cancelled, target()));
-    return true;
-  }
-  if (l.deadline != never && l.deadline <= caller_.where->base().now()) {
-    fail(make_failure(errc::expired, target()));
-    return true;
-  }
-  return false;
-}
-
-TROUPE_NOINLINE inline void pending_call::tell_observers(const std::exception_ptr* error) noexcept {
-  cell& c = target();
-  if (!c.owner().observes) return;
-  const bool had_its_turn = record_.outcome != call_outcome::running;
-  const troupe::caller who = make_caller(caller_above(caller_.chain));
-  span_link link(caller_.chain, record_.span);
-  const call_facts facts{{method_name(), nullptr}, call_kind::call, nullptr, link};
-  c.owner().settled(c, call_info(facts, who, c.owner().where(),
-                                 had_its_turn ? record_.outcome : call_outcome::not_run,
-                                 record_.took, error != nullptr ? *error : nullptr));
-}
 
 inline bool pending_call::settle_failed(errc why, bool* flag, std::string text) noexcept {
   fail(make_failure(why, target(), std::move(text)));
@@ -422,168 +416,11 @@ inline bool pending_call::nest_in(turn& t, bool* flag) noexcept {
     return settle_failed(errc::too_deep, flag, called_back(t, caller_.chain, method_name()));
   }
   if (turn* const below = turn_held_up_below(caller_.chain)) {
-    std::string cycle = wait_graph::instance().enter_locked(entry_, *below, t.nest());
+    std::string cycle = wait_graph::instance().enter_locked(entry_, *below, t.waits().nest);
     if (!cycle.empty()) return settle_failed(errc::deadlock, flag, std::move(cycle));
   }
   t.post(*this);
   return true;
-}
-
-// --- the two kinds of methods -------------------------------------------------------------------
-
-/// A plain method.
-template <class Invocation>
-class pending_plain final : public pending_call {
-public:
-  using result = typename Invocation::result;
-
-  pending_plain(cell& target, frame& caller, Invocation& call) noexcept
-      : pending_call(target, caller), call_(call) {
-    runs_plain = true;
-  }
-  /// Neither is inlined: it would be in the way of the calls that run at once.
-  TROUPE_NOINLINE ~pending_plain() {}
-
-  TROUPE_NOINLINE result take() {
-    settled(result_.failed() ? &result_.error() : nullptr);
-    return result_.take();
-  }
-  const std::string_view& method_name() const noexcept override { return Invocation::name(); }
-
-private:
-  void fail(std::exception_ptr e) noexcept override { result_.fail(std::move(e)); }
-  turn_state run(cell& c, turn*) noexcept override;
-  void run_hooked(cell& c, turn* nested) noexcept;
-  void invoke(cell& c, cell* from) noexcept;
-
-  Invocation& call_;
-  result_slot<result> result_;
-};
-
-template <class Invocation>
-turn_state pending_plain<Invocation>::run(cell& c, turn* nested) noexcept {
-  c.count_turn();
-  c.note_get();
-  if (c.has_hooks()) {
-    run_hooked(c, nested);
-  } else {
-    const plain_turn scope(c, nested, caller().chain, Invocation::name());
-    invoke(c, caller_above(caller().chain));
-    if (result_.failed()) c.turn_failed(Invocation::name(), result_.error());
-  }
-  return turn_state::ended;
-}
-
-template <class Invocation>
-void pending_plain<Invocation>::invoke(cell& c, cell* from) noexcept {
-  try {
-    result_.emplace_from(
-        [&]() -> result { return call_(c.object_of(Invocation::called()), from); });
-  } catch (...) {
-    // A plain method awaits nothing; only where it may block can it have been stopped mid-way.
-    std::exception_ptr thrown = std::current_exception();
-    if (!c.runs_here()) thrown = as_seen_by_caller(std::move(thrown), c);
-    result_.fail(std::move(thrown));
-  }
-}
-
-template <class Invocation>
-TROUPE_NOINLINE void pending_plain<Invocation>::run_hooked(cell& c, turn* nested) noexcept {
-  cell* const from = caller_above(caller().chain);
-  span_link span(caller().chain);
-  plain_turn scope(c, nested, c.runs_here() ? &span : caller().chain, Invocation::name());
-  const call_facts facts{Invocation::called(), call_kind::call, from, scope.link_or(span)};
-  std::exception_ptr thrown;
-  if (c.refused_by_hook(facts, record_, thrown)) {
-    result_.fail(std::move(thrown));
-    return;
-  }
-  invoke(c, from);
-  if (result_.failed()) thrown = result_.error();
-  c.after_hook(facts, record_, thrown);
-  if (thrown) c.turn_failed(Invocation::name(), thrown);
-}
-
-/// A method that is a coroutine.
-template <class Invocation>
-class pending_coroutine final : public pending_call, public turn {
-public:
-  using result = typename Invocation::result;
-
-  pending_coroutine(cell& target, frame& caller, Invocation& made) noexcept
-      : pending_call(target, caller), call_(made) {}
-
-  result take() {
-    settled(result_.failed() ? &result_.error() : nullptr);
-    return result_.take();
-  }
-  const std::string_view& method_name() const noexcept override { return Invocation::name(); }
-  const frame* caller_frame() const noexcept override { return &caller(); }
-
-private:
-  void fail(std::exception_ptr e) noexcept override { result_.fail(std::move(e)); }
-  turn_state run(cell& c, turn* nested) noexcept override;
-  call_facts facts() noexcept {
-    return {Invocation::called(), call_kind::call, caller_above(caller().chain), *this};
-  }
-  void ended() noexcept override {
-    finish();
-    caller().where->resume(caller());
-  }
-  void finish() noexcept {
-    if (result_.failed() || worker().has_hooks()) finish_slowly();
-  }
-  void finish_slowly() noexcept;
-
-  Invocation& call_;
-  result_slot<result> result_;
-  std::optional<started_task<result>> method_;  // destroyed before the slot it writes to
-};
-
-template <class Invocation>
-turn_state pending_coroutine<Invocation>::run(cell& c, turn* nested) noexcept {
-  frame& f = caller();
-  open(c, nested, f.chain, Invocation::name());
-  cell* const from = caller_above(f.chain);
-  called_by = from;
-  c.count_turn();
-  c.note_get();
-  std::exception_ptr thrown;
-  if (c.has_hooks() && c.refused_by_hook(facts(), record_, thrown)) {
-    result_.fail(std::move(thrown));
-    return turn_state::ended;
-  }
-  try {
-    method_.emplace(call_(c.object_of(Invocation::called()), from).release());
-  } catch (...) {
-    result_.fail(as_seen_by_caller(std::current_exception(), c));
-    finish();
-    return turn_state::ended;
-  }
-  task_promise<result>& method = method_->promise();
-  method.result = &result_;
-  method.parent = &f;
-  method.depth = f.depth + 1;
-  method.budget = f.budget;  // one budget for all that runs on top of each other
-  const turn_state state = begin_turn(method);
-  if (state == turn_state::ended) {
-    f.budget = method.budget;
-    finish();
-  }
-  return state;
-}
-
-/// Only where it failed, or there are hooks, is anything left to do.
-template <class Invocation>
-TROUPE_NOINLINE void pending_coroutine<Invocation>::finish_slowly() noexcept {
-  cell& c = worker();
-  std::exception_ptr thrown;
-  if (result_.failed()) {
-    thrown = as_seen_by_caller(result_.error(), c);
-    result_.fail(thrown);
-  }
-  c.after_hook(facts(), record_, thrown);
-  if (thrown) c.turn_failed(Invocation::name(), thrown);
 }
 
 }  // namespace troupe::detail

@@ -43,7 +43,7 @@ public:
   /// The names of all classes; as long-lived as this.
   std::string_view name() const noexcept { return name_; }
 
-  void* make(context& ctx) const override;
+  inline void* make(context& ctx) const override;
   void destroy(void* instance) const noexcept override { delete &parts_of(instance); }
 
   task<> start(void* instance) const override {

@@ -8,7 +8,7 @@
 /// Layer: actor. Lives in the call it belongs to; allocates nothing, never throws.
 
 #include <cstdint>
-#include <optional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -30,9 +30,21 @@ namespace troupe::detail {
 /// made ready here and run one after the other, on whichever thread of the worker's place is free:
 /// the code of one turn never runs on two threads at once. A call back into the worker nests: it
 /// is one more thing made ready here, and as long as it lasts nothing else of this turn runs.
-class turn : public chain_link, public home, public runnable, public turn_waits {
+class turn : public chain_link, public home, public runnable, private completion {
 public:
-  turn() noexcept : chain_link(link_kind::call), runnable(&turn::run_scheduled), on_done_(*this) {}
+  turn() noexcept
+      : chain_link(link_kind::call), runnable(&turn::run_scheduled), completion(&turn::set_done) {}
+
+  /// A turn of `c` below `link_above`, with a method whose name is there for good. The same as
+  /// `open`, for the path of every call.
+  turn(cell& c, turn* in, chain_link& link_above, const std::string_view& name) noexcept
+      : chain_link(link_kind::call, link_above),
+        runnable(&turn::run_scheduled),
+        completion(&turn::set_done),
+        nested_in_(in),
+        worker_(&c),
+        method_(&name),
+        nested_turns_(in != nullptr ? in->nested_turns_ + 1 : 0) {}
 
   /// Makes this a turn of `c`, below `above`; before `begin_turn`.
   /// The name of the method is there for good: others are shown its address.
@@ -58,6 +70,13 @@ public:
   /// this nor the message.
   turn_state begin_turn(frame& method) noexcept;
 
+  /// The same in two steps, where the stack has room for one more; on the thread of `state`, where
+  /// `outer` runs now. True: the method has ended. Else `keep_open` follows, and until then nobody
+  /// touches the message. Always inlined, so only into a function that is not (see
+  /// `start_inline_here`).
+  bool run_here(frame& method, thread_state& state, frame* outer) noexcept;
+  turn_state keep_open(thread_state& state, frame* outer) noexcept;
+
   /// Makes a turn that has ended ready for another `begin_turn`.
   void reopen() noexcept {
     ready_.store(active, order::relaxed);
@@ -73,8 +92,16 @@ public:
   /// True while its code blocks the thread it runs on.
   bool blocks_its_thread() const noexcept { return thread_blocked.load(order::acquire); }
 
-  /// What a call that nests in this turn waits for: the turn that nests in it now.
-  hold_point& nest() noexcept { return nest_; }
+  /// What the wait graph knows of it. Under the lock of the graph.
+  turn_waits& waits() noexcept {
+    if (!has_waits_) {
+      std::construct_at(&waits_, *this);
+      has_waits_ = true;
+    }
+    return waits_;
+  }
+  /// `nullptr`: it knows nothing.
+  turn_waits* waits_so_far() noexcept { return has_waits_ ? &waits_ : nullptr; }
 
   /// A nested turn has ended: this one goes on.
   void nested_ended() noexcept { worker_->place().resume(*this); }
@@ -100,9 +127,6 @@ public:
   /// Where the chain goes on above an owning call: set while its caller waits. Guarded by the lock
   /// of the wait graph.
   chain_link* caller_link = nullptr;
-  cell* called_by = nullptr;  // the worker from whose turn it was called; alive as long as this
-  bool exclusive = false;     // of the life cycle: nothing interleaves with it
-  bool is_owned = false;      // it has a caller_link instead of an `above`
 
   // --- home -------------------------------------------------------------------------------------
   void post(runnable& r) noexcept override {
@@ -119,27 +143,16 @@ public:
   bool serial() const noexcept override { return true; }
   executor& base() noexcept override { return worker_->place().base(); }
 
-  // --- links of the worker's list of open turns, guarded by its mailbox lock
-  // ------------------------
-  turn* next_open = nullptr;
-  turn** previous_open = nullptr;
-
 protected:
-  ~turn() = default;
+  ~turn() {
+    if (has_waits_) std::destroy_at(&waits_);
+    if (has_continuation_) std::destroy_at(&continuation_);
+  }
 
   /// The method has ended: settle its caller. `this` may be gone afterwards.
   virtual void ended() noexcept = 0;
 
 private:
-  class done final : public completion {
-  public:
-    explicit done(turn& t) noexcept : completion(&done::set), turn_(t) {}
-
-  private:
-    static void set(completion& c) noexcept { static_cast<done&>(c).turn_.finished_ = true; }
-    turn& turn_;
-  };
-
   /// Continues a turn of an interleaved worker, in the line of its mailbox.
   class continuation final : public message {
   public:
@@ -158,12 +171,16 @@ private:
   };
 
   static void run_scheduled(runnable& r) noexcept { static_cast<turn&>(r).run_ready(); }
+  static void set_done(completion& c) noexcept { static_cast<turn&>(c).finished_ = true; }
 
   bool make_ready(runnable& r) noexcept;
   void schedule(bool at_tail) noexcept;
   void continue_in_line() noexcept {
-    if (!resume_) resume_.emplace(*this);
-    static_cast<void>(worker_->deliver(*resume_));
+    if (!has_continuation_) {
+      std::construct_at(&continuation_, *this);
+      has_continuation_ = true;
+    }
+    static_cast<void>(worker_->deliver(continuation_));
   }
   void run_ready() noexcept;
   bool take_ready() noexcept;
@@ -179,36 +196,68 @@ private:
   // parking with the acquire of the next `make_ready`: code of one turn sees what ran before it.
   static constexpr std::uintptr_t parked = 0, active = 1;
 
-  atomic<std::uintptr_t> ready_{active};
-  forward_queue<runnable, &runnable::next> pending_;  // taken from ready_, in order
-  bool finished_ = false;                             // the method has ended; the server's
-  bool yields_ = false;                               // others go first; the server's
-  cell* worker_ = nullptr;
+  // What is empty at first stands together, and so does what is small: a turn is made for each call
+  // of a coroutine method, and its stores are what that costs.
   turn* nested_in_ = nullptr;
+  forward_queue<runnable, &runnable::next> pending_;  // taken from ready_, in order
+  atomic<std::uintptr_t> ready_{active};
+  cell* worker_ = nullptr;
   const std::string_view* method_ = nullptr;
-  unsigned nested_turns_ = 0;  // turns of this worker that this one nests in
-  hold_point nest_;
-  done on_done_;
-  std::optional<continuation> resume_;  // made where it is needed: few workers are interleaved
+  unsigned nested_turns_ = 0;      // turns of this worker that this one nests in
+  bool finished_ = false;          // the method has ended; the server's
+  bool yields_ = false;            // others go first; the server's
+  bool has_waits_ = false;         // waits_ is alive; guarded by the lock of the graph
+  bool has_continuation_ = false;  // continuation_ is alive; the server's
+
+public:
+  bool exclusive = false;     // of the life cycle: nothing interleaves with it
+  bool is_owned = false;      // it has a caller_link instead of an `above`
+  cell* called_by = nullptr;  // the worker from whose turn it was called; alive as long as this
+
+  // Links of the worker's list of open turns, guarded by its mailbox lock.
+  turn* next_open = nullptr;
+  turn** previous_open = nullptr;
+
+private:
+  union {
+    turn_waits waits_;
+  };
+  union {
+    continuation continuation_;  // few workers are interleaved
+  };
 };
 
 /// The turn of a link that is one.
 inline turn* turn_of(chain_link* call) noexcept { return static_cast<turn*>(call); }
 
-inline turn_state turn::begin_turn(frame& method) noexcept {
+TROUPE_NOINLINE inline turn_state turn::begin_turn(frame& method) noexcept {
+  thread_state& state = this_thread_state();
+  // An interleaved worker is free meanwhile: what is begun later must not get in between.
+  frame* const outer = state.running;
+  if (method.depth % nesting_limit != 0 || interleaved()) {
+    if (run_here(method, state, outer)) return turn_state::ended;
+  } else {
+    method.where = this;
+    method.chain = this;
+    method.then = this;
+    pending_.push_back(method);
+  }
+  return keep_open(state, outer);
+}
+
+TROUPE_ALWAYS_INLINE bool turn::run_here(frame& method, thread_state& state,
+                                         frame* outer) noexcept {
   method.where = this;
   method.chain = this;
-  method.then = &on_done_;
-  thread_state& state = this_thread_state();
+  method.then = this;
   const serving shown(state.record, *worker_, *method_);
-  frame* const outer = state.running;
-  // An interleaved worker is free meanwhile: what is begun later must not get in between.
-  if (method.depth % nesting_limit == 0 && !interleaved()) {
-    pending_.push_back(method);
-  } else if (start_inline(method, state)) {
-    state.running = outer;
-    return turn_state::ended;
-  }
+  if (!start_inline_here(method, state)) return false;
+  state.running = outer;
+  return true;
+}
+
+/// The method is suspended, or has to start from the bottom of the stack.
+TROUPE_NOINLINE inline turn_state turn::keep_open(thread_state& state, frame* outer) noexcept {
   worker_->list_turn(*this);
   worker_->keep_longer();
   state.running = outer;
@@ -344,76 +393,73 @@ inline const chain_link* top_of_chain(const chain_link* l) noexcept {
 
 /// Marks the turns that this wait holds up, and makes them known to what they hold.
 inline void wait_graph::block(turn& first) noexcept {
-  for (turn* t = &first; t != nullptr && !t->blocked;) {
-    t->blocked = true;
+  for (turn* t = &first; t != nullptr && !t->waits().blocked;) {
+    turn_waits& w = t->waits();
+    w.blocked = true;
     if (t->nested_in() != nullptr) {
-      t->nested_in()->nest().blocked_holder = t;
+      t->nested_in()->waits().nest.blocked_holder = &w;
     } else if (!t->interleaved()) {
-      t->worker().blocked_holder = t;
+      t->worker().blocked_holder = &w;
     } else {
-      list_open(*t);
+      w.next_blocked = std::exchange(t->worker().blocked_open, &w);
     }
     turn* const above = t->awaited_by();
-    t->parent = above;
-    if (above != nullptr) above->blocked_below.push_back(*t);
+    w.parent = above != nullptr ? &above->waits() : nullptr;
+    if (above != nullptr) above->waits().blocked_below.push_back(w);
     t = above;
   }
 }
 
-inline void wait_graph::list_open(turn& t) noexcept {
-  turn_waits& waits = t;
-  waits.next_blocked = t.worker().blocked_open;
-  t.worker().blocked_open = &waits;
-}
-
-inline void wait_graph::unlist_open(turn& t) noexcept {
-  const turn_waits* const gone = &t;
-  turn_waits** link = &t.worker().blocked_open;
-  while (*link != nullptr && *link != gone) link = &(*link)->next_blocked;
-  if (*link != nullptr) *link = gone->next_blocked;
+inline void wait_graph::unlist_open(const turn_waits& gone) noexcept {
+  turn_waits** link = &gone.of.worker().blocked_open;
+  while (*link != nullptr && *link != &gone) link = &(*link)->next_blocked;
+  if (*link != nullptr) *link = gone.next_blocked;
 }
 
 /// Takes the marks back where nothing is left that holds the turn up.
-inline void wait_graph::unblock(turn& first) noexcept {
-  for (turn* t = &first;
-       t != nullptr && t->blocked && t->waits.empty() && t->blocked_below.empty();) {
-    t->blocked = false;
-    hold_point& held = t->nested_in() != nullptr ? t->nested_in()->nest() : t->worker();
-    if (held.blocked_holder == t) held.blocked_holder = nullptr;
-    if (t->interleaved()) unlist_open(*t);
-    turn_waits* const above = std::exchange(t->parent, nullptr);
-    if (above != nullptr) above->blocked_below.remove(*t);
-    t = static_cast<turn*>(above);
+inline void wait_graph::unblock(turn_waits& first) noexcept {
+  for (turn_waits* w = &first;
+       w != nullptr && w->blocked && w->waits.empty() && w->blocked_below.empty();) {
+    w->blocked = false;
+    const turn& t = w->of;
+    hold_point& held = t.nested_in() != nullptr ? t.nested_in()->waits().nest : t.worker();
+    if (held.blocked_holder == w) held.blocked_holder = nullptr;
+    if (t.interleaved()) unlist_open(*w);
+    turn_waits* const above = std::exchange(w->parent, nullptr);
+    if (above != nullptr) above->blocked_below.remove(*w);
+    w = above;
   }
 }
 
 inline std::string wait_graph::enter_locked(wait_entry& w, turn& t, hold_point& point) noexcept {
   w.below = &t;
   w.point = &point;
-  t.waits.push_back(w);
+  turn_waits& waits = t.waits();
+  waits.waits.push_back(w);
   block(t);
   const turn_waits* const met = find_cycle(t, w);
   if (met == nullptr) return {};
-  t.waits.remove(w);
+  waits.waits.remove(w);
   w.below = nullptr;
   std::string cycle = describe(t, met);
-  unblock(t);
+  unblock(waits);
   return cycle;
 }
 
 inline void wait_graph::leave_locked(wait_entry& w) noexcept {
   turn* const t = std::exchange(w.below, nullptr);
   if (t == nullptr) return;
-  t->waits.remove(w);
-  unblock(*t);
+  t->waits().waits.remove(w);
+  unblock(t->waits());
 }
 
 inline void wait_graph::cut(turn& t) noexcept {
   t.caller_link = nullptr;
-  if (t.parent == nullptr) return;
-  turn_waits* const above = std::exchange(t.parent, nullptr);
-  above->blocked_below.remove(t);
-  unblock(*static_cast<turn*>(above));
+  turn_waits* const w = t.waits_so_far();
+  turn_waits* const above = w != nullptr ? std::exchange(w->parent, nullptr) : nullptr;
+  if (above == nullptr) return;
+  above->blocked_below.remove(*w);
+  unblock(*above);
 }
 
 /// A turn at or above `t` that what `t` waits for waits for; `nullptr`: there is none.
@@ -421,7 +467,7 @@ inline turn_waits* wait_graph::find_cycle(turn& t, const wait_entry& entry) noex
   search_ += 2;
   const std::uint64_t above = search_;
   const std::uint64_t visited = search_ + 1;
-  for (turn* a = &t; a != nullptr; a = a->awaited_by()) a->seen = above;
+  for (turn* a = &t; a != nullptr; a = a->awaited_by()) a->waits().seen = above;
 
   turn_waits* to_visit = nullptr;
   turn_waits* met = nullptr;
@@ -453,15 +499,14 @@ inline turn_waits* wait_graph::find_cycle(turn& t, const wait_entry& entry) noex
 
 /// Never empty: where there is no memory for the names, it says that.
 inline std::string wait_graph::describe(const turn& t, const turn_waits* met) noexcept try {
-  const auto name = [](const turn_waits* w) {
-    const turn& x = static_cast<const turn&>(*w);
+  const auto name = [](const turn& x) {
     return to_string(x.worker().id()) + "." + std::string(x.method());
   };
-  std::string path = name(met);
+  std::string path = name(met->of);
   for (const turn_waits* x = met->reached_from; x != nullptr; x = x->reached_from) {
-    path = name(x) + " -> " + path;
+    path = name(x->of) + " -> " + path;
   }
-  return name(&t) + " -> " + path;
+  return name(t) + " -> " + path;
 } catch (...) {
   return "out of memory";
 }

@@ -42,8 +42,13 @@ struct wait_entry : list_hook {
   bool for_end = false;         // for the worker's end, and so for all of its turns
 };
 
-/// What the graph knows of a turn. Guarded by the graph's lock.
+/// What the graph knows of a turn; made when it first has to know it. Guarded by the graph's lock.
 struct turn_waits : list_hook {
+  explicit turn_waits(turn& t) noexcept : of(t) {}
+
+  turn& of;
+  hold_point nest;                           // what a call that nests in this turn waits for: the
+                                             // turn that nests in it now
   intrusive_list<wait_entry> waits;          // calls that this turn makes itself
   intrusive_list<turn_waits> blocked_below;  // blocked turns of calls that this turn awaits
   turn_waits* parent = nullptr;              // in whose `blocked_below` this is
@@ -87,9 +92,8 @@ private:
   constexpr wait_graph() = default;
 
   void block(turn& t) noexcept;
-  void unblock(turn& t) noexcept;
-  static void list_open(turn& t) noexcept;
-  static void unlist_open(turn& t) noexcept;
+  void unblock(turn_waits& w) noexcept;
+  static void unlist_open(const turn_waits& gone) noexcept;
   turn_waits* find_cycle(turn& t, const wait_entry& w) noexcept;
   static std::string describe(const turn& t, const turn_waits* met) noexcept;
 

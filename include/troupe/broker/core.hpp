@@ -121,13 +121,13 @@ public:
   void timer_ran() noexcept override { timers_.fetch_add(1, order::relaxed); }
   void waited(duration d) noexcept override { waits_.add(d); }
   void restarted(cell&) noexcept override { restarts_.fetch_add(1, order::relaxed); }
-  directive escalated(const worker_failure& failure) noexcept override;
-  void evicted(cell& c) noexcept override;
-  void before_call(cell& c, const call_info& info, std::size_t& reached) override;
-  void after_call(cell& c, const call_info& info, std::size_t reached) noexcept override;
-  void settled(cell& c, const call_info& info) noexcept override;
-  void dead(cell& c, std::string_view method, const std::error_code& why, std::exception_ptr error,
-            cell* from) noexcept override;
+  inline directive escalated(const worker_failure& failure) noexcept override;
+  inline void evicted(cell& c) noexcept override;
+  inline void before_call(cell& c, const call_info& info, std::size_t& reached) override;
+  inline void after_call(cell& c, const call_info& info, std::size_t reached) noexcept override;
+  inline void settled(cell& c, const call_info& info) noexcept override;
+  inline void dead(cell& c, std::string_view method, const std::error_code& why,
+                   std::exception_ptr error, cell* from) noexcept override;
   intrusive_ptr<cell> cell_for(const class_request& a, std::string_view key) override {
     return on_route(a, key, [this](actor_class& c, std::string_view k) {
       return registry_.find_or_make(*this, c, k);
@@ -190,9 +190,10 @@ public:
     intrusive_ptr<cell> found = registry_.find(address);
     return found ? found : abandoned_.find(address);
   }
-  void report_slow(const cell& c, std::string_view method, duration lasted) noexcept override;
+  inline void report_slow(const cell& c, std::string_view method,
+                          duration lasted) noexcept override;
 
-  void abandon(cell& c) noexcept override;
+  inline void abandon(cell& c) noexcept override;
 
   // --- event_channel_owner ----------------------------------------------------------------------
   /// The time; or, where uses have an order, the number after those that were given out as such.
@@ -257,7 +258,7 @@ private:
   void show(worker_event::kind_type kind, cell& c) noexcept;
   template <class F>
   void tell_observers(F told) noexcept;
-  void look_after(duration d) override;
+  inline void look_after(duration d) override;
   static task<> look_later(broker_core& core, duration d);
 
   atomic<std::size_t> references_{0};

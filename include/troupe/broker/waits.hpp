@@ -34,7 +34,9 @@ inline std::string describe_turn(turn& t, const std::vector<intrusive_ptr<cell>>
   if (t.called_by != nullptr) text += ", called by " + to_string(t.called_by->id());
   const spin_guard graph(wait_graph::instance().lock());
   const char* joint = ", waits for ";
-  for (const wait_entry& w : t.waits) {
+  turn_waits* const known = t.waits_so_far();
+  if (known == nullptr) return text + "\n";
+  for (const wait_entry& w : known->waits) {
     text += joint + name_of(w.point, cells);
     joint = " and ";
   }

@@ -117,7 +117,7 @@ private:
 
 template <class T>
 struct binary_form<T, wire_kind::enumeration> {
-  using number = std::underlying_type_t<T>;
+  using number = enum_number<T>;
 
   template <class Writer>
   static void write(Writer& to, T value) {
@@ -225,25 +225,13 @@ inline constexpr bool is_image =
     (kind_of<T> == wire_kind::integer && sizeof(T) == 1) || kind_of<T> == wire_kind::byte ||
     (kind_of<T> == wire_kind::floating && std::endian::native == std::endian::little);
 
-template <class T>
-concept is_run = std::contiguous_iterator<decltype(std::declval<const T&>().begin())>;
-
-/// The memory that an element takes beside itself, about: the pointers of its node.
-template <class T>
-inline constexpr std::size_t node_overhead = is_run<T> ? 0 : 4 * sizeof(void*);
-
-/// What an empty `T` may have allocated already: a deque has its first block then.
-template <class T>
-inline constexpr std::size_t empty_overhead = 0;
-template <class T, class Allocator>
-inline constexpr std::size_t empty_overhead<std::deque<T, Allocator>> = 640;
-
 /// Reads the number of elements of a `T`, and asks for their memory.
 template <class T, class Element = typename T::value_type>
 [[nodiscard]] std::size_t read_count(byte_reader& from, std::size_t fewest) {
   const std::size_t count = from.take_count(fewest);
-  if constexpr (empty_overhead<T> != 0) from.charge(1, empty_overhead<T>);
-  from.charge(count, sizeof(Element) + node_overhead<T>);
+  if (!from.memory().take_elements<T, Element>(count)) {
+    from.fail(errc::too_large, memory_budget::exceeded);
+  }
   return count;
 }
 

@@ -12,6 +12,7 @@
 #include <troupe/base/worker_id.hpp>
 #include <troupe/codec/byte_writer.hpp>
 #include <troupe/codec/limits.hpp>
+#include <troupe/codec/memory_budget.hpp>
 #include <troupe/config.hpp>
 
 #include <cstddef>
@@ -32,7 +33,7 @@ public:
         owner_(owner),
         type_name_(type_name),
         depth_(limits.depth),
-        memory_(limits.memory != 0 ? limits.memory : default_memory(message.size())) {
+        memory_(limits, message.size()) {
     if (message.size() > limits.size) fail(errc::too_large, "the message is above the limit");
   }
   byte_reader(const byte_reader&) = delete;
@@ -79,11 +80,8 @@ public:
     return owner_ == nullptr ? shared_bytes(bytes) : owner_->slice(begin, size);
   }
 
-  /// Asks for the memory of `count` elements, before it is allocated.
-  void charge(std::size_t count, std::size_t each) {
-    if (count > memory_ / each) fail(errc::too_large, "its containers take too much memory");
-    memory_ -= count * each;
-  }
+  /// What its containers may still take: asked before anything is allocated for them.
+  [[nodiscard]] memory_budget& memory() noexcept { return memory_; }
 
   void enter() {
     if (depth_ == 0) fail(errc::too_large, "it nests too deeply");
@@ -98,19 +96,12 @@ public:
   }
 
 private:
-  [[nodiscard]] static std::size_t default_memory(std::size_t message_size) noexcept {
-    constexpr std::size_t at_least = std::size_t{64} << 10;
-    constexpr std::size_t for_each_byte = 64;
-    const std::size_t most = static_cast<std::size_t>(-1) / for_each_byte - at_least;
-    return (message_size < most ? message_size : most) * for_each_byte + at_least;
-  }
-
   std::span<const std::byte> message_;
   std::size_t at_ = 0;
   const shared_bytes* owner_;
   std::string_view type_name_;
-  std::size_t depth_;   // levels that may still be entered
-  std::size_t memory_;  // bytes that containers may still take
+  std::size_t depth_;  // levels that may still be entered
+  memory_budget memory_;
 };
 
 }  // namespace troupe::detail

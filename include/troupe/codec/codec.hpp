@@ -8,6 +8,7 @@
 /// Layer: codec. Compile time only.
 
 #include <concepts>
+#include <cstdint>
 #include <type_traits>
 #include <utility>
 
@@ -63,12 +64,21 @@ concept has_enum_range = requires {
 template <class T>
 concept has_previous_version = requires { typename previous_version<T>::type; };
 
+/// An enumeration without a fixed underlying type holds only the values its enumerators span; any
+/// other in it is undefined behaviour.
+template <class E>
+concept has_fixed_type = requires { E{std::underlying_type_t<E>{}}; };
+
+/// As which number an enumeration travels. What is not fixed is up to the compiler.
+template <class E>
+using enum_number = std::conditional_t<has_fixed_type<E>, std::underlying_type_t<E>, std::int64_t>;
+
 /// Whether `E` may hold `value`.
 template <class E>
-[[nodiscard]] constexpr bool is_in_range([[maybe_unused]] std::underlying_type_t<E> value) {
+[[nodiscard]] constexpr bool is_in_range([[maybe_unused]] enum_number<E> value) {
   if constexpr (has_enum_range<E>) {
-    return value >= static_cast<std::underlying_type_t<E>>(enum_range<E>::first) &&
-           value <= static_cast<std::underlying_type_t<E>>(enum_range<E>::last);
+    return value >= static_cast<enum_number<E>>(enum_range<E>::first) &&
+           value <= static_cast<enum_number<E>>(enum_range<E>::last);
   } else {
     return true;
   }

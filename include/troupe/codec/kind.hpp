@@ -60,11 +60,6 @@ concept is_standard_type = standard_type<T>::kind != wire_kind::none;
 template <class T>
 inline constexpr bool is_view = false;
 
-/// An enumeration without a fixed underlying type holds only the values its enumerators span; any
-/// other in it is undefined behaviour.
-template <class E>
-concept has_fixed_type = requires { E{std::underlying_type_t<E>{}}; };
-
 /// A class that structured bindings can take apart.
 template <class T>
 [[nodiscard]] consteval bool is_plain_aggregate() noexcept {
@@ -143,7 +138,7 @@ template <class T>
   } else if constexpr (kind == wire_kind::record) {
     return typename untied<decltype(tie_fields(std::declval<T&>()))>::type{};
   } else if constexpr (kind == wire_kind::enumeration) {
-    return type_list<std::underlying_type_t<T>>{};
+    return type_list<enum_number<T>>{};
   } else {
     return type_list<>{};
   }

@@ -53,11 +53,15 @@ struct shape_detail<std::chrono::duration<Rep, Period>> {
   static constexpr std::uint64_t value = hash_combine(static_cast<std::uint64_t>(Period::num),
                                                       static_cast<std::uint64_t>(Period::den));
 };
-/// A clock has no name that all compilers spell alike; and that of local times has no ticks.
+/// A clock has no name that all compilers spell alike: there are the system's, steady ones, that of
+/// local times, which has no ticks, and others.
 template <class Clock>
 [[nodiscard]] consteval std::uint64_t clock_shape() noexcept {
-  if constexpr (requires { Clock::is_steady; }) {
-    return Clock::is_steady ? 1 : 0;
+  // house: allow words: its type is looked at, not its time
+  if constexpr (std::is_same_v<Clock, std::chrono::system_clock>) {
+    return 0;
+  } else if constexpr (requires { Clock::is_steady; }) {
+    return Clock::is_steady ? 1 : 3;
   } else {
     return 2;
   }
@@ -67,7 +71,9 @@ struct shape_detail<std::chrono::time_point<Clock, Duration>> {
   static constexpr std::uint64_t value = clock_shape<Clock>();
 };
 
-/// In the place of a kind: the type is the n-th of those in which it lies, counted from inside.
+/// In the place of a kind: the type is the n-th of the records and hooks in which it lies, counted
+/// from inside. No type contains itself but through one of these; which containers lie between, and
+/// whether they own their elements, does not matter.
 inline constexpr std::uint64_t same_as_above = 255;
 
 template <class T, class... Above>
@@ -91,14 +97,17 @@ template <class T, class... Above>
 template <class T, class... Above>
 [[nodiscard]] consteval std::uint64_t shape_within() noexcept {
   using plain = std::remove_const_t<T>;
-  if constexpr (kind_of<plain> == wire_kind::hook) {
-    return shape_within<typename codec<plain>::wire, Above...>();
-  } else if constexpr ((std::is_same_v<plain, Above> || ...)) {
+  if constexpr ((std::is_same_v<plain, Above> || ...)) {
     return hash_combine(same_as_above, distance_above<plain, Above...>());
+  } else if constexpr (kind_of<plain> == wire_kind::hook) {
+    return shape_within<typename codec<plain>::wire, plain, Above...>();
   } else {
-    constexpr auto kind = static_cast<std::uint64_t>(kind_of<plain>);
-    return shape_of_parts(hash_combine(kind, shape_detail<plain>::value), parts_of<plain>(),
-                          type_list<plain, Above...>{});
+    constexpr wire_kind kind = kind_of<plain>;
+    using inside = std::conditional_t<kind == wire_kind::record, type_list<plain, Above...>,
+                                      type_list<Above...>>;
+    return shape_of_parts(
+        hash_combine(static_cast<std::uint64_t>(kind), shape_detail<plain>::value),
+        parts_of<plain>(), inside{});
   }
 }
 

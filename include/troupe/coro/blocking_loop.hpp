@@ -29,7 +29,7 @@ public:
     while (posting_.load(order::acquire) != 0) cpu_relax();
   }
 
-  void post(runnable& r) noexcept override;
+  inline void post(runnable& r) noexcept override;
   void fork(runnable& r) noexcept override {
     if (pool_ != nullptr) return pool_->fork(r);
     post(r);

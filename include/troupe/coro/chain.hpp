@@ -58,6 +58,17 @@ private:
 class chain_link {
 public:
   explicit chain_link(link_kind k) noexcept : kind(k) {}
+  /// A call below `link_above`, with a stop state of its own. The same as `join` and
+  /// `make_stoppable`, with each member written once.
+  chain_link(link_kind k, chain_link& link_above) noexcept
+      : above(&link_above),
+        call(this),
+        deadline(link_above.deadline),
+        trace(link_above.trace),
+        kind(k),
+        limited(link_above.limited),
+        depth(link_above.depth_below()),
+        stoppable_(this) {}
   chain_link(const chain_link&) = delete;
   chain_link& operator=(const chain_link&) = delete;
   ~chain_link() {
@@ -99,13 +110,14 @@ public:
   // Of the chain. Its `span` counts only where `above` is not set: that of whoever is above all
   // the same. See coro/span.hpp.
   trace_context trace;
-  // 0: nobody has asked for this link's own span yet; else its id, for good. Whoever asks first
-  // sets it by compare-exchange; it orders nothing.
-  atomic<std::uint64_t> span{0};
   link_kind kind;
   atomic<bool> thread_blocked{false};  // a call: its thread waits, nothing can nest in it
   bool limited = false;                // calls below look for a stop or a deadline first
   std::uint32_t depth = 0;             // workers' turns above this link
+
+  // 0: nobody has asked for this link's own span yet; else its id, for good. Whoever asks first
+  // sets it by compare-exchange; it orders nothing.
+  atomic<std::uint64_t> span{0};
 
 private:
   // 0: nobody has asked for the state; `requested`: stop was requested before anybody did; else a

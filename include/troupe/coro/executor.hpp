@@ -76,7 +76,7 @@ public:
     reap_threads(false);
     return *new detail::dedicated_thread(*this);
   }
-  virtual void end_thread(home& h) noexcept;
+  inline virtual void end_thread(home& h) noexcept;
 
   /// True if this executor makes progress only while a thread drives it: what waits for it calls
   /// `drive` instead of blocking.

@@ -68,13 +68,15 @@ struct frame : runnable {
   /// For a coroutine that nobody starts from a loop, and nobody gives a budget of its own.
   void refill() noexcept { budget = this_thread_state().budget; }
 
+  // What has no value here is given one by whoever starts the coroutine: a frame is made for each
+  // call of a coroutine method, and stores are what that costs.
   std::coroutine_handle<> self;
-  home* where = nullptr;              // where it continues
-  chain_link* chain = nullptr;        // what it inherits
+  home* where = nullptr;              // where it continues; nullptr: it was not started
+  chain_link* chain;                  // what it inherits
   frame* parent = nullptr;            // who awaits it; nullptr: a root
-  completion* then = nullptr;         // told if it completes after having been suspended
+  completion* then;                   // told if it completes after having been suspended
   bool* completed_inline = nullptr;   // set instead, while its starter is still on the stack
-  turn_record* record = nullptr;      // of the thread that runs it
+  thread_state* thread;               // of the thread that runs it
   std::uint32_t depth = 0;            // coroutines above it
   std::uint32_t budget = run_budget;  // awaits left before it looks whether others wait
   bool fork_calls = false;            // its calls are queued, so that they run beside each other
@@ -84,7 +86,7 @@ private:
     frame& f = static_cast<frame&>(r);
     thread_state& state = this_thread_state();
     f.budget = state.budget;
-    f.record = &state.record;
+    f.thread = &state;
     state.running = &f;
     f.self.resume();
   }
@@ -92,18 +94,23 @@ private:
 
 /// Starts `child` here and now. True if it completed; else it is suspended, and will tell
 /// `child.then`. Nothing of the child or of its starter is touched after a suspension.
-TROUPE_NOINLINE inline bool start_inline(frame& child, thread_state& state) noexcept {
+///
+/// Always inlined, so only into a function that is not: some compilers keep locals of an inlined
+/// `await_suspend` in the frame, which may be gone when the child returns.
+TROUPE_ALWAYS_INLINE bool start_inline_here(frame& child, thread_state& state) noexcept {
   bool completed = false;
   child.completed_inline = &completed;
-  child.record = &state.record;
+  child.thread = &state;
   state.running = &child;
   child.self.resume();
   return completed;
 }
+TROUPE_NOINLINE inline bool start_inline(frame& child, thread_state& state) noexcept {
+  return start_inline_here(child, state);
+}
 
 /// Runs `child`, which `parent` awaits. True if it completed and the parent may go on; false if the
-/// parent is suspended. Not inlined: some compilers keep locals of an inlined `await_suspend` in
-/// the frame, which may be gone when the child returns.
+/// parent is suspended. Not inlined, see `start_inline_here`.
 TROUPE_NOINLINE inline bool run_child(frame& child, frame& parent) noexcept {
   bool* const parents_flag = std::exchange(parent.completed_inline, nullptr);
   if (parent.budget == 0) {
@@ -116,15 +123,16 @@ TROUPE_NOINLINE inline bool run_child(frame& child, frame& parent) noexcept {
     child.budget = parent.budget - 1;
   }
   if (child.depth % nesting_limit == 0) {
-    if (child.where == this_thread_state().loop) {
+    if (child.where == parent.thread->loop) {
       run_next(child);
     } else {
       child.where->resume(child);
     }
     return false;
   }
-  if (!start_inline(child, this_thread_state())) return false;
-  this_thread_state().running = &parent;
+  thread_state& state = *parent.thread;
+  if (!start_inline_here(child, state)) return false;
+  state.running = &parent;
   parent.budget = child.budget;
   parent.completed_inline = parents_flag;
   return true;

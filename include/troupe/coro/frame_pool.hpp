@@ -194,7 +194,9 @@ TROUPE_ALWAYS_INLINE void deallocate_frame(void* memory,
   if (state.frames != nullptr) {
     frame_class& c = state.frames->classes[index];
     if (c.count < frame_batch) {
-      c.head = ::new (memory) free_block{c.head, nullptr};
+      // `next_batch` is written where the block becomes the first of one.
+      auto* const block = ::new (memory) free_block;
+      block->next = std::exchange(c.head, block);
       ++c.count;
       return;
     }

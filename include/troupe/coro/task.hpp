@@ -64,7 +64,7 @@ struct task_promise : task_promise_base {
   }
   void unhandled_exception() noexcept { result->fail(std::current_exception()); }
 
-  result_slot<T>* result = nullptr;
+  result_slot<T>* result;  // given by whoever starts the task
 };
 
 template <>
@@ -74,7 +74,7 @@ struct task_promise<void> : task_promise_base {
   void return_void() noexcept { result->emplace(); }
   void unhandled_exception() noexcept { result->fail(std::current_exception()); }
 
-  result_slot<void>* result = nullptr;
+  result_slot<void>* result;  // given by whoever starts the task
 };
 
 static_assert(alignof(task_promise<void>) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__,
@@ -87,9 +87,14 @@ class started_task {
 public:
   using handle = std::coroutine_handle<task_promise<T>>;
 
+  started_task() noexcept = default;
   explicit started_task(handle h) noexcept : handle_(h) {}
   started_task(started_task&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
-  started_task& operator=(started_task&&) = delete;
+  started_task& operator=(started_task&& other) noexcept {
+    TROUPE_ASSERT(!handle_, "only one task can be held");
+    handle_ = std::exchange(other.handle_, nullptr);
+    return *this;
+  }
   ~started_task() {
     if (!handle_) return;
     TROUPE_ASSERT(handle_.promise().where == nullptr || handle_.done(),
@@ -100,7 +105,7 @@ public:
   task_promise<T>& promise() const noexcept { return handle_.promise(); }
 
 private:
-  handle handle_;
+  handle handle_ = nullptr;
 };
 
 /// Awaits one task: the parent's frame holds it, and the result.

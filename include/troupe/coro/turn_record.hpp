@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include <troupe/config.hpp>
 #include <troupe/sync/published.hpp>
 
 namespace troupe::detail {
@@ -94,7 +95,8 @@ private:
 /// While it stands, the thread shows that it serves `worker`.
 class serving {
 public:
-  serving(turn_record& r, cell& worker, const std::string_view& method) noexcept
+  TROUPE_ALWAYS_INLINE serving(turn_record& r, cell& worker,
+                               const std::string_view& method) noexcept
       : record_(r), outer_(r.served.load()) {
     if (outer_ != nullptr) {
       outer_method_ = r.served_method.load();
@@ -107,7 +109,7 @@ public:
   serving(turn_record&, cell&, std::string_view&&) = delete;
   serving(const serving&) = delete;
   serving& operator=(const serving&) = delete;
-  ~serving() {
+  TROUPE_ALWAYS_INLINE ~serving() {
     if (outer_ != nullptr) {
       record_.served_method.store(outer_method_);
       record_.serial.store(outer_serial_);

@@ -61,7 +61,7 @@ public:
   sim_executor& operator=(const sim_executor&) = delete;
 
   /// Runs what is still ready, without moving time.
-  ~sim_executor() override;
+  inline ~sim_executor() override;
 
   /// Runs `root` to its end and gives its result or throws its exception.
   template <class T>
@@ -95,7 +95,7 @@ public:
     check_thread();
     schedule_.add(r);
   }
-  void resume(runnable& r) noexcept override;
+  inline void resume(runnable& r) noexcept override;
   void fork(runnable& r) noexcept override {
     check_thread();
     schedule_.add_apart(r);
@@ -104,15 +104,15 @@ public:
     check_thread();
     schedule_.add_behind(r);
   }
-  bool others_wait() const noexcept override;
+  inline bool others_wait() const noexcept override;
 
   /// Virtual; starts an hour after the epoch of the clock.
   time_point now() const noexcept override { return now_; }
   std::uint64_t random() noexcept override { return splitmix64(numbers_); }
   void wake_at(time_point) noexcept override {}  // the loop looks at the timers itself
 
-  void drive(waiter& w) noexcept override;
-  std::exception_ptr stuck() noexcept override;
+  inline void drive(waiter& w) noexcept override;
+  inline std::exception_ptr stuck() noexcept override;
   bool driven_by_waiting() const noexcept override { return true; }
   detail::simulation* simulated() noexcept override { return this; }
 
@@ -120,8 +120,8 @@ public:
     check_thread();
     schedule_.add_blocking(r, blocking_threads_[offloaded_++ % blocking_count]);
   }
-  home& begin_thread() override;
-  void end_thread(home& h) noexcept override;
+  inline home& begin_thread() override;
+  inline void end_thread(home& h) noexcept override;
 
 private:
   friend class detail::sim_thread;
@@ -131,8 +131,8 @@ private:
   static constexpr std::uint64_t longest_delay = 10'000'000;  // of a virtual thread held up, in ns
   static constexpr std::size_t blocking_count = 4;            // virtual threads for `offload`
 
-  detail::hold_up hold_up_call() noexcept override;
-  bool fault_fires(std::uint64_t point) noexcept override;
+  inline detail::hold_up hold_up_call() noexcept override;
+  inline bool fault_fires(std::uint64_t point) noexcept override;
   void note_failure(std::exception_ptr e) noexcept override {
     if (!failure_) failure_ = std::move(e);
   }

@@ -65,18 +65,18 @@ public:
   explicit thread_pool(thread_pool_options options = {});
   thread_pool(const thread_pool&) = delete;
   thread_pool& operator=(const thread_pool&) = delete;
-  ~thread_pool() override;
+  inline ~thread_pool() override;
 
   /// What the threads have done so far.
   [[nodiscard]] executor_stats stats() const;
 
-  void post(runnable& r) noexcept override;
-  void fork(runnable& r) noexcept override;
-  void yield(runnable& r) noexcept override;
-  bool others_wait() const noexcept override;
+  inline void post(runnable& r) noexcept override;
+  inline void fork(runnable& r) noexcept override;
+  inline void yield(runnable& r) noexcept override;
+  inline bool others_wait() const noexcept override;
   time_point now() const noexcept override { return steady_now(); }
-  std::uint64_t random() noexcept override;
-  void wake_at(time_point t) noexcept override;
+  inline std::uint64_t random() noexcept override;
+  inline void wake_at(time_point t) noexcept override;
 
 private:
   struct alignas(cache_line_size) worker {

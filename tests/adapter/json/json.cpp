@@ -5,6 +5,7 @@
 #include <troupe/adapter/json/json.hpp>
 
 #include <chrono>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -151,8 +152,13 @@ TEST_CASE("numbers fit or are refused", "[json]") {
   CHECK(refusal<float>("1e39") == "bad message: $: the number is out of range");
   CHECK(refusal<sample::color>("3") == "bad message: $: the enumeration is out of its range");
   CHECK(refusal<std::byte>("256") == "bad message: $: the number is out of range");
-  CHECK_THROWS_AS(troupe::to_json(std::numeric_limits<double>::quiet_NaN()), troupe::error);
-  CHECK_THROWS_AS(troupe::to_json(std::numeric_limits<float>::infinity()), troupe::error);
+  CHECK_THROWS_WITH(troupe::to_json(std::numeric_limits<double>::quiet_NaN()),
+                    Catch::Contains("not-a-number"));
+  CHECK_THROWS_WITH(troupe::to_json(std::numeric_limits<float>::infinity()),
+                    Catch::Contains("infinity"));
+  // Zeros compare equal whatever their sign.
+  CHECK(std::signbit(troupe::from_json<double>("-0.0").value()));
+  CHECK(troupe::to_json(-0.0).dump() == "-0.0");
 }
 
 TEST_CASE("other kinds and doubles are refused", "[json]") {
@@ -186,10 +192,26 @@ TEST_CASE("depth and size are bounded", "[json]") {
     above.children.push_back(std::move(deep));
     deep = std::move(above);
   }
-  CHECK_THROWS_AS(troupe::to_json(deep), troupe::error);
+  CHECK_THROWS_WITH(troupe::to_json(deep), Catch::Contains("nests too deeply"));
   const auto json = troupe::to_json(deep, 1000);
   CHECK(troupe::from_json<tree>(json).code() == troupe::errc::too_large);
   CHECK(troupe::from_json<tree>(json, {.depth = 1000}).has_value());
+}
+
+TEST_CASE("memory is bounded", "[json]") {
+  // Each element is five characters in the text and four kilobytes in memory.
+  using wasteful = std::vector<std::optional<std::array<char, 4096>>>;
+  std::string text = "[null";
+  for (int i = 0; i != 10000; ++i) text += ",null";
+  text += "]";
+  CHECK(refusal<wasteful>(text) == "too large: $: its containers take too much memory");
+  CHECK(refusal<wasteful>(text, {.memory = 64 << 20}).empty());
+  const auto parsed = nlohmann::json::parse(text);
+  CHECK(troupe::from_json<wasteful>(parsed).has_value());
+  CHECK(troupe::from_json<wasteful>(parsed, {.memory = 1 << 20}).code() == troupe::errc::too_large);
+  using map = std::map<std::string, std::optional<std::array<char, 4096>>>;
+  CHECK(refusal<map>(R"({"a":null,"b":null})", {.memory = 8192}) ==
+        "too large: $: its containers take too much memory");
 }
 
 namespace {

@@ -18,6 +18,7 @@
 #include <troupe/codec/fields.hpp>
 #include <troupe/codec/kind.hpp>
 #include <troupe/codec/limits.hpp>
+#include <troupe/codec/memory_budget.hpp>
 
 #include <array>
 #include <cmath>
@@ -96,7 +97,7 @@ void take_json_number(const json_path& at, const nlohmann::json& from, T& value)
     take_json_integer(at, from, number);
     value = std::byte{number};
   } else if constexpr (kind == wire_kind::enumeration) {
-    std::underlying_type_t<T> number{};
+    enum_number<T> number{};
     take_json(at, from, number);
     if (!is_in_range<T>(number)) at.fail("the enumeration is out of its range");
     value = static_cast<T>(number);
@@ -135,7 +136,8 @@ void take_json_bytes(const json_path& at, const nlohmann::json& from, T& value) 
 template <class T>
 void take_json_sequence(const json_path& at, const nlohmann::json& from, T& value) {
   value.clear();
-  for (std::size_t i = 0; i != expect_array(at, from).size(); ++i) {
+  at.take_elements<T>(expect_array(at, from).size());
+  for (std::size_t i = 0; i != from.size(); ++i) {
     typename T::value_type one{};
     take_json(json_path(at, i), from[i], one);
     value.push_back(std::move(one));
@@ -151,7 +153,8 @@ void take_json_fixed(const json_path& at, const nlohmann::json& from, T& value) 
 template <class T>
 void take_json_set(const json_path& at, const nlohmann::json& from, T& value) {
   value.clear();
-  for (std::size_t i = 0; i != expect_array(at, from).size(); ++i) {
+  at.take_elements<T>(expect_array(at, from).size());
+  for (std::size_t i = 0; i != from.size(); ++i) {
     const json_path here(at, i);
     typename T::value_type one{};
     take_json(here, from[i], one);
@@ -162,6 +165,7 @@ void take_json_set(const json_path& at, const nlohmann::json& from, T& value) {
 template <class T>
 void take_json_object_map(const json_path& at, const nlohmann::json& from, T& value) {
   if (!from.is_object()) at.fail("it is not an object");
+  at.take_elements<T>(from.size());
   for (const auto& [name, mapped] : from.items()) {
     const json_path here(at, name);
     typename T::key_type key(name.data(), name.size());
@@ -173,7 +177,8 @@ void take_json_object_map(const json_path& at, const nlohmann::json& from, T& va
 
 template <class T>
 void take_json_pair_map(const json_path& at, const nlohmann::json& from, T& value) {
-  for (std::size_t i = 0; i != expect_array(at, from).size(); ++i) {
+  at.take_elements<T>(expect_array(at, from).size());
+  for (std::size_t i = 0; i != from.size(); ++i) {
     const json_path here(at, i);
     expect_array_of(here, from[i], 2);
     typename T::key_type key{};
@@ -316,14 +321,16 @@ void take_json(const json_path& at, const nlohmann::json& from, T& value) {
 }  // namespace detail
 
 /// The value in `json`; or an `error` of `errc::bad_message`, whose text names the place, or of
-/// `errc::too_large`, if it nests above the limit. What `from_wire` of a hook throws is handed on
-/// as it is. Of the limits, the depth counts here, and for text the size.
+/// `errc::too_large`, if it exceeds a limit. What `from_wire` of a hook throws is handed on as it
+/// is. A JSON value has no size: there the memory is limited only where the limits say how much.
 template <class T, std::same_as<nlohmann::json> Json>
 [[nodiscard]] result<T> from_json(const Json& json, const decode_limits& limits = {}) {
   if constexpr (detail::require_travels<detail::direction::decode, T>()) {
     try {
+      detail::memory_budget memory(limits, 0);
       T value{};
-      detail::take_json(detail::json_path(limits.depth), json, value);
+      detail::take_json(detail::json_path(limits.depth, limits.memory != 0 ? &memory : nullptr),
+                        json, value);
       return result<T>(std::in_place, std::move(value));
     } catch (...) {
       return result<T>(std::current_exception());
@@ -331,13 +338,19 @@ template <class T, std::same_as<nlohmann::json> Json>
   }
 }
 
-/// The same of text.
+/// The same of text. What the parser takes for itself comes on top of the limit of memory.
 template <class T>
 [[nodiscard]] result<T> from_json(std::string_view text, const decode_limits& limits = {}) {
-  try {
-    return from_json<T>(detail::parse_json(text, limits), limits);
-  } catch (...) {
-    return result<T>(std::current_exception());
+  if constexpr (detail::require_travels<detail::direction::decode, T>()) {
+    try {
+      detail::memory_budget memory(limits, text.size());
+      const nlohmann::json parsed = detail::parse_json(text, limits);
+      T value{};
+      detail::take_json(detail::json_path(limits.depth, &memory), parsed, value);
+      return result<T>(std::in_place, std::move(value));
+    } catch (...) {
+      return result<T>(std::current_exception());
+    }
   }
 }
 

@@ -8,7 +8,7 @@
 
 #include <troupe/base/error.hpp>
 #include <troupe/base/worker_id.hpp>
-#include <troupe/codec/limits.hpp>
+#include <troupe/codec/memory_budget.hpp>
 #include <troupe/config.hpp>
 
 #include <cstddef>
@@ -20,7 +20,10 @@ namespace troupe::detail {
 
 class json_path {
 public:
-  explicit json_path(std::size_t depth) noexcept : depth_(depth) {}
+  /// The place of the whole value. Of the memory that its containers take, `memory`, which may be
+  /// null, keeps count, and outlives the path.
+  explicit json_path(std::size_t depth, memory_budget* memory = nullptr) noexcept
+      : memory_(memory), depth_(depth) {}
 
   /// A place one level below `above`, which outlives it.
   json_path(const json_path& above, std::string_view name) : json_path(above, name, 0) {}
@@ -28,6 +31,14 @@ public:
 
   /// What lies one level below in C++, and at the same place in JSON: in an optional, in a hook.
   [[nodiscard]] static json_path within(const json_path& above) { return {above, {}, same_place}; }
+
+  /// Asks for what a container of `count` elements takes, before it is allocated.
+  template <class T>
+  void take_elements(std::size_t count) const {
+    if (memory_ != nullptr && !memory_->take_elements<T>(count)) {
+      fail(memory_budget::exceeded, errc::too_large);
+    }
+  }
 
   [[noreturn]] TROUPE_COLD void fail(std::string_view what, errc code = errc::bad_message) const {
     throw error(code, worker_id{}, to_text() + ": " + std::string(what));
@@ -37,7 +48,7 @@ private:
   static constexpr std::size_t same_place = static_cast<std::size_t>(-1);
 
   json_path(const json_path& above, std::string_view name, std::size_t index)
-      : above_(&above), name_(name), index_(index), depth_(above.depth_) {
+      : above_(&above), name_(name), index_(index), memory_(above.memory_), depth_(above.depth_) {
     if (depth_ == 0) above.fail("it nests too deeply", errc::too_large);
     --depth_;
   }
@@ -53,6 +64,7 @@ private:
   const json_path* above_ = nullptr;
   std::string_view name_;
   std::size_t index_ = 0;
+  memory_budget* memory_;
   std::size_t depth_;  // levels that may still be entered
 };
 

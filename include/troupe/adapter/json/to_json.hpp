@@ -43,7 +43,7 @@ template <class T>
     if (!std::isfinite(value)) at.fail("JSON has neither not-a-number nor infinity");
     return value;
   } else if constexpr (kind == wire_kind::enumeration) {
-    const auto number = static_cast<std::underlying_type_t<T>>(value);
+    const auto number = static_cast<enum_number<T>>(value);
     if (!is_in_range<T>(number)) at.fail("an enumeration is out of its range");
     return make_json(at, number);
   } else if constexpr (std::is_same_v<T, char>) {  // signed on some platforms only
