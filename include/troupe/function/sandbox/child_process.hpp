@@ -8,6 +8,7 @@
 /// time, which is the launcher's reactor or a caller that looks for its reply. So a call is settled
 /// once, and nobody is told anything behind `instance_owner::ended`.
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
@@ -67,8 +68,10 @@ struct child_wish {
 /// Thread safety: what does not say otherwise, from any thread.
 class child_process final : private ring_listener {
 public:
-  /// Time for which a caller looks for its reply itself, without sleeping, if the child is awake.
+  /// Time for which a caller looks for its reply itself, without sleeping, if the child is awake,
+  /// at most; and at least, where that has been in vain: the child may need this very core.
   static constexpr duration look_time = std::chrono::microseconds(40);
+  static constexpr duration shortest_look = std::chrono::microseconds(1);
   /// Time after which it leaves the reply to the reactor. It may take two ticks of the guard.
   static constexpr duration sleep_time = look_guard::tick;
 
@@ -174,6 +177,8 @@ private:
   atomic<bool> wants_tidying_{false};
   // Calls since one looked in vain; 0: none has. The next ones do not look.
   atomic<std::uint32_t> misses_{0};
+  // Nanoseconds for which the next caller looks without sleeping.
+  atomic<duration::rep> look_for_{duration(look_time).count()};
   std::uint64_t events_ = 0;  // of the reactor: what the child has added to the event
 
   mutable spin_lock lock_;  // guards all below
@@ -229,13 +234,16 @@ inline bool child_process::may_look() noexcept {
 inline void child_process::look(call_ring::ticket t) noexcept {
   const time_point begun = steady_now();
   const time_point until = begun + sleep_time;
+  const duration awake = t.woke ? duration::zero() : duration(look_for_.load(order::relaxed));
   bool found = false;
+  bool slept = false;
   for (time_point now = begun;; now = steady_now()) {
     found = !ring_.is_open(t);
     if (found || now >= until || dead_.load(order::acquire)) break;
     if (ring_.has_more()) {
       drain();
-    } else if (t.woke || now - begun > look_time) {
+    } else if (now - begun >= awake) {
+      slept = true;
       if (look_guard* const guard = guard_.load(order::acquire)) {
         guard->expect();
         ring_.sleep_for_more();
@@ -245,6 +253,11 @@ inline void child_process::look(call_ring::ticket t) noexcept {
     }
   }
   misses_.store(found ? 0 : 1, order::relaxed);
+  if (!t.woke) {
+    const duration longer = (std::min)(2 * awake, look_time);
+    const duration shorter = (std::max)(awake / 2, shortest_look);
+    look_for_.store((slept ? shorter : longer).count(), order::relaxed);
+  }
   ring_.look_away();
   if (ring_.has_more()) drain();
 }

@@ -60,7 +60,8 @@ public:
   static constexpr std::int64_t spin_time = 50'000;         // nanoseconds
   static constexpr std::int64_t tidy_time = 1'000'000'000;  // of idleness, before memory goes back
   static constexpr std::int64_t retry_time = 1'000'000;     // while a reply waits for room
-  static constexpr std::uint64_t tidy_above = 256u << 10;   // bytes of the arena that are kept
+  static constexpr int most_needed = 64;
+  static constexpr std::uint64_t tidy_above = 256u << 10;  // bytes of the arena that are kept
 
   module_runner(child_memory memory, int event) noexcept : memory_(memory), event_(event) {}
   module_runner(const module_runner&) = delete;
@@ -135,6 +136,7 @@ private:
   std::string fault_of(const troupe_module_table* table) const;
   void tell_manifest(const troupe_module_table& table);
 
+  void note_arrival() noexcept;
   bool serve_queue();
   void begin_call(std::uint32_t cell);
   void stop_call(std::uint32_t cell);
@@ -169,9 +171,12 @@ private:
   std::uint64_t random_ = 0;
   std::int64_t wake_at_ = INT64_MAX;
   std::int64_t last_busy_ = 0;
-  // Whether the last call came so soon after the one before that spinning would have met it. If
-  // not, the core is better left to the host, who may be waiting for it.
+  // Whether it spins: while calls come so soon after each other that it meets them. If not, the
+  // core is better left to the host, who may be waiting for this very one: a spin that was in vain
+  // is followed by `penalty_` calls without.
   bool spins_ = false;
+  int soon_needed_ = 0;  // calls that have to come soon before it spins
+  int penalty_ = 1;
   std::int64_t tidy_at_ = 0;  // when unused pages of the arena may go back
   std::vector<posted_work> posted_;
   std::vector<posted_work> running_;
@@ -271,7 +276,7 @@ inline void module_runner::serve() noexcept {
 
   last_busy_ = now();
   while (!ended_) {
-    if (host_has_more()) spins_ = now() - last_busy_ < spin_time;
+    if (host_has_more()) note_arrival();
     bool busy = serve_queue();
     busy = serve_posted() || busy;
     busy = serve_timer() || busy;
@@ -282,10 +287,24 @@ inline void module_runner::serve() noexcept {
     } else if (spins_ && now() - last_busy_ < spin_time) {
       for (int i = 0; i != 64 && !host_has_more(); ++i) cpu_relax();
     } else {
+      if (spins_) penalty_ = soon_needed_ = (std::min)(2 * penalty_, most_needed);
+      spins_ = false;
       sleep();
     }
   }
   table_->destroy(instance_);
+}
+
+inline void module_runner::note_arrival() noexcept {
+  const bool soon = now() - last_busy_ < spin_time;
+  if (spins_ && soon) penalty_ = 1;
+  if (!soon) {
+    spins_ = false;
+  } else if (soon_needed_ > 0) {
+    --soon_needed_;
+  } else {
+    spins_ = true;
+  }
 }
 
 inline bool module_runner::serve_queue() {
