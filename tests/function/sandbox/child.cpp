@@ -30,7 +30,7 @@ TEST_CASE("Calls come back from a process as they are") {
   CHECK(m.ask("echo", std::string("\0null", 5)) == "value: " + std::string("\0null", 5));
   CHECK(m.ask("who") == "value: a key|the test");
   CHECK(m.ask("fail") == "exception: " + std::string("std::runtime_error\0no", 21));
-  for (const std::size_t size : {1, 199, 200, 201, 231, 232, 233, 4096, 100'000}) {
+  for (const std::size_t size : {1U, 199U, 200U, 201U, 231U, 232U, 233U, 4096U, 100'000U}) {
     const std::string text(size, 'x');
     CHECK(m.ask("echo", text) == "value: " + text);
   }
