@@ -358,7 +358,7 @@ TEST_CASE("a call that is asked to stop asks its module") {
 
 TEST_CASE("a slow start delays its own callers only, and a hung one fails them") {
   auto options = in_process();
-  options.start_limit = 50ms;
+  options.start_limit = 1s;
   setting s(options);
   s.host.define_loader([](std::string_view module, std::string_view) {
     return module_path(module == "slow" ? "raw_slow" : "calculator-v1.0.0");
@@ -455,7 +455,7 @@ TEST_CASE("calls beyond what may wait are refused") {
       try {
         static_cast<void>(co_await h.trigger<double>(mean_v1, 1.0, 2.0));
       } catch (const troupe::error& e) {
-        CHECK(is(e, troupe::errc::mailbox_full));
+        if (!is(e, troupe::errc::mailbox_full)) throw;
         co_return false;
       }
       co_return true;

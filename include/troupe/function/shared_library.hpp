@@ -22,6 +22,13 @@
 
 namespace troupe::detail {
 
+/// Held while a library is opened or closed. The dynamic linker has a lock of its own; this one is
+/// for those who look at what happens before what: a library may lie where another one was.
+inline std::mutex& linker_lock() {
+  static std::mutex lock;
+  return lock;
+}
+
 /// Libraries that the dynamic linker would not let go of: a thread that still runs has a destructor
 /// of theirs to call. Their memory files stay open, because the linker knows a library by its path,
 /// and the number of a descriptor that was closed may soon stand for another one.
@@ -82,6 +89,7 @@ public:
 
 private:
   void let_go() noexcept {
+    const std::lock_guard guard(linker_lock());
     ::dlclose(handle_);
     try {
       lingering_libraries::instance().add(std::move(image_));
@@ -98,26 +106,31 @@ private:
   module_image image_;
   void* handle_ = nullptr;
   const troupe_module_table* table_ = nullptr;
+  bool has_entry_ = false;
 };
 
 inline shared_library::shared_library(module_image image) : image_(std::move(image)) {
   const std::string path = lingering_libraries::path_of(image_);
-  handle_ = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (handle_ == nullptr) {
-    const char* const why = ::dlerror();
-    throw error(errc::start_failed, worker_id(), why != nullptr ? why : "it cannot be loaded");
+  {
+    const std::lock_guard guard(linker_lock());
+    handle_ = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (handle_ == nullptr) {
+      const char* const why = ::dlerror();
+      throw error(errc::start_failed, worker_id(), why != nullptr ? why : "it cannot be loaded");
+    }
+    void* const symbol = ::dlsym(handle_, module_entry_symbol);
+    if (symbol != nullptr) table_ = reinterpret_cast<troupe_module_entry_function>(symbol)();
+    has_entry_ = symbol != nullptr;
   }
-  void* const symbol = ::dlsym(handle_, module_entry_symbol);
-  if (symbol == nullptr) {
-    refuse("it is a library, but no module: it has no " + std::string(module_entry_symbol) +
-           " (TROUPE_MODULE)");
-  }
-  table_ = reinterpret_cast<troupe_module_entry_function>(symbol)();
   look_at_table();
 }
 
 /// The first two words have their places in all versions of the interface.
 inline void shared_library::look_at_table() {
+  if (!has_entry_) {
+    refuse("it is a library, but no module: it has no " + std::string(module_entry_symbol) +
+           " (TROUPE_MODULE)");
+  }
   if (table_ == nullptr || table_->magic != troupe_module_magic) {
     refuse("it is no module: its table is not one");
   }

@@ -28,7 +28,7 @@ void* create(const troupe_module_host*, void (*fail)(void*, const char*), void* 
   static_cast<void>(fail), static_cast<void>(context);
 #  endif
 #  if FAULT == FAULT_SLOW
-  const timespec pause{0, 400'000'000};
+  const timespec pause{3, 0};
   nanosleep(&pause, nullptr);
 #  endif
   return &instance;
