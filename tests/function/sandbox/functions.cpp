@@ -19,7 +19,7 @@ namespace {
 
 std::string path_of(std::string_view module, std::string_view version) {
   if (module == "subject") return subject::module_path("subject");
-  return std::string(TROUPE_TEST_HOST_MODULES "/") + std::string(module) + "-" +
+  return std::string(TROUPE_TEST_MODULES "/") + std::string(module) + "-" +
          std::string(version) + ".so";
 }
 
