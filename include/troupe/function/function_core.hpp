@@ -264,6 +264,7 @@ private:
     return s.version.empty() ? s.record.name : s.record.name + "@" + s.version;
   }
   static std::string text_of(const std::exception_ptr& e);
+  static std::exception_ptr own_copy(const std::exception_ptr& why) noexcept;
   static std::exception_ptr failure_for(const open_call& c, const std::exception_ptr& why) noexcept;
 
   executor& on_;

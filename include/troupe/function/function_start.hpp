@@ -179,10 +179,21 @@ inline void function_core::start_failed(module_slot& s, const attempt_ptr& a,
   }
   fail_all(failed, why);
   for (const auto& t : tickets) {
-    t->failure = why;
+    t->failure = own_copy(why);
     t->over.release();
   }
   carry_out(todo);
+}
+
+/// An exception that no other thread has.
+inline std::exception_ptr function_core::own_copy(const std::exception_ptr& why) noexcept {
+  try {
+    std::rethrow_exception(why);
+  } catch (const error& e) {
+    return std::make_exception_ptr(error(e));
+  } catch (...) {
+    return why;
+  }
 }
 
 /// Each caller gets an exception of its own.
