@@ -57,6 +57,23 @@ TEST_CASE("blocking threads end only when all work is done", "[coro][offload]") 
   }
 }
 
+TEST_CASE("what is beyond the limit of blocking threads waits for one", "[coro][offload]") {
+  constexpr int limit = static_cast<int>(blocking_threads::max_threads);
+  std::atomic<int> arrived{0};
+  std::vector<std::unique_ptr<meeting>> work;
+  // The first ones fill every thread until one more comes, which is this one here.
+  for (int i = 0; i < limit; ++i) work.push_back(std::make_unique<meeting>(arrived, limit + 1));
+  for (int i = 0; i < 40; ++i) work.push_back(std::make_unique<meeting>(arrived, 0));
+  {
+    blocking_threads threads;
+    for (auto& w : work) threads.run(*w);
+    while (arrived.load() < limit) std::this_thread::yield();
+    CHECK(arrived.load() == limit);  // the others have no thread
+    arrived.fetch_add(1);
+  }
+  REQUIRE(arrived.load() == limit + 1 + 40);
+}
+
 TEST_CASE("many threads hand work to blocking threads at once", "[coro][offload][stress]") {
   constexpr int per_thread = 500;
   std::atomic<int> arrived{0};

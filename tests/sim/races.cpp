@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <cstdlib>
 #include <set>
 #include <string>
 #include <vector>
@@ -205,7 +206,9 @@ TEST_CASE("nothing is found where there is nothing", "[sim]") {
         sim.run(in_one_call(b));
       });
   REQUIRE_FALSE(found.found());
-  REQUIRE(found.runs() == 500);
+  const bool asked_for_others =
+      std::getenv("TROUPE_SEED") != nullptr || std::getenv("TROUPE_SEEDS") != nullptr;
+  REQUIRE((asked_for_others || found.runs() == 500));
 }
 
 TEST_CASE("a seed that fails fails again", "[sim]") {

@@ -19,6 +19,7 @@ add_custom_command(OUTPUT ${functions}
     "$<TARGET_PROPERTY:troupe_test_precompiled,COMPILE_OPTIONS>"
     -Wno-unused-command-line-argument -c ${header} -o ${functions}
   DEPENDS troupe_test_precompiled ${header}
+  WORKING_DIRECTORY ${CMAKE_BINARY_DIR}  # to which coverage data are relative, as with all objects
   COMMENT "Compiling the functions of the precompiled header"
   COMMAND_EXPAND_LISTS VERBATIM)
 add_custom_target(troupe_test_compile_precompiled_functions DEPENDS ${functions})
