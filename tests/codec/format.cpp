@@ -2,6 +2,7 @@
 // The bytes themselves, as docs/codec.md says they are. A change here is a new format version: what
 // is stored and what older programs send could not be read any more.
 
+#include <troupe/codec/decode.hpp>
 #include <troupe/codec/encode.hpp>
 #include <troupe/codec/shape.hpp>
 
@@ -48,11 +49,21 @@ struct tree {
 // Without a fixed type, which compilers choose differently.
 enum signed_by_itself { below_zero = -1, above_zero = 1 };
 enum unsigned_by_itself { zero, one };
+enum large_by_itself { none, all = 0xffff'ffff'ffff'ffffULL };
 struct other_clock {  // neither steady nor the system's, as that of files may be
   using rep = std::int64_t;
   using period = std::nano;
   using duration = std::chrono::nanoseconds;
   static constexpr bool is_steady = false;
+};
+/// The same once more, in part behind a hook.
+struct wrapped_tree {
+  int value = 0;
+  std::vector<wrapped_tree> children;
+};
+struct tree_of_wrapped {
+  int value = 0;
+  std::vector<wrapped_tree> children;
 };
 struct other_tree {
   int value = 0;
@@ -64,6 +75,16 @@ struct other_tree {
 template <>
 struct troupe::enum_range<signed_by_itself> {
   static constexpr signed_by_itself first = below_zero, last = above_zero;
+};
+template <>
+struct troupe::enum_range<large_by_itself> {
+  static constexpr large_by_itself first = none, last = all;
+};
+template <>
+struct troupe::codec<wrapped_tree> {
+  using wire = tree_of_wrapped;
+  static wire to_wire(const wrapped_tree& t) { return {t.value, t.children}; }
+  static wrapped_tree from_wire(wire w) { return {w.value, std::move(w.children)}; }
 };
 template <>
 struct troupe::enum_range<unsigned_by_itself> {
@@ -143,6 +164,12 @@ TEST_CASE("fingerprints follow structure, not names", "[codec][format]") {
   static_assert(shape_of<std::span<const tree>> == shape_of<std::vector<tree>>);
   static_assert(shape_of<std::deque<tree>> == shape_of<std::vector<tree>>);
   static_assert(shape_of<signed_by_itself> == shape_of<unsigned_by_itself>);
+  static_assert(shape_of<tree> == shape_of<tree_of_wrapped>);
+  static_assert(shape_of<tree> == shape_of<wrapped_tree>);
+  CHECK(troupe::decode<large_by_itself>(troupe::encode(all)).value() == all);
+  CHECK(troupe::decode<large_by_itself>(troupe::encode(none)).value() == none);
+  const wrapped_tree wrapped{1, {{2, {}}}};
+  CHECK(troupe::decode<tree>(troupe::encode(wrapped)).value().children.front().value == 2);
 
   static_assert(shape_of<int> != shape_of<unsigned>);
   static_assert(shape_of<std::int32_t> != shape_of<std::int64_t>);

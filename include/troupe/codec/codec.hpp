@@ -9,6 +9,7 @@
 
 #include <concepts>
 #include <cstdint>
+#include <limits>
 #include <type_traits>
 #include <utility>
 
@@ -69,9 +70,24 @@ concept has_previous_version = requires { typename previous_version<T>::type; };
 template <class E>
 concept has_fixed_type = requires { E{std::underlying_type_t<E>{}}; };
 
-/// As which number an enumeration travels. What is not fixed is up to the compiler.
+/// Whether the range of an enumeration goes beyond the signed integers.
 template <class E>
-using enum_number = std::conditional_t<has_fixed_type<E>, std::underlying_type_t<E>, std::int64_t>;
+[[nodiscard]] consteval bool exceeds_signed() noexcept {
+  if constexpr (has_enum_range<E>) {
+    if (!std::is_unsigned_v<std::underlying_type_t<E>>) return false;
+    constexpr auto most = static_cast<std::uint64_t>((std::numeric_limits<std::int64_t>::max)());
+    return static_cast<std::uint64_t>(enum_range<E>::last) > most;
+  } else {
+    return false;
+  }
+}
+
+/// As which number an enumeration travels. What is not fixed is up to the compiler: there it
+/// follows from the range alone.
+template <class E>
+using enum_number =
+    std::conditional_t<has_fixed_type<E>, std::underlying_type_t<E>,
+                       std::conditional_t<exceeds_signed<E>(), std::uint64_t, std::int64_t>>;
 
 /// Whether `E` may hold `value`.
 template <class E>

@@ -35,10 +35,12 @@ public:
   /// What to say where it is exceeded.
   static constexpr std::string_view exceeded = "its containers take too much memory";
 
-  memory_budget(const decode_limits& limits, std::size_t message_size) noexcept
-      : left_(limits.memory != 0 ? limits.memory : default_for(message_size)) {}
+  /// `for_each_byte` of the message, where the limits do not say how much.
+  memory_budget(const decode_limits& limits, std::size_t message_size,
+                std::size_t for_each_byte = 64) noexcept
+      : left_(limits.memory != 0 ? limits.memory : default_for(message_size, for_each_byte)) {}
 
-  /// Takes what `count` elements of a `T` need. False: it is not there, and nothing was taken.
+  /// Takes what `count` elements of a `T` need. False: it is not there.
   template <class T, class Element = typename T::value_type>
   [[nodiscard]] bool take_elements(std::size_t count) noexcept {
     return take(empty_overhead<T>, 1) && take(count, sizeof(Element) + node_overhead<T>);
@@ -51,9 +53,9 @@ private:
     return true;
   }
 
-  [[nodiscard]] static std::size_t default_for(std::size_t message_size) noexcept {
+  [[nodiscard]] static std::size_t default_for(std::size_t message_size,
+                                               std::size_t for_each_byte) noexcept {
     constexpr std::size_t at_least = std::size_t{64} << 10;
-    constexpr std::size_t for_each_byte = 64;
     const std::size_t most = static_cast<std::size_t>(-1) / for_each_byte - at_least;
     return (message_size < most ? message_size : most) * for_each_byte + at_least;
   }

@@ -71,9 +71,9 @@ struct shape_detail<std::chrono::time_point<Clock, Duration>> {
   static constexpr std::uint64_t value = clock_shape<Clock>();
 };
 
-/// In the place of a kind: the type is the n-th of the records and hooks in which it lies, counted
-/// from inside. No type contains itself but through one of these; which containers lie between, and
-/// whether they own their elements, does not matter.
+/// In the place of a kind: the type is the n-th of the records in which it lies, counted from
+/// inside. No type contains itself but through one of these, or through a hook, which leaves no
+/// other trace; which containers lie between, and whether they own their elements, does not matter.
 inline constexpr std::uint64_t same_as_above = 255;
 
 template <class T, class... Above>
@@ -90,7 +90,9 @@ template <class... Part, class... Above>
 template <class T, class... Above>
 [[nodiscard]] consteval std::uint64_t distance_above() noexcept {
   std::uint64_t distance = 0;
-  static_cast<void>(((++distance, std::is_same_v<T, Above>) || ...));
+  static_cast<void>(
+      ((distance += kind_of<Above> == wire_kind::record ? 1U : 0U, std::is_same_v<T, Above>) ||
+       ...));
   return distance;
 }
 

@@ -137,6 +137,7 @@ template <class T>
 void take_json_sequence(const json_path& at, const nlohmann::json& from, T& value) {
   value.clear();
   at.take_elements<T>(expect_array(at, from).size());
+  if constexpr (requires { value.reserve(from.size()); }) value.reserve(from.size());
   for (std::size_t i = 0; i != from.size(); ++i) {
     typename T::value_type one{};
     take_json(json_path(at, i), from[i], one);
@@ -338,12 +339,15 @@ template <class T, std::same_as<nlohmann::json> Json>
   }
 }
 
-/// The same of text. What the parser takes for itself comes on top of the limit of memory.
+/// The same of text. Where the limits do not say how much memory, it is 256 bytes for each
+/// character, and 64 KiB: fields that are not there take none. What the parser takes for itself
+/// comes on top.
 template <class T>
 [[nodiscard]] result<T> from_json(std::string_view text, const decode_limits& limits = {}) {
   if constexpr (detail::require_travels<detail::direction::decode, T>()) {
     try {
-      detail::memory_budget memory(limits, text.size());
+      constexpr std::size_t for_each_character = 256;
+      detail::memory_budget memory(limits, text.size(), for_each_character);
       const nlohmann::json parsed = detail::parse_json(text, limits);
       T value{};
       detail::take_json(detail::json_path(limits.depth, &memory), parsed, value);
