@@ -51,6 +51,7 @@ private:
 };
 
 /// Makers of single keys, and what makes the instances of all others.
+template <class Lazy>
 class makers_of_keys final : public maker_choice {
 public:
   explicit makers_of_keys(const maker_choice& others) noexcept : others_(&others) {}

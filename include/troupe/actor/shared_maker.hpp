@@ -25,6 +25,7 @@ namespace troupe::detail {
 /// What calls of a class concern is its object alone. Which hooks the objects have is known only
 /// when they are made, so it says that there are some: its workers always take the longer path of
 /// a call, where the object is looked up.
+template <class Lazy = void>
 class shared_maker final : public maker {
 public:
   shared_maker(std::vector<actor_class*> classes, const actor_options& o)
@@ -87,7 +88,8 @@ private:
   std::string name_;
 };
 
-inline void* shared_maker::make(context& ctx) const {
+template <class Lazy>
+void* shared_maker<Lazy>::make(context& ctx) const {
   auto made = std::make_unique<parts>();
   made->reserve(classes_.size());
   for (const actor_class* const c : classes_) {
@@ -98,7 +100,8 @@ inline void* shared_maker::make(context& ctx) const {
 }
 
 /// The rest of the hooks, after the first that awaits something.
-inline task<> shared_maker::start_from(const parts& all, std::size_t next, task<> begun) {
+template <class Lazy>
+task<> shared_maker<Lazy>::start_from(const parts& all, std::size_t next, task<> begun) {
   co_await std::move(begun);
   for (; next != all.size(); ++next) {
     task<> steps = all[next].made_by->start(all[next].object);
@@ -107,7 +110,8 @@ inline task<> shared_maker::start_from(const parts& all, std::size_t next, task<
 }
 
 /// In reverse order; all of them, whatever some throw. The first error comes out.
-inline task<> shared_maker::stop_all(const parts& all) {
+template <class Lazy>
+task<> shared_maker<Lazy>::stop_all(const parts& all) {
   std::exception_ptr failed;
   for (std::size_t i = all.size(); i-- != 0;) {
     try {

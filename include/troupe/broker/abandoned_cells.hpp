@@ -20,6 +20,7 @@
 namespace troupe::detail {
 
 /// Thread safety: all members from any thread.
+template <class Lazy = void>
 class abandoned_cells {
 public:
   /// Throws `std::bad_alloc`.

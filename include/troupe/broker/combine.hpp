@@ -16,6 +16,7 @@ namespace troupe {
 
 namespace detail {
 
+template <class Lazy>
 class combined_cleaners {
 public:
   explicit combined_cleaners(std::vector<cleaner> all) noexcept : all_(std::move(all)) {}
@@ -46,7 +47,7 @@ template <class... Cleaners>
   std::vector<cleaner> all;
   all.reserve(sizeof...(Cleaners));
   (all.emplace_back(std::move(cleaners)), ...);
-  return cleaner(detail::combined_cleaners(std::move(all)));
+  return cleaner(detail::combined_cleaners<void>(std::move(all)));
 }
 
 }  // namespace troupe

@@ -52,12 +52,13 @@
 namespace troupe::detail {
 
 /// Counted: the broker holds it, and so does every cell.
+template <class Lazy>
 class broker_core final : public cell_owner, public watched_broker, private event_channel_owner {
 public:
   using dead_letter_handler = std::function<void(const dead_letter&)>;
   using escalation_handler = std::function<directive(const worker_failure&)>;
 
-  broker_core(std::unique_ptr<thread_pool> own, executor& e, dead_letter_handler on_dead,
+  broker_core(std::unique_ptr<basic_thread_pool<Lazy>> own, executor& e, dead_letter_handler on_dead,
               cleaner policy, observer* observing, duration slow_turn, duration stall_limit)
       : watched_broker(slow_turn, stall_limit),
         own_(std::move(own)),
@@ -109,12 +110,12 @@ public:
   void timer_ran() noexcept override { timers_.fetch_add(1, order::relaxed); }
   void waited(duration d) noexcept override { waits_.add(d); }
   void restarted(cell&) noexcept override { restarts_.fetch_add(1, order::relaxed); }
-  inline directive escalated(const worker_failure& failure) noexcept override;
-  inline void evicted(cell& c) noexcept override;
-  inline void before_call(cell& c, const call_info& info, std::size_t& reached) override;
-  inline void after_call(cell& c, const call_info& info, std::size_t reached) noexcept override;
-  inline void settled(cell& c, const call_info& info) noexcept override;
-  inline void dead(cell& c, std::string_view method, const std::error_code& why,
+  directive escalated(const worker_failure& failure) noexcept override;
+  void evicted(cell& c) noexcept override;
+  void before_call(cell& c, const call_info& info, std::size_t& reached) override;
+  void after_call(cell& c, const call_info& info, std::size_t reached) noexcept override;
+  void settled(cell& c, const call_info& info) noexcept override;
+  void dead(cell& c, std::string_view method, const std::error_code& why,
                    std::exception_ptr error, cell* from) noexcept override;
   intrusive_ptr<cell> cell_for(const class_request& a, std::string_view key) override {
     return on_route(a, key, [this](actor_class& c, std::string_view k) {
@@ -168,7 +169,7 @@ public:
   intrusive_ptr<cell> find(const worker_id& id) const noexcept { return registry_.find(id); }
   std::vector<intrusive_ptr<cell>> cells() const { return registry_.all(); }
   /// Those whose last turns may still run.
-  const abandoned_cells& abandoned() const noexcept { return abandoned_; }
+  const abandoned_cells<Lazy>& abandoned() const noexcept { return abandoned_; }
   std::size_t worker_count() const noexcept { return workers_.load(order::relaxed); }
   broker_stats stats() const;
   event_channel& events() noexcept { return events_; }
@@ -178,10 +179,10 @@ public:
     intrusive_ptr<cell> found = registry_.find(address);
     return found ? found : abandoned_.find(address);
   }
-  inline void report_slow(const cell& c, std::string_view method,
+  void report_slow(const cell& c, std::string_view method,
                           duration lasted) noexcept override;
 
-  inline void abandon(cell& c) noexcept override;
+  void abandon(cell& c) noexcept override;
 
   // --- event_channel_owner ----------------------------------------------------------------------
   /// The time; or, where uses have an order, the number after those that were given out as such.
@@ -228,7 +229,7 @@ private:
   void show(worker_event::kind_type kind, cell& c) noexcept;
   template <class F>
   void tell_observers(F told) noexcept;
-  inline void look_after(duration d) override;
+  void look_after(duration d) override;
   static task<> look_later(broker_core& core, duration d);
 
   atomic<std::size_t> references_{0};
@@ -241,7 +242,7 @@ private:
   atomic<std::uint64_t> restarts_{0};      // instances in the place of failed ones
   atomic<std::uint64_t> dead_letters_{0};  // reported, or not
   atomic<bool> closed_{false};             // true: no instance is made any more, for good
-  std::unique_ptr<thread_pool> own_;       // the broker's own pool, if it made one
+  std::unique_ptr<basic_thread_pool<Lazy>> own_;       // the broker's own pool, if it made one
   executor& executor_;                     // not to be used once the broker is gone
   dead_letter_handler on_dead_letter_;
   escalation_handler on_escalation_;
@@ -252,7 +253,7 @@ private:
   std::vector<std::unique_ptr<const class_route>> routes_;  // all that ever were: somebody may read
   registry registry_;
   wait_counter waits_;
-  abandoned_cells abandoned_;
+  abandoned_cells<Lazy> abandoned_;
   spawned_tasks spawned_;
   spawned_tasks closings_;
   event_channel events_;
@@ -263,7 +264,8 @@ private:
 };
 
 /// Tells and timers are read before turns, of which they are a part.
-inline broker_stats broker_core::stats() const {
+template <class Lazy>
+broker_stats broker_core<Lazy>::stats() const {
   broker_stats s;
   s.workers = worker_count();
   s.created = created_.load(order::relaxed);
@@ -287,7 +289,8 @@ inline broker_stats broker_core::stats() const {
   return s;
 }
 
-inline void broker_core::tell(worker_event::kind_type kind, cell& c) noexcept {
+template <class Lazy>
+void broker_core<Lazy>::tell(worker_event::kind_type kind, cell& c) noexcept {
   try {
     events_.send(kind, c.id(), c.stats());
   } catch (...) {
@@ -297,8 +300,9 @@ inline void broker_core::tell(worker_event::kind_type kind, cell& c) noexcept {
 
 /// Calls `told(observer&)` for each of them. What one throws, for want of memory or otherwise, is
 /// its own trouble.
+template <class Lazy>
 template <class F>
-void broker_core::tell_observers(F told) noexcept {
+void broker_core<Lazy>::tell_observers(F told) noexcept {
   for (observer* const o : observers_) {
     try {
       told(*o);
@@ -307,20 +311,23 @@ void broker_core::tell_observers(F told) noexcept {
   }
 }
 
-inline void broker_core::show(worker_event::kind_type kind, cell& c) noexcept {
+template <class Lazy>
+void broker_core<Lazy>::show(worker_event::kind_type kind, cell& c) noexcept {
   const outside_code outside;
   tell_observers(
       [&](observer& o) { o.on_worker(worker_event(kind, events_.whose(), c.id(), c.stats())); });
 }
 
-inline void broker_core::evicted(cell& c) noexcept {
+template <class Lazy>
+void broker_core<Lazy>::evicted(cell& c) noexcept {
   evictions_.fetch_add(1, order::relaxed);
   if (!observes) return;
   const outside_code outside;
   tell_observers([&](observer& o) { o.on_evict(c.id()); });
 }
 
-inline void broker_core::before_call(cell& c, const call_info& info, std::size_t& reached) {
+template <class Lazy>
+void broker_core<Lazy>::before_call(cell& c, const call_info& info, std::size_t& reached) {
   const worker_id to = c.id();
   for (observer* const o : observers_) {
     ++reached;
@@ -328,7 +335,8 @@ inline void broker_core::before_call(cell& c, const call_info& info, std::size_t
   }
 }
 
-inline void broker_core::after_call(cell& c, const call_info& info, std::size_t reached) noexcept {
+template <class Lazy>
+void broker_core<Lazy>::after_call(cell& c, const call_info& info, std::size_t reached) noexcept {
   for (std::size_t i = (std::min)(reached, observers_.size()); i != 0; --i) {
     try {
       observers_[i - 1]->after_call(c.id(), info);
@@ -340,7 +348,8 @@ inline void broker_core::after_call(cell& c, const call_info& info, std::size_t 
 
 /// Its caller may be anywhere, and later than the end of the broker. Seq_cst, with
 /// `drop_observers`: either it waits for this one, or this one sees that there is nobody to tell.
-inline void broker_core::settled(cell& c, const call_info& info) noexcept {
+template <class Lazy>
+void broker_core<Lazy>::settled(cell& c, const call_info& info) noexcept {
   telling_.fetch_add(1, order::seq_cst);
   if (!unobserved_.load(order::seq_cst)) {
     const outside_code outside;
@@ -349,7 +358,8 @@ inline void broker_core::settled(cell& c, const call_info& info) noexcept {
   telling_.fetch_sub(1, order::release);
 }
 
-inline void broker_core::report_slow(const cell& c, std::string_view method,
+template <class Lazy>
+void broker_core<Lazy>::report_slow(const cell& c, std::string_view method,
                                      duration lasted) noexcept try {
   const slow_turn_report report(c.id(), method, lasted);
   if (!observers_.empty()) {
@@ -366,7 +376,8 @@ inline void broker_core::report_slow(const cell& c, std::string_view method,
 /// A step of the executor that says that an abandoned instance is gone, and lets the next one
 /// begin: observers, cleaners and stop callbacks are no business of the thread that watches all
 /// brokers. Until then the next cell is held, for which the broker waits.
-class broker_core::succession final : public runnable {
+template <class Lazy>
+class broker_core<Lazy>::succession final : public runnable {
 public:
   succession(broker_core& core, cell& old, cell& heir) noexcept
       : runnable(&succession::run), core_(core), old_(&old), heir_(&heir) {}
@@ -386,7 +397,8 @@ private:
 
 /// The next cell is held from before anybody can find it until it has what waits: nothing overtakes
 /// that. Without memory for it, everything stays as it is until the next look.
-inline void broker_core::abandon(cell& c) noexcept {
+template <class Lazy>
+void broker_core<Lazy>::abandon(cell& c) noexcept {
   if (c.abandoned()) return;
   intrusive_ptr<cell> next;
   std::unique_ptr<succession> step;
@@ -409,14 +421,16 @@ inline void broker_core::abandon(cell& c) noexcept {
 }
 
 /// Delivered by one thread at a time. A task that wakes too early for what came later asks again.
-inline void broker_core::look_after(duration d) {
+template <class Lazy>
+void broker_core<Lazy>::look_after(duration d) {
   const std::int64_t at = saturating_add(executor_.now(), d).time_since_epoch().count();
   if (at >= next_look_.load(order::relaxed) || closed()) return;
   spawned_.spawn(look_later(*this, d));
   next_look_.store(at, order::relaxed);
 }
 
-inline task<> broker_core::look_later(broker_core& core, duration d) {
+template <class Lazy>
+task<> broker_core<Lazy>::look_later(broker_core& core, duration d) {
   const result<void> slept = co_await as_result(sleep_for(d));
   if (!slept.has_value()) co_return;  // the broker goes
   core.next_look_.store(never.time_since_epoch().count(), order::relaxed);
@@ -424,7 +438,8 @@ inline task<> broker_core::look_later(broker_core& core, duration d) {
 }
 
 /// The few classes of a program in a list that only grows: looking one up takes no lock.
-inline actor_class& broker_core::class_for(const class_request& a) {
+template <class Lazy>
+actor_class& broker_core<Lazy>::class_for(const class_request& a) {
   const auto known = [&]() noexcept -> actor_class* {
     actor_class* c = classes_.load(order::acquire);
     while (c != nullptr && c->tag != a.tag) c = c->next;
@@ -440,7 +455,8 @@ inline actor_class& broker_core::class_for(const class_request& a) {
   return *made.release();
 }
 
-inline void broker_core::provide(const class_request& a, std::shared_ptr<const maker_choice> m) {
+template <class Lazy>
+void broker_core<Lazy>::provide(const class_request& a, std::shared_ptr<const maker_choice> m) {
   actor_class& c = class_for(a);
   const spin_guard guard(classes_lock_);
   makers_.push_back(std::move(m));
@@ -449,12 +465,13 @@ inline void broker_core::provide(const class_request& a, std::shared_ptr<const m
   c.current.store(&added, order::release);
 }
 
-inline void broker_core::provide(const class_request& a, std::string_view key,
+template <class Lazy>
+void broker_core<Lazy>::provide(const class_request& a, std::string_view key,
                                  std::shared_ptr<const maker_choice> m) {
   actor_class& c = class_for(a);
   const spin_guard guard(classes_lock_);
   if (c.by_key == nullptr) {
-    auto by_key = std::make_shared<makers_of_keys>(*c.current.load(order::relaxed));
+    auto by_key = std::make_shared<makers_of_keys<Lazy>>(*c.current.load(order::relaxed));
     makers_.push_back(by_key);
     c.by_key = by_key.get();
   }
@@ -463,7 +480,8 @@ inline void broker_core::provide(const class_request& a, std::string_view key,
   c.current.store(c.by_key, order::release);
 }
 
-inline bool broker_core::has_cells(const std::vector<actor_class*>& classes) const noexcept {
+template <class Lazy>
+bool broker_core<Lazy>::has_cells(const std::vector<actor_class*>& classes) const noexcept {
   bool found = false;
   registry_.for_each([&](const cell& c) noexcept {
     found = found || std::find(classes.begin(), classes.end(), &c.type()) != classes.end();
@@ -471,11 +489,12 @@ inline bool broker_core::has_cells(const std::vector<actor_class*>& classes) con
   return found;
 }
 
-inline void broker_core::share_turn(const std::vector<class_request>& requests,
+template <class Lazy>
+void broker_core<Lazy>::share_turn(const std::vector<class_request>& requests,
                                     const actor_options& options) {
   std::vector<actor_class*> classes;
   for (const class_request& a : requests) classes.push_back(&class_for(a));
-  auto made_by = std::make_shared<shared_maker>(classes, options);
+  auto made_by = std::make_shared<shared_maker<Lazy>>(classes, options);
   auto shared = std::make_unique<actor_class>(made_by->name(), made_by.get());
   shared->current.store(made_by.get(), order::relaxed);
   for (const actor_class* const c : classes) shared->shared_by.push_back(c->tag);
@@ -497,7 +516,8 @@ inline void broker_core::share_turn(const std::vector<class_request>& requests,
   for (std::size_t i = 0; i != classes.size(); ++i) set_route(*classes[i], std::move(routes[i]));
 }
 
-inline void broker_core::map_keys(const class_request& a,
+template <class Lazy>
+void broker_core<Lazy>::map_keys(const class_request& a,
                                   std::function<std::string(std::string_view)> map) {
   actor_class& c = class_for(a);
   const spin_guard guard(classes_lock_);
@@ -507,17 +527,20 @@ inline void broker_core::map_keys(const class_request& a,
 }
 
 /// The lock is held, here and below.
-inline std::unique_ptr<class_route> broker_core::copy_of_route(const actor_class& c) {
+template <class Lazy>
+std::unique_ptr<class_route> broker_core<Lazy>::copy_of_route(const actor_class& c) {
   const class_route* const route = c.route.load(order::relaxed);
   return route != nullptr ? std::make_unique<class_route>(*route) : std::make_unique<class_route>();
 }
 
-inline void broker_core::set_route(actor_class& c, std::unique_ptr<const class_route> r) {
+template <class Lazy>
+void broker_core<Lazy>::set_route(actor_class& c, std::unique_ptr<const class_route> r) {
   routes_.push_back(std::move(r));
   c.route.store(routes_.back().get(), order::release);
 }
 
-inline void broker_core::dead(cell& c, std::string_view method, const std::error_code& why,
+template <class Lazy>
+void broker_core<Lazy>::dead(cell& c, std::string_view method, const std::error_code& why,
                               std::exception_ptr error, cell* from) noexcept {
   dead_letters_.fetch_add(1, order::relaxed);
   if (!on_dead_letter_) return;
@@ -528,7 +551,8 @@ inline void broker_core::dead(cell& c, std::string_view method, const std::error
   }
 }
 
-inline void broker_core::report(const dead_letter& letter) noexcept {
+template <class Lazy>
+void broker_core<Lazy>::report(const dead_letter& letter) noexcept {
   if (!on_dead_letter_) return;
   const outside_code outside;
   try {
@@ -538,7 +562,8 @@ inline void broker_core::report(const dead_letter& letter) noexcept {
   }
 }
 
-inline directive broker_core::escalated(const worker_failure& failure) noexcept {
+template <class Lazy>
+directive broker_core<Lazy>::escalated(const worker_failure& failure) noexcept {
   if (!on_escalation_) return directive::stop;
   const outside_code outside;
   try {
@@ -548,7 +573,8 @@ inline directive broker_core::escalated(const worker_failure& failure) noexcept 
   }
 }
 
-inline bool broker_core::settle_gone() noexcept {
+template <class Lazy>
+bool broker_core<Lazy>::settle_gone() noexcept {
   bool all = true;
   registry_.for_each([&all](cell& c) noexcept {
     c.settle_gone();

@@ -33,6 +33,7 @@ struct closing_worker {
 /// who sees to the limit. The former may give up; the limit holds all the same.
 ///
 /// Thread safety: all members from any thread.
+template <class Lazy = void>
 class drain final {
 public:
   /// Makes a mark for each, and asks nobody yet. Throws `std::bad_alloc`.

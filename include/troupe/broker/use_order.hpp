@@ -30,6 +30,7 @@ enum class front_fate : std::uint8_t {
 };
 
 /// Thread safety: none; a cleaner is called by one thread at a time.
+template <class Lazy = void>
 class use_order {
 public:
   void add(const worker_id& id, time_point last_used) {
