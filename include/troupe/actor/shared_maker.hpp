@@ -17,6 +17,7 @@
 #include <troupe/actor/actor_class.hpp>
 #include <troupe/actor/context.hpp>
 #include <troupe/actor/options.hpp>
+#include <troupe/base/put_off.hpp>
 #include <troupe/config.hpp>
 #include <troupe/coro/task.hpp>
 
@@ -28,7 +29,7 @@ namespace troupe::detail {
 template <class Lazy = void>
 class shared_maker final : public maker {
 public:
-  shared_maker(std::vector<actor_class*> classes, const actor_options& o)
+  shared_maker(std::vector<put_off<actor_class*, Lazy>> classes, const actor_options& o)
       : classes_(std::move(classes)) {
     options = o;
     has_start = true;
@@ -70,13 +71,15 @@ public:
 
 private:
   /// An instance: the objects in the order of the classes.
-  class parts : public std::vector<instance_part> {
+  class parts : public std::vector<put_off<instance_part, Lazy>> {
   public:
     parts() = default;
     parts(const parts&) = delete;
     parts& operator=(const parts&) = delete;
     ~parts() {
-      for (; !empty(); pop_back()) back().made_by->destroy(back().object);
+      for (; !this->empty(); this->pop_back()) {
+        this->back().made_by->destroy(this->back().object);
+      }
     }
   };
   static parts& parts_of(void* instance) noexcept { return *static_cast<parts*>(instance); }
@@ -84,7 +87,7 @@ private:
   static task<> start_from(const parts& all, std::size_t next, task<> begun);
   static task<> stop_all(const parts& all);
 
-  std::vector<actor_class*> classes_;
+  std::vector<put_off<actor_class*, Lazy>> classes_;
   std::string name_;
 };
 

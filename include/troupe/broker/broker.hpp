@@ -26,6 +26,7 @@
 #include <troupe/actor/options.hpp>
 #include <troupe/actor/proxy.hpp>
 #include <troupe/actor/recipe.hpp>
+#include <troupe/base/put_off.hpp>
 #include <troupe/base/worker_id.hpp>
 #include <troupe/broker/broker_stats.hpp>
 #include <troupe/broker/call_traces.hpp>
@@ -247,7 +248,7 @@ public:
   [[nodiscard]] std::string dump() const;
 
 private:
-  using cell_ptr = intrusive_ptr<detail::cell>;
+  using cell_ptr = intrusive_ptr<detail::put_off<detail::cell, Lazy>>;
   using cells = std::vector<cell_ptr>;
 
   static task<> load_cell(cell_ptr c) {
@@ -263,17 +264,21 @@ private:
   }
   static task<bool> close_cell(intrusive_ptr<detail::broker_core<Lazy>> core, cell_ptr c,
                                way_to_close how, duration limit);
-  static task<> reload_one(intrusive_ptr<detail::broker_core<Lazy>> core, cell_ptr c, duration limit) {
+  static task<> reload_one(intrusive_ptr<detail::broker_core<Lazy>> core, cell_ptr c,
+                           duration limit) {
     static_cast<void>(
         co_await close_cell(std::move(core), std::move(c), &detail::cell::reload, limit));
   }
-  static task<> reload_cells(intrusive_ptr<detail::broker_core<Lazy>> core, cells all, duration limit);
-  static task<> close_one(detail::drain<Lazy>& closing, const detail::closing_worker& w, bool heeds_stop);
+  static task<> reload_cells(intrusive_ptr<detail::broker_core<Lazy>> core, cells all,
+                             duration limit);
+  static task<> close_one(detail::drain<Lazy>& closing, const detail::closing_worker& w,
+                          bool heeds_stop);
   static task<> begin_to_close(detail::drain<Lazy>& closing, task_scope& waits, bool heeds_stop);
   static task<> see_to_limit(intrusive_ptr<detail::drain<Lazy>> closing, duration limit);
   static task<> report_if_slow(intrusive_ptr<detail::broker_core<Lazy>> core, duration limit);
   static std::string dump_of(detail::broker_core<Lazy>& core);
-  static task<> close_all(intrusive_ptr<detail::broker_core<Lazy>> core, duration limit, bool heeds_stop);
+  static task<> close_all(intrusive_ptr<detail::broker_core<Lazy>> core, duration limit,
+                          bool heeds_stop);
   static task<> shut_down(intrusive_ptr<detail::broker_core<Lazy>> core, duration limit);
 
   /// While it stands, the turns are watched; not those of a simulation, which take no time.
@@ -329,7 +334,8 @@ template <class Lazy>
 basic_broker<Lazy>::basic_broker(broker_options options) : drain_limit_(options.drain_limit) {
   std::unique_ptr<basic_thread_pool<Lazy>> own;
   if (options.on == nullptr) {
-    own = std::make_unique<basic_thread_pool<Lazy>>(thread_pool_options{.threads = options.threads});
+    own =
+        std::make_unique<basic_thread_pool<Lazy>>(thread_pool_options{.threads = options.threads});
     options.on = own.get();
   }
   core_ = intrusive_ptr<detail::broker_core<Lazy>>(new detail::broker_core<Lazy>(
@@ -365,7 +371,7 @@ bool basic_broker<Lazy>::evict(const worker_id& id) {
 /// Where it is not closed at once, somebody sees to it that this does not take longer than `limit`.
 template <class Lazy>
 task<bool> basic_broker<Lazy>::close_cell(intrusive_ptr<detail::broker_core<Lazy>> core, cell_ptr c,
-                                     way_to_close how, duration limit) {
+                                          way_to_close how, duration limit) {
   if (!c || (!c->alive() && !c->busy())) co_return false;
   const intrusive_ptr<detail::close_mark> mark(new detail::close_mark);
   add_ref(mark.get());  // the mailbox's
@@ -384,8 +390,8 @@ task<bool> basic_broker<Lazy>::close_cell(intrusive_ptr<detail::broker_core<Lazy
 /// All at the same time. An error comes out once all are reloaded.
 template <class Lazy>
 task<> basic_broker<Lazy>::reload_cells(intrusive_ptr<detail::broker_core<Lazy>> core, cells all,
-                                   duration limit) {
-  std::vector<task<>> reloads;
+                                        duration limit) {
+  std::vector<detail::put_off<task<>, Lazy>> reloads;
   reloads.reserve(all.size());
   for (cell_ptr& c : all) reloads.push_back(reload_one(core, std::move(c), limit));
   co_await when_all(std::move(reloads));
@@ -394,7 +400,7 @@ task<> basic_broker<Lazy>::reload_cells(intrusive_ptr<detail::broker_core<Lazy>>
 /// Fails in no case, so that the others are waited for.
 template <class Lazy>
 task<> basic_broker<Lazy>::close_one(detail::drain<Lazy>& closing, const detail::closing_worker& w,
-                                bool heeds_stop) {
+                                     bool heeds_stop) {
   add_ref(w.mark.get());  // the mailbox's
   w.worker->close(*w.mark);
   try {
@@ -408,7 +414,8 @@ task<> basic_broker<Lazy>::close_one(detail::drain<Lazy>& closing, const detail:
 }
 
 template <class Lazy>
-task<> basic_broker<Lazy>::begin_to_close(detail::drain<Lazy>& closing, task_scope& waits, bool heeds_stop) {
+task<> basic_broker<Lazy>::begin_to_close(detail::drain<Lazy>& closing, task_scope& waits,
+                                          bool heeds_stop) {
   for (const detail::closing_worker& w : closing.all()) {
     waits.spawn(close_one(closing, w, heeds_stop));
   }
@@ -418,7 +425,8 @@ task<> basic_broker<Lazy>::begin_to_close(detail::drain<Lazy>& closing, task_sco
 /// Runs beside those who wait, so that the limit holds also where they have given up; asked to stop
 /// when the broker's workers are gone.
 template <class Lazy>
-task<> basic_broker<Lazy>::see_to_limit(intrusive_ptr<detail::drain<Lazy>> closing, duration limit) {
+task<> basic_broker<Lazy>::see_to_limit(intrusive_ptr<detail::drain<Lazy>> closing,
+                                        duration limit) {
   const auto first = co_await as_result(when_any(sleep_for(limit), closing->over.acquire()));
   const bool is_late = first.has_value() && first.value().index() == 0;
   if (is_late) closing->hurry();
@@ -426,7 +434,7 @@ task<> basic_broker<Lazy>::see_to_limit(intrusive_ptr<detail::drain<Lazy>> closi
 
 template <class Lazy>
 task<> basic_broker<Lazy>::close_all(intrusive_ptr<detail::broker_core<Lazy>> core, duration limit,
-                                bool heeds_stop) {
+                                     bool heeds_stop) {
   cells all = core->cells();
   std::erase_if(all, [](const cell_ptr& c) { return !c->alive() && !c->busy(); });
   if (all.empty()) co_return;
@@ -455,7 +463,8 @@ task<> basic_broker<Lazy>::terminate() {
 
 /// Says who keeps the destructor waiting, a second after all were asked to come to an end.
 template <class Lazy>
-task<> basic_broker<Lazy>::report_if_slow(intrusive_ptr<detail::broker_core<Lazy>> core, duration limit) {
+task<> basic_broker<Lazy>::report_if_slow(intrusive_ptr<detail::broker_core<Lazy>> core,
+                                          duration limit) {
   const result<void> drained = co_await as_result(sleep_for(limit));
   if (!drained.has_value()) co_return;
   const result<void> waited = co_await as_result(sleep_for(std::chrono::seconds(1)));
@@ -467,7 +476,8 @@ task<> basic_broker<Lazy>::report_if_slow(intrusive_ptr<detail::broker_core<Lazy
 
 /// What the destructor waits for. Workers may still be created by what drains; then no more.
 template <class Lazy>
-task<> basic_broker<Lazy>::shut_down(intrusive_ptr<detail::broker_core<Lazy>> core, duration limit) {
+task<> basic_broker<Lazy>::shut_down(intrusive_ptr<detail::broker_core<Lazy>> core,
+                                     duration limit) {
   task_scope watching;
   task<result<void>> join_watching;
   try {
@@ -504,7 +514,7 @@ task<> basic_broker<Lazy>::shut_down(intrusive_ptr<detail::broker_core<Lazy>> co
 
 template <class Lazy>
 std::vector<worker_info> basic_broker<Lazy>::workers() const {
-  std::vector<worker_info> infos;
+  std::vector<detail::put_off<worker_info, Lazy>> infos;
   for (const cell_ptr& c : core_->cells()) {
     if (c->alive()) infos.emplace_back(c->id(), c->stats());
   }
@@ -541,7 +551,9 @@ std::string basic_broker<Lazy>::dump_of(detail::broker_core<Lazy>& core) {
 }
 
 template <class Lazy>
-std::string basic_broker<Lazy>::dump() const { return dump_of(*core_); }
+std::string basic_broker<Lazy>::dump() const {
+  return dump_of(*core_);
+}
 
 template <class Lazy>
 template <class T>

@@ -27,6 +27,7 @@
 #include <troupe/actor/message.hpp>
 #include <troupe/actor/turn.hpp>
 #include <troupe/actor/wait_graph.hpp>
+#include <troupe/base/put_off.hpp>
 #include <troupe/base/worker_id.hpp>
 #include <troupe/coro/chain.hpp>
 #include <troupe/coro/frame.hpp>
@@ -49,7 +50,7 @@ struct running_turn {
 /// The innermost turn that each thread runs. Threads that have paused run none.
 template <class Lazy = void>
 std::vector<running_turn> running_turns() {
-  std::vector<running_turn> turns;
+  std::vector<put_off<running_turn, Lazy>> turns;
   std::size_t count = 0;
   const turn_record& own = this_thread_state().record;
   thread_list& threads = thread_list::instance();
@@ -189,7 +190,8 @@ private:
   }
 
   std::string text_;
-  std::vector<const turn*> met_;  // from which something is under way; sorted by all_noted
+  std::vector<put_off<const turn*, Lazy>>
+      met_;  // from which something is under way; sorted by all_noted
 };
 
 /// Empty if no call is under way. Throws `std::bad_alloc`.

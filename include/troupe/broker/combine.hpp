@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include <troupe/base/put_off.hpp>
 #include <troupe/broker/cleaner.hpp>
 
 namespace troupe {
@@ -19,7 +20,8 @@ namespace detail {
 template <class Lazy>
 class combined_cleaners {
 public:
-  explicit combined_cleaners(std::vector<cleaner> all) noexcept : all_(std::move(all)) {}
+  explicit combined_cleaners(std::vector<put_off<cleaner, Lazy>> all) noexcept
+      : all_(std::move(all)) {}
 
   void operator()(const worker_event& event) {
     for (cleaner& c : all_) {
@@ -36,7 +38,7 @@ public:
   }
 
 private:
-  std::vector<cleaner> all_;
+  std::vector<put_off<cleaner, Lazy>> all_;
 };
 
 }  // namespace detail

@@ -30,6 +30,7 @@
 #include <troupe/actor/outside_code.hpp>
 #include <troupe/actor/shared_maker.hpp>
 #include <troupe/actor/supervision.hpp>
+#include <troupe/base/put_off.hpp>
 #include <troupe/broker/abandoned_cells.hpp>
 #include <troupe/broker/broker_stats.hpp>
 #include <troupe/broker/cleaner.hpp>
@@ -58,8 +59,9 @@ public:
   using dead_letter_handler = std::function<void(const dead_letter&)>;
   using escalation_handler = std::function<directive(const worker_failure&)>;
 
-  broker_core(std::unique_ptr<basic_thread_pool<Lazy>> own, executor& e, dead_letter_handler on_dead,
-              cleaner policy, observer* observing, duration slow_turn, duration stall_limit)
+  broker_core(std::unique_ptr<basic_thread_pool<Lazy>> own, executor& e,
+              dead_letter_handler on_dead, cleaner policy, observer* observing, duration slow_turn,
+              duration stall_limit)
       : watched_broker(slow_turn, stall_limit),
         own_(std::move(own)),
         executor_(e),
@@ -115,8 +117,8 @@ public:
   void before_call(cell& c, const call_info& info, std::size_t& reached) override;
   void after_call(cell& c, const call_info& info, std::size_t reached) noexcept override;
   void settled(cell& c, const call_info& info) noexcept override;
-  void dead(cell& c, std::string_view method, const std::error_code& why,
-                   std::exception_ptr error, cell* from) noexcept override;
+  void dead(cell& c, std::string_view method, const std::error_code& why, std::exception_ptr error,
+            cell* from) noexcept override;
   intrusive_ptr<cell> cell_for(const class_request& a, std::string_view key) override {
     return on_route(a, key, [this](actor_class& c, std::string_view k) {
       return registry_.find_or_make(*this, c, k);
@@ -179,8 +181,7 @@ public:
     intrusive_ptr<cell> found = registry_.find(address);
     return found ? found : abandoned_.find(address);
   }
-  void report_slow(const cell& c, std::string_view method,
-                          duration lasted) noexcept override;
+  void report_slow(const cell& c, std::string_view method, duration lasted) noexcept override;
 
   void abandon(cell& c) noexcept override;
 
@@ -221,9 +222,11 @@ private:
     return f(led_to, mapped);
   }
   class succession;
+  using route_ptr = std::unique_ptr<put_off<const class_route, Lazy>>;
+  using new_route = std::unique_ptr<put_off<class_route, Lazy>>;
   bool has_cells(const std::vector<actor_class*>& classes) const noexcept;
-  static std::unique_ptr<class_route> copy_of_route(const actor_class& c);
-  void set_route(actor_class& c, std::unique_ptr<const class_route> r);
+  static new_route copy_of_route(const actor_class& c);
+  void set_route(actor_class& c, route_ptr r);
   void report(const dead_letter& letter) noexcept;
   void tell(worker_event::kind_type kind, cell& c) noexcept;
   void show(worker_event::kind_type kind, cell& c) noexcept;
@@ -233,31 +236,31 @@ private:
   static task<> look_later(broker_core& core, duration d);
 
   atomic<std::size_t> references_{0};
-  atomic<std::size_t> workers_{0};         // instances that live
-  atomic<std::uint64_t> created_{0};       // instances
-  atomic<std::uint64_t> past_turns_{0};    // of instances that are gone
-  atomic<std::uint64_t> past_tells_{0};    // of these, and those that cells have handed over
-  atomic<std::uint64_t> timers_{0};        // turns of timers
-  atomic<std::uint64_t> evictions_{0};     // that were decided on
-  atomic<std::uint64_t> restarts_{0};      // instances in the place of failed ones
-  atomic<std::uint64_t> dead_letters_{0};  // reported, or not
-  atomic<bool> closed_{false};             // true: no instance is made any more, for good
-  std::unique_ptr<basic_thread_pool<Lazy>> own_;       // the broker's own pool, if it made one
-  executor& executor_;                     // not to be used once the broker is gone
+  atomic<std::size_t> workers_{0};                // instances that live
+  atomic<std::uint64_t> created_{0};              // instances
+  atomic<std::uint64_t> past_turns_{0};           // of instances that are gone
+  atomic<std::uint64_t> past_tells_{0};           // of these, and those that cells have handed over
+  atomic<std::uint64_t> timers_{0};               // turns of timers
+  atomic<std::uint64_t> evictions_{0};            // that were decided on
+  atomic<std::uint64_t> restarts_{0};             // instances in the place of failed ones
+  atomic<std::uint64_t> dead_letters_{0};         // reported, or not
+  atomic<bool> closed_{false};                    // true: no instance is made any more, for good
+  std::unique_ptr<basic_thread_pool<Lazy>> own_;  // the broker's own pool, if it made one
+  executor& executor_;                            // not to be used once the broker is gone
   dead_letter_handler on_dead_letter_;
   escalation_handler on_escalation_;
   atomic<actor_class*> classes_{nullptr};  // the newest, linked to the older ones; owned
   spin_lock classes_lock_;                 // taken to add to classes_; guards both below
   // Provided; kept for instances that they made.
-  std::vector<std::shared_ptr<const maker_choice>> makers_;
-  std::vector<std::unique_ptr<const class_route>> routes_;  // all that ever were: somebody may read
-  registry registry_;
+  std::vector<std::shared_ptr<put_off<const maker_choice, Lazy>>> makers_;
+  std::vector<route_ptr> routes_;  // all that ever were: somebody may read
+  registry<Lazy> registry_;
   wait_counter waits_;
   abandoned_cells<Lazy> abandoned_;
   spawned_tasks spawned_;
   spawned_tasks closings_;
   event_channel events_;
-  std::vector<observer*> observers_;  // not to be used once the broker is gone
+  std::vector<put_off<observer*, Lazy>> observers_;  // not to be used once the broker is gone
   atomic<bool> unobserved_{false};    // true: the broker is gone, and its observers may be
   atomic<std::uint32_t> telling_{0};  // who may be outside of the broker, and tells them
   atomic<std::int64_t> next_look_{never.time_since_epoch().count()};  // when a task wakes for it
@@ -278,7 +281,7 @@ broker_stats broker_core<Lazy>::stats() const {
   s.tells = past_tells_.load(order::relaxed);
   const std::uint64_t timers = timers_.load(order::relaxed);
   s.turns = past_turns_.load(order::relaxed);
-  for (const intrusive_ptr<cell>& c : cells()) {
+  for (const auto& c : this->cells()) {
     s.waiting += c->waiting();
     s.longest_mailbox = (std::max)(s.longest_mailbox, c->waiting());
     if (!c->alive()) continue;
@@ -360,7 +363,7 @@ void broker_core<Lazy>::settled(cell& c, const call_info& info) noexcept {
 
 template <class Lazy>
 void broker_core<Lazy>::report_slow(const cell& c, std::string_view method,
-                                     duration lasted) noexcept try {
+                                    duration lasted) noexcept try {
   const slow_turn_report report(c.id(), method, lasted);
   if (!observers_.empty()) {
     return tell_observers([&](observer& o) { o.on_slow_turn(report); });
@@ -446,7 +449,7 @@ actor_class& broker_core<Lazy>::class_for(const class_request& a) {
     return c;
   };
   if (actor_class* const c = known()) return *c;
-  auto made = std::make_unique<actor_class>(a.name, a.tag);
+  auto made = std::make_unique<put_off<actor_class, Lazy>>(a.name, a.tag);
   made->current.store(&a.default_maker(), order::release);
   const spin_guard guard(classes_lock_);
   if (actor_class* const c = known()) return *c;  // somebody was faster
@@ -467,7 +470,7 @@ void broker_core<Lazy>::provide(const class_request& a, std::shared_ptr<const ma
 
 template <class Lazy>
 void broker_core<Lazy>::provide(const class_request& a, std::string_view key,
-                                 std::shared_ptr<const maker_choice> m) {
+                                std::shared_ptr<const maker_choice> m) {
   actor_class& c = class_for(a);
   const spin_guard guard(classes_lock_);
   if (c.by_key == nullptr) {
@@ -491,11 +494,11 @@ bool broker_core<Lazy>::has_cells(const std::vector<actor_class*>& classes) cons
 
 template <class Lazy>
 void broker_core<Lazy>::share_turn(const std::vector<class_request>& requests,
-                                    const actor_options& options) {
-  std::vector<actor_class*> classes;
+                                   const actor_options& options) {
+  std::vector<put_off<actor_class*, Lazy>> classes;
   for (const class_request& a : requests) classes.push_back(&class_for(a));
   auto made_by = std::make_shared<shared_maker<Lazy>>(classes, options);
-  auto shared = std::make_unique<actor_class>(made_by->name(), made_by.get());
+  auto shared = std::make_unique<put_off<actor_class, Lazy>>(made_by->name(), made_by.get());
   shared->current.store(made_by.get(), order::relaxed);
   for (const actor_class* const c : classes) shared->shared_by.push_back(c->tag);
   if (has_cells(classes)) {
@@ -503,7 +506,7 @@ void broker_core<Lazy>::share_turn(const std::vector<class_request>& requests,
                            std::string(made_by->name()));
   }
   const spin_guard guard(classes_lock_);
-  std::vector<std::unique_ptr<class_route>> routes;
+  std::vector<new_route> routes;
   for (const actor_class* const c : classes) {
     routes.push_back(copy_of_route(*c));
     if (std::exchange(routes.back()->shared, shared.get()) == nullptr) continue;
@@ -518,30 +521,31 @@ void broker_core<Lazy>::share_turn(const std::vector<class_request>& requests,
 
 template <class Lazy>
 void broker_core<Lazy>::map_keys(const class_request& a,
-                                  std::function<std::string(std::string_view)> map) {
+                                 std::function<std::string(std::string_view)> map) {
   actor_class& c = class_for(a);
   const spin_guard guard(classes_lock_);
-  std::unique_ptr<class_route> route = copy_of_route(c);
+  new_route route = copy_of_route(c);
   route->map_key = std::move(map);
   set_route(c, std::move(route));
 }
 
 /// The lock is held, here and below.
 template <class Lazy>
-std::unique_ptr<class_route> broker_core<Lazy>::copy_of_route(const actor_class& c) {
+typename broker_core<Lazy>::new_route broker_core<Lazy>::copy_of_route(const actor_class& c) {
   const class_route* const route = c.route.load(order::relaxed);
-  return route != nullptr ? std::make_unique<class_route>(*route) : std::make_unique<class_route>();
+  return route != nullptr ? std::make_unique<put_off<class_route, Lazy>>(*route)
+                          : std::make_unique<put_off<class_route, Lazy>>();
 }
 
 template <class Lazy>
-void broker_core<Lazy>::set_route(actor_class& c, std::unique_ptr<const class_route> r) {
+void broker_core<Lazy>::set_route(actor_class& c, route_ptr r) {
   routes_.push_back(std::move(r));
   c.route.store(routes_.back().get(), order::release);
 }
 
 template <class Lazy>
 void broker_core<Lazy>::dead(cell& c, std::string_view method, const std::error_code& why,
-                              std::exception_ptr error, cell* from) noexcept {
+                             std::exception_ptr error, cell* from) noexcept {
   dead_letters_.fetch_add(1, order::relaxed);
   if (!on_dead_letter_) return;
   try {

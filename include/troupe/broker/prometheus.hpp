@@ -91,8 +91,7 @@ private:
 /// The figures as text for Prometheus; to be served as `text/plain; version=0.0.4`. Names of
 /// metrics begin with `prefix` and an underscore; times are in seconds.
 template <class Lazy = void>
-[[nodiscard]] std::string to_prometheus(const broker_stats& s,
-                                               std::string_view prefix = "troupe") {
+[[nodiscard]] std::string to_prometheus(const broker_stats& s, std::string_view prefix = "troupe") {
   detail::prometheus_text<Lazy> text(prefix);
   text.gauge("workers", "Workers with an instance.", s.workers);
   text.counter("workers_created", "Instances that were made.", s.created);

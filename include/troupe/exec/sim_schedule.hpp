@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <troupe/base/hash.hpp>
+#include <troupe/base/put_off.hpp>
 #include <troupe/config.hpp>
 #include <troupe/coro/runnable.hpp>
 #include <troupe/exec/sim_options.hpp>
@@ -97,14 +98,16 @@ private:
   std::uint64_t holds_;  // a step is held up so many times in `hold_odds`
   std::uint32_t current_ = 0;
   bool preempted_ = false;
-  std::vector<sim_step> ready_;
+  std::vector<put_off<sim_step, Lazy>> ready_;
 
   // For `pct`. Events are steps, and questions whether a step is held up.
-  std::vector<std::uint64_t> priorities_;  // of each virtual thread; the highest runs
+  std::vector<put_off<std::uint64_t, Lazy>>
+      priorities_;  // of each virtual thread; the highest runs
   std::uint64_t lowest_ = falling;
   std::uint64_t event_ = 0;
-  std::uint64_t horizon_ = 0;           // where the next change points are drawn
-  std::vector<std::uint64_t> changes_;  // events to come at which the running thread falls
+  std::uint64_t horizon_ = 0;  // where the next change points are drawn
+  std::vector<put_off<std::uint64_t, Lazy>>
+      changes_;  // events to come at which the running thread falls
 };
 
 template <class Lazy>
