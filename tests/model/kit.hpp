@@ -276,7 +276,7 @@ public:
 
   served_executor on;
   detail::actor_class counters;
-  detail::registry registry;
+  detail::registry<> registry;
   int instances = 0;
   int cells_deleted = 0;
   int dead_letters = 0;

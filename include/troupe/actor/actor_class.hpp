@@ -27,6 +27,7 @@ class call_info;
 namespace detail {
 
 class maker;
+template <class Lazy = void>
 class makers_of_keys;
 struct actor_class;
 
@@ -99,7 +100,8 @@ struct actor_class {
   actor_class* next = nullptr;       // in the broker's list; set before it is published
   // How the next instance is made; never nullptr in use. Pairs release with acquire.
   atomic<const maker_choice*> current{nullptr};
-  makers_of_keys* by_key = nullptr;  // the same as `current`, if keys have their own; the broker's
+  makers_of_keys<>* by_key =
+      nullptr;  // the same as `current`, if keys have their own; the broker's
   // nullptr: its own workers, with the keys that are asked for. Pairs release with acquire.
   atomic<const class_route*> route{nullptr};
   std::vector<const void*> shared_by{};  // tags of the classes that share its workers; before use

@@ -20,6 +20,7 @@
 #include <troupe/actor/options.hpp>
 #include <troupe/actor/recipe.hpp>
 #include <troupe/base/hash.hpp>
+#include <troupe/base/put_off.hpp>
 #include <troupe/sync/spin_lock.hpp>
 
 namespace troupe::detail {
@@ -51,6 +52,7 @@ private:
 };
 
 /// Makers of single keys, and what makes the instances of all others.
+template <class Lazy>
 class makers_of_keys final : public maker_choice {
 public:
   explicit makers_of_keys(const maker_choice& others) noexcept : others_(&others) {}
@@ -86,7 +88,8 @@ private:
   }
 
   mutable spin_lock lock_;  // guards both below
-  std::unordered_map<std::string, const maker_choice*, hash_of_key, std::equal_to<>> of_keys_;
+  std::unordered_map<put_off<std::string, Lazy>, const maker_choice*, hash_of_key, std::equal_to<>>
+      of_keys_;
   const maker_choice* others_;
 };
 

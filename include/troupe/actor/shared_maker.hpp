@@ -17,6 +17,7 @@
 #include <troupe/actor/actor_class.hpp>
 #include <troupe/actor/context.hpp>
 #include <troupe/actor/options.hpp>
+#include <troupe/base/put_off.hpp>
 #include <troupe/config.hpp>
 #include <troupe/coro/task.hpp>
 
@@ -25,9 +26,10 @@ namespace troupe::detail {
 /// What calls of a class concern is its object alone. Which hooks the objects have is known only
 /// when they are made, so it says that there are some: its workers always take the longer path of
 /// a call, where the object is looked up.
+template <class Lazy = void>
 class shared_maker final : public maker {
 public:
-  shared_maker(std::vector<actor_class*> classes, const actor_options& o)
+  shared_maker(std::vector<put_off<actor_class*, Lazy>> classes, const actor_options& o)
       : classes_(std::move(classes)) {
     options = o;
     has_start = true;
@@ -69,13 +71,15 @@ public:
 
 private:
   /// An instance: the objects in the order of the classes.
-  class parts : public std::vector<instance_part> {
+  class parts : public std::vector<put_off<instance_part, Lazy>> {
   public:
     parts() = default;
     parts(const parts&) = delete;
     parts& operator=(const parts&) = delete;
     ~parts() {
-      for (; !empty(); pop_back()) back().made_by->destroy(back().object);
+      for (; !this->empty(); this->pop_back()) {
+        this->back().made_by->destroy(this->back().object);
+      }
     }
   };
   static parts& parts_of(void* instance) noexcept { return *static_cast<parts*>(instance); }
@@ -83,11 +87,12 @@ private:
   static task<> start_from(const parts& all, std::size_t next, task<> begun);
   static task<> stop_all(const parts& all);
 
-  std::vector<actor_class*> classes_;
+  std::vector<put_off<actor_class*, Lazy>> classes_;
   std::string name_;
 };
 
-inline void* shared_maker::make(context& ctx) const {
+template <class Lazy>
+void* shared_maker<Lazy>::make(context& ctx) const {
   auto made = std::make_unique<parts>();
   made->reserve(classes_.size());
   for (const actor_class* const c : classes_) {
@@ -98,7 +103,8 @@ inline void* shared_maker::make(context& ctx) const {
 }
 
 /// The rest of the hooks, after the first that awaits something.
-inline task<> shared_maker::start_from(const parts& all, std::size_t next, task<> begun) {
+template <class Lazy>
+task<> shared_maker<Lazy>::start_from(const parts& all, std::size_t next, task<> begun) {
   co_await std::move(begun);
   for (; next != all.size(); ++next) {
     task<> steps = all[next].made_by->start(all[next].object);
@@ -107,7 +113,8 @@ inline task<> shared_maker::start_from(const parts& all, std::size_t next, task<
 }
 
 /// In reverse order; all of them, whatever some throw. The first error comes out.
-inline task<> shared_maker::stop_all(const parts& all) {
+template <class Lazy>
+task<> shared_maker<Lazy>::stop_all(const parts& all) {
   std::exception_ptr failed;
   for (std::size_t i = all.size(); i-- != 0;) {
     try {

@@ -14,12 +14,14 @@
 
 #include <troupe/actor/cell.hpp>
 #include <troupe/base/intrusive_ptr.hpp>
+#include <troupe/base/put_off.hpp>
 #include <troupe/sync/atomic.hpp>
 #include <troupe/sync/spin_lock.hpp>
 
 namespace troupe::detail {
 
 /// Thread safety: all members from any thread.
+template <class Lazy = void>
 class abandoned_cells {
 public:
   /// Throws `std::bad_alloc`.
@@ -71,7 +73,7 @@ public:
 
   /// Those that are there, counted.
   std::vector<intrusive_ptr<cell>> all() const {
-    std::vector<intrusive_ptr<cell>> found;
+    std::vector<intrusive_ptr<put_off<cell, Lazy>>> found;
     found.reserve(open() + 8);
     const spin_guard guard(lock_);
     for (const entry& e : entries_) {

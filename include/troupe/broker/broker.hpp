@@ -26,6 +26,7 @@
 #include <troupe/actor/options.hpp>
 #include <troupe/actor/proxy.hpp>
 #include <troupe/actor/recipe.hpp>
+#include <troupe/base/put_off.hpp>
 #include <troupe/base/worker_id.hpp>
 #include <troupe/broker/broker_stats.hpp>
 #include <troupe/broker/call_traces.hpp>
@@ -86,12 +87,13 @@ struct broker_options {
 /// a thread that may block.
 ///
 /// Thread safety: all members but the destructor from any thread.
-class broker {
+template <class Lazy>
+class basic_broker {
 public:
-  explicit broker(broker_options options = {});
-  broker(const broker&) = delete;
-  broker& operator=(const broker&) = delete;
-  ~broker();
+  explicit basic_broker(broker_options options = {});
+  basic_broker(const basic_broker&) = delete;
+  basic_broker& operator=(const basic_broker&) = delete;
+  ~basic_broker();
 
   /// A proxy to the worker of class `A` with this key. Creates nothing yet.
   template <class A>
@@ -262,7 +264,7 @@ public:
 private:
   friend detail::broker_access;
 
-  using cell_ptr = intrusive_ptr<detail::cell>;
+  using cell_ptr = intrusive_ptr<detail::put_off<detail::cell, Lazy>>;
   using cells = std::vector<cell_ptr>;
 
   static task<> load_cell(cell_ptr c) {
@@ -276,43 +278,47 @@ private:
     if (c) one.push_back(std::move(c));
     return one;
   }
-  static task<bool> close_cell(intrusive_ptr<detail::broker_core> core, cell_ptr c,
+  static task<bool> close_cell(intrusive_ptr<detail::broker_core<Lazy>> core, cell_ptr c,
                                way_to_close how, duration limit);
-  static task<> reload_one(intrusive_ptr<detail::broker_core> core, cell_ptr c, duration limit) {
+  static task<> reload_one(intrusive_ptr<detail::broker_core<Lazy>> core, cell_ptr c,
+                           duration limit) {
     static_cast<void>(
         co_await close_cell(std::move(core), std::move(c), &detail::cell::reload, limit));
   }
-  static task<> reload_cells(intrusive_ptr<detail::broker_core> core, cells all, duration limit);
-  static task<> close_one(detail::drain& closing, const detail::closing_worker& w, bool heeds_stop);
-  static task<> begin_to_close(detail::drain& closing, task_scope& waits, bool heeds_stop);
-  static task<> see_to_limit(intrusive_ptr<detail::drain> closing, duration limit);
-  static task<> report_if_slow(intrusive_ptr<detail::broker_core> core, duration limit);
-  static std::string dump_of(detail::broker_core& core);
-  static task<> close_all(intrusive_ptr<detail::broker_core> core, duration limit, bool heeds_stop);
-  static task<> shut_down(intrusive_ptr<detail::broker_core> core, duration limit);
+  static task<> reload_cells(intrusive_ptr<detail::broker_core<Lazy>> core, cells all,
+                             duration limit);
+  static task<> close_one(detail::drain<Lazy>& closing, const detail::closing_worker& w,
+                          bool heeds_stop);
+  static task<> begin_to_close(detail::drain<Lazy>& closing, task_scope& waits, bool heeds_stop);
+  static task<> see_to_limit(intrusive_ptr<detail::drain<Lazy>> closing, duration limit);
+  static task<> report_if_slow(intrusive_ptr<detail::broker_core<Lazy>> core, duration limit);
+  static std::string dump_of(detail::broker_core<Lazy>& core);
+  static task<> close_all(intrusive_ptr<detail::broker_core<Lazy>> core, duration limit,
+                          bool heeds_stop);
+  static task<> shut_down(intrusive_ptr<detail::broker_core<Lazy>> core, duration limit);
 
   /// While it stands, the turns are watched; not those of a simulation, which take no time.
   class watch {
   public:
-    explicit watch(detail::broker_core& core) : core_(core) {
+    explicit watch(detail::broker_core<Lazy>& core) : core_(core) {
       watches_ = core.wants_watch() && core.where().simulated() == nullptr;
-      if (watches_) detail::turn_watch::add(core);
+      if (watches_) detail::turn_watch<Lazy>::add(core);
     }
     watch(const watch&) = delete;
     watch& operator=(const watch&) = delete;
     ~watch() {
-      if (watches_) detail::turn_watch::remove(core_);
+      if (watches_) detail::turn_watch<Lazy>::remove(core_);
     }
 
   private:
-    detail::broker_core& core_;
+    detail::broker_core<Lazy>& core_;
     bool watches_ = false;
   };
 
   /// Tells a simulation that has come to a deadlock who waits.
   class dumper final : public detail::witness {
   public:
-    explicit dumper(const broker& b) noexcept
+    explicit dumper(const basic_broker& b) noexcept
         : broker_(b), simulation_(b.core_->where().simulated()) {
       if (simulation_ != nullptr) simulation_->add_witness(*this);
     }
@@ -324,7 +330,7 @@ private:
     void testify(std::string& text) const override { text += broker_.dump(); }
 
   private:
-    const broker& broker_;
+    const basic_broker& broker_;
     detail::simulation* const simulation_;
   };
 
@@ -333,24 +339,26 @@ private:
   template <class T>
   task<T> drained(task<T> t);
 
-  intrusive_ptr<detail::broker_core> core_;
+  intrusive_ptr<detail::broker_core<Lazy>> core_;
   duration drain_limit_;
   task<> end_;  // made with the broker: the destructor must not lack memory
   std::optional<watch> watch_;
   std::optional<dumper> dumper_;
 };
 
-inline broker::broker(broker_options options) : drain_limit_(options.drain_limit) {
-  std::unique_ptr<thread_pool> own;
+template <class Lazy>
+basic_broker<Lazy>::basic_broker(broker_options options) : drain_limit_(options.drain_limit) {
+  std::unique_ptr<basic_thread_pool<Lazy>> own;
   if (options.on == nullptr) {
-    own = std::make_unique<thread_pool>(thread_pool_options{.threads = options.threads});
+    own =
+        std::make_unique<basic_thread_pool<Lazy>>(thread_pool_options{.threads = options.threads});
     options.on = own.get();
   }
-  core_ = intrusive_ptr<detail::broker_core>(new detail::broker_core(
+  core_ = intrusive_ptr<detail::broker_core<Lazy>>(new detail::broker_core<Lazy>(
       std::move(own), *options.on, std::move(options.on_dead_letter), std::move(options.cleaner),
       options.observe, options.slow_turn, options.stall_limit));
   core_->supervise_by(options.supervise, std::move(options.on_escalation));
-  core_->events().open(*this);
+  core_->events().open(static_cast<broker&>(*this));
   core_->measures_waits = options.measure_waits;
   if (core_->where().simulated() != nullptr) core_->virtual_clock = &core_->where();
   end_ = shut_down(core_, drain_limit_);
@@ -358,7 +366,8 @@ inline broker::broker(broker_options options) : drain_limit_(options.drain_limit
   dumper_.emplace(*this);
 }
 
-inline broker::~broker() {
+template <class Lazy>
+basic_broker<Lazy>::~basic_broker() {
   TROUPE_ASSERT(
       detail::this_thread_state().loop == nullptr || detail::this_thread_state().may_block,
       "a broker is destroyed on a thread that may block, not by what it runs");
@@ -369,21 +378,23 @@ inline broker::~broker() {
   core_->drop_executor();
 }
 
-inline bool broker::evict(const worker_id& id) {
+template <class Lazy>
+bool basic_broker<Lazy>::evict(const worker_id& id) {
   const cell_ptr c = core_->find(id);
   return c && c->evict();
 }
 
 /// Where it is not closed at once, somebody sees to it that this does not take longer than `limit`.
-inline task<bool> broker::close_cell(intrusive_ptr<detail::broker_core> core, cell_ptr c,
-                                     way_to_close how, duration limit) {
+template <class Lazy>
+task<bool> basic_broker<Lazy>::close_cell(intrusive_ptr<detail::broker_core<Lazy>> core, cell_ptr c,
+                                          way_to_close how, duration limit) {
   if (!c || (!c->alive() && !c->busy())) co_return false;
   const intrusive_ptr<detail::close_mark> mark(new detail::close_mark);
   add_ref(mark.get());  // the mailbox's
   (c.get()->*how)(*mark);
-  intrusive_ptr<detail::drain> closing;
+  intrusive_ptr<detail::drain<Lazy>> closing;
   if (!mark->settled()) {
-    closing = intrusive_ptr<detail::drain>(new detail::drain(c, mark));
+    closing = intrusive_ptr<detail::drain<Lazy>>(new detail::drain<Lazy>(c, mark));
     core->closings().spawn(see_to_limit(closing, limit));
   }
   detail::close_mark::wait wait(mark, c, true);
@@ -393,17 +404,19 @@ inline task<bool> broker::close_cell(intrusive_ptr<detail::broker_core> core, ce
 }
 
 /// All at the same time. An error comes out once all are reloaded.
-inline task<> broker::reload_cells(intrusive_ptr<detail::broker_core> core, cells all,
-                                   duration limit) {
-  std::vector<task<>> reloads;
+template <class Lazy>
+task<> basic_broker<Lazy>::reload_cells(intrusive_ptr<detail::broker_core<Lazy>> core, cells all,
+                                        duration limit) {
+  std::vector<detail::put_off<task<>, Lazy>> reloads;
   reloads.reserve(all.size());
   for (cell_ptr& c : all) reloads.push_back(reload_one(core, std::move(c), limit));
   co_await when_all(std::move(reloads));
 }
 
 /// Fails in no case, so that the others are waited for.
-inline task<> broker::close_one(detail::drain& closing, const detail::closing_worker& w,
-                                bool heeds_stop) {
+template <class Lazy>
+task<> basic_broker<Lazy>::close_one(detail::drain<Lazy>& closing, const detail::closing_worker& w,
+                                     bool heeds_stop) {
   add_ref(w.mark.get());  // the mailbox's
   w.worker->close(*w.mark);
   try {
@@ -416,7 +429,9 @@ inline task<> broker::close_one(detail::drain& closing, const detail::closing_wo
   }
 }
 
-inline task<> broker::begin_to_close(detail::drain& closing, task_scope& waits, bool heeds_stop) {
+template <class Lazy>
+task<> basic_broker<Lazy>::begin_to_close(detail::drain<Lazy>& closing, task_scope& waits,
+                                          bool heeds_stop) {
   for (const detail::closing_worker& w : closing.all()) {
     waits.spawn(close_one(closing, w, heeds_stop));
   }
@@ -425,18 +440,21 @@ inline task<> broker::begin_to_close(detail::drain& closing, task_scope& waits, 
 
 /// Runs beside those who wait, so that the limit holds also where they have given up; asked to stop
 /// when the broker's workers are gone.
-inline task<> broker::see_to_limit(intrusive_ptr<detail::drain> closing, duration limit) {
+template <class Lazy>
+task<> basic_broker<Lazy>::see_to_limit(intrusive_ptr<detail::drain<Lazy>> closing,
+                                        duration limit) {
   const auto first = co_await as_result(when_any(sleep_for(limit), closing->over.acquire()));
   const bool is_late = first.has_value() && first.value().index() == 0;
   if (is_late) closing->hurry();
 }
 
-inline task<> broker::close_all(intrusive_ptr<detail::broker_core> core, duration limit,
-                                bool heeds_stop) {
+template <class Lazy>
+task<> basic_broker<Lazy>::close_all(intrusive_ptr<detail::broker_core<Lazy>> core, duration limit,
+                                     bool heeds_stop) {
   cells all = core->cells();
   std::erase_if(all, [](const cell_ptr& c) { return !c->alive() && !c->busy(); });
   if (all.empty()) co_return;
-  const intrusive_ptr<detail::drain> closing(new detail::drain(std::move(all)));
+  const intrusive_ptr<detail::drain<Lazy>> closing(new detail::drain<Lazy>(std::move(all)));
   task_scope waits;
   // Made before anything runs that would have to be awaited: later there may be no memory for it.
   task<result<void>> begin = as_result(begin_to_close(*closing, waits, heeds_stop));
@@ -452,14 +470,17 @@ inline task<> broker::close_all(intrusive_ptr<detail::broker_core> core, duratio
   closing->throw_failure();
 }
 
-inline task<> broker::terminate() {
-  const intrusive_ptr<detail::broker_core> core = core_;
+template <class Lazy>
+task<> basic_broker<Lazy>::terminate() {
+  const intrusive_ptr<detail::broker_core<Lazy>> core = core_;
   co_await close_all(core, drain_limit_, true);
   if (core->events()) core->events().send(worker_event::terminate, worker_id(), worker_stats());
 }
 
 /// Says who keeps the destructor waiting, a second after all were asked to come to an end.
-inline task<> broker::report_if_slow(intrusive_ptr<detail::broker_core> core, duration limit) {
+template <class Lazy>
+task<> basic_broker<Lazy>::report_if_slow(intrusive_ptr<detail::broker_core<Lazy>> core,
+                                          duration limit) {
   const result<void> drained = co_await as_result(sleep_for(limit));
   if (!drained.has_value()) co_return;
   const result<void> waited = co_await as_result(sleep_for(std::chrono::seconds(1)));
@@ -470,7 +491,9 @@ inline task<> broker::report_if_slow(intrusive_ptr<detail::broker_core> core, du
 }
 
 /// What the destructor waits for. Workers may still be created by what drains; then no more.
-inline task<> broker::shut_down(intrusive_ptr<detail::broker_core> core, duration limit) {
+template <class Lazy>
+task<> basic_broker<Lazy>::shut_down(intrusive_ptr<detail::broker_core<Lazy>> core,
+                                     duration limit) {
   task_scope watching;
   task<result<void>> join_watching;
   try {
@@ -509,21 +532,24 @@ inline task<> broker::shut_down(intrusive_ptr<detail::broker_core> core, duratio
   const result<void> watched = co_await std::move(join_watching);
 }
 
-inline std::vector<worker_info> broker::workers() const {
-  std::vector<worker_info> infos;
+template <class Lazy>
+std::vector<worker_info> basic_broker<Lazy>::workers() const {
+  std::vector<detail::put_off<worker_info, Lazy>> infos;
   for (const cell_ptr& c : core_->cells()) {
     if (c->alive()) infos.emplace_back(c->id(), c->stats());
   }
   return infos;
 }
 
-inline std::optional<worker_info> broker::find(const worker_id& id) const {
+template <class Lazy>
+std::optional<worker_info> basic_broker<Lazy>::find(const worker_id& id) const {
   const cell_ptr c = core_->find(id);
   if (!c || !c->alive()) return std::nullopt;
   return worker_info(id, c->stats());
 }
 
-inline std::string broker::dump_of(detail::broker_core& core) {
+template <class Lazy>
+std::string basic_broker<Lazy>::dump_of(detail::broker_core<Lazy>& core) {
   const detail::paused_threads pause(core.where());
   cells all = core.cells();
   for (cell_ptr& c : core.abandoned().all()) all.push_back(std::move(c));
@@ -539,15 +565,19 @@ inline std::string broker::dump_of(detail::broker_core& core) {
                             : " idle") +
             ", " + std::to_string(w.waiting) + " waiting, " + std::to_string(w.calls) + " turns\n";
   }
-  const std::vector<detail::running_turn> running = detail::running_turns();
+  const std::vector<detail::running_turn> running = detail::running_turns<Lazy>();
   return "workers: " + std::to_string(count) + "\n" + text + detail::describe_waits(all) +
          detail::describe_running(running, all) + detail::describe_chains(running, all);
 }
 
-inline std::string broker::dump() const { return dump_of(*core_); }
+template <class Lazy>
+std::string basic_broker<Lazy>::dump() const {
+  return dump_of(*core_);
+}
 
+template <class Lazy>
 template <class T>
-task<T> broker::stoppable_by_signal(task<T> t) {
+task<T> basic_broker<Lazy>::stoppable_by_signal(task<T> t) {
   detail::branch<T> body(std::move(t));
   detail::join_point join(detail::link_kind::scope);
   detail::signal_watch watch(join);
@@ -556,16 +586,23 @@ task<T> broker::stoppable_by_signal(task<T> t) {
   co_return body.result().take();
 }
 
+template <class Lazy>
 template <class T>
-task<T> broker::drained(task<T> t) {
+task<T> basic_broker<Lazy>::drained(task<T> t) {
   result<T> outcome = co_await as_result(std::move(t));
   co_await terminate();
   co_return std::move(outcome).value();
 }
 
+/// What a program uses; `basic_broker` says what there is.
+class broker : public basic_broker<void> {
+public:
+  using basic_broker<void>::basic_broker;
+};
+
 /// For the parts of the library that run a broker where no thread may block for its end.
 struct detail::broker_access {
-  static broker_core& core_of(const broker& b) noexcept { return *b.core_; }
+  static broker_core<void>& core_of(const broker& b) noexcept { return *b.core_; }
 
   /// What the destructor would wait for; it does not, from then on. Awaited on the broker's
   /// executor, to the end, before the destructor runs.

@@ -16,6 +16,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdio>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -26,7 +27,7 @@
 #include <troupe/actor/message.hpp>
 #include <troupe/actor/turn.hpp>
 #include <troupe/actor/wait_graph.hpp>
-#include <troupe/base/intrusive_ptr.hpp>
+#include <troupe/base/put_off.hpp>
 #include <troupe/base/worker_id.hpp>
 #include <troupe/coro/chain.hpp>
 #include <troupe/coro/frame.hpp>
@@ -47,8 +48,9 @@ struct running_turn {
 };
 
 /// The innermost turn that each thread runs. Threads that have paused run none.
-inline std::vector<running_turn> running_turns() {
-  std::vector<running_turn> turns;
+template <class Lazy = void>
+std::vector<running_turn> running_turns() {
+  std::vector<put_off<running_turn, Lazy>> turns;
   std::size_t count = 0;
   const turn_record& own = this_thread_state().record;
   thread_list& threads = thread_list::instance();
@@ -72,11 +74,13 @@ inline std::vector<running_turn> running_turns() {
 
 /// One line for each that runs at one of `cells`, which are counted: an address among them is what
 /// it seems to be.
-inline std::string describe_running(const std::vector<running_turn>& turns,
-                                    const std::vector<intrusive_ptr<cell>>& cells) {
+template <class Turns, class Cells>
+std::string describe_running(const Turns& turns, const Cells& cells) {
   std::string text;
-  for (const running_turn& t : turns) {
-    const auto known = std::ranges::find(cells, t.seen.worker, &intrusive_ptr<cell>::get);
+  for (const auto& t : turns) {
+    const auto known = std::find_if(cells.begin(), cells.end(), [&t](const auto& c) noexcept {
+      return c.get() == t.seen.worker;
+    });
     if (known == cells.end()) continue;
     text += "  " + to_string((*known)->id()) + "." + std::string(*t.seen.method);
     if (t.lasted != duration::zero()) {
@@ -96,6 +100,7 @@ inline std::string describe_running(const std::vector<running_turn>& turns,
 ///
 /// First, every chain is followed that begins at a call that waits, and all turns are noted from
 /// which something is under way; then those are written that begin at one of the other turns.
+template <class Lazy = void>
 class call_traces {
 public:
   /// What waits, and for whom.
@@ -121,11 +126,11 @@ public:
     const spin_guard graph(wait_graph::instance().lock());
     note_from(caller_of(t, [this](const turn& above) { met_.push_back(&above); }));
   }
-  void all_noted() { std::ranges::sort(met_); }
+  void all_noted() { std::sort(met_.begin(), met_.end(), std::less<>()); }
 
   /// A turn, unless something that was noted or written is under way below it.
   void add_suspended(const turn& t) {
-    if (std::ranges::binary_search(met_, &t)) return;
+    if (std::binary_search(met_.begin(), met_.end(), &t, std::less<>())) return;
     const spin_guard graph(wait_graph::instance().lock());
     text_ += "  " + name_of(t) + ", suspended\n";
     write_from(caller_of(t, [this](const turn& above) { write(above); }));
@@ -185,13 +190,14 @@ private:
   }
 
   std::string text_;
-  std::vector<const turn*> met_;  // from which something is under way; sorted by all_noted
+  std::vector<put_off<const turn*, Lazy>>
+      met_;  // from which something is under way; sorted by all_noted
 };
 
 /// Empty if no call is under way. Throws `std::bad_alloc`.
-inline std::string describe_chains(const std::vector<running_turn>& running,
-                                   const std::vector<intrusive_ptr<cell>>& cells) {
-  call_traces traces;
+template <class Turns, class Cells>
+std::string describe_chains(const Turns& running, const Cells& cells) {
+  call_traces<Cells> traces;
   if (const frame* const own = this_thread_state().running) traces.add_own(*own);
   for (const auto& c : cells) {
     c->for_each_open([&](const turn& t) { traces.note_above(t); },
@@ -199,7 +205,7 @@ inline std::string describe_chains(const std::vector<running_turn>& running,
   }
   traces.all_noted();
   const auto runs = [&](const turn& t) noexcept {
-    return std::ranges::any_of(running, [&](const running_turn& r) noexcept {
+    return std::any_of(running.begin(), running.end(), [&](const running_turn& r) noexcept {
       return r.seen.worker == &t.worker() && *r.seen.method == t.method();
     });
   };

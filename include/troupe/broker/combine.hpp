@@ -10,15 +10,18 @@
 #include <utility>
 #include <vector>
 
+#include <troupe/base/put_off.hpp>
 #include <troupe/broker/cleaner.hpp>
 
 namespace troupe {
 
 namespace detail {
 
+template <class Lazy>
 class combined_cleaners {
 public:
-  explicit combined_cleaners(std::vector<cleaner> all) noexcept : all_(std::move(all)) {}
+  explicit combined_cleaners(std::vector<put_off<cleaner, Lazy>> all) noexcept
+      : all_(std::move(all)) {}
 
   void operator()(const worker_event& event) {
     for (cleaner& c : all_) {
@@ -35,7 +38,7 @@ public:
   }
 
 private:
-  std::vector<cleaner> all_;
+  std::vector<put_off<cleaner, Lazy>> all_;
 };
 
 }  // namespace detail
@@ -46,7 +49,7 @@ template <class... Cleaners>
   std::vector<cleaner> all;
   all.reserve(sizeof...(Cleaners));
   (all.emplace_back(std::move(cleaners)), ...);
-  return cleaner(detail::combined_cleaners(std::move(all)));
+  return cleaner(detail::combined_cleaners<void>(std::move(all)));
 }
 
 }  // namespace troupe

@@ -30,6 +30,7 @@
 #include <troupe/actor/outside_code.hpp>
 #include <troupe/actor/shared_maker.hpp>
 #include <troupe/actor/supervision.hpp>
+#include <troupe/base/put_off.hpp>
 #include <troupe/broker/abandoned_cells.hpp>
 #include <troupe/broker/broker_stats.hpp>
 #include <troupe/broker/cleaner.hpp>
@@ -64,13 +65,15 @@ public:
 };
 
 /// Counted: the broker holds it, and so does every cell.
+template <class Lazy>
 class broker_core final : public cell_owner, public watched_broker, private event_channel_owner {
 public:
   using dead_letter_handler = std::function<void(const dead_letter&)>;
   using escalation_handler = std::function<directive(const worker_failure&)>;
 
-  broker_core(std::unique_ptr<thread_pool> own, executor& e, dead_letter_handler on_dead,
-              cleaner policy, observer* observing, duration slow_turn, duration stall_limit)
+  broker_core(std::unique_ptr<basic_thread_pool<Lazy>> own, executor& e,
+              dead_letter_handler on_dead, cleaner policy, observer* observing, duration slow_turn,
+              duration stall_limit)
       : watched_broker(slow_turn, stall_limit),
         own_(std::move(own)),
         executor_(e),
@@ -121,13 +124,13 @@ public:
   void timer_ran() noexcept override { timers_.fetch_add(1, order::relaxed); }
   void waited(duration d) noexcept override { waits_.add(d); }
   void restarted(cell&) noexcept override { restarts_.fetch_add(1, order::relaxed); }
-  inline directive escalated(const worker_failure& failure) noexcept override;
-  inline void evicted(cell& c) noexcept override;
-  inline void before_call(cell& c, const call_info& info, std::size_t& reached) override;
-  inline void after_call(cell& c, const call_info& info, std::size_t reached) noexcept override;
-  inline void settled(cell& c, const call_info& info) noexcept override;
-  inline void dead(cell& c, std::string_view method, const std::error_code& why,
-                   std::exception_ptr error, cell* from) noexcept override;
+  directive escalated(const worker_failure& failure) noexcept override;
+  void evicted(cell& c) noexcept override;
+  void before_call(cell& c, const call_info& info, std::size_t& reached) override;
+  void after_call(cell& c, const call_info& info, std::size_t reached) noexcept override;
+  void settled(cell& c, const call_info& info) noexcept override;
+  void dead(cell& c, std::string_view method, const std::error_code& why, std::exception_ptr error,
+            cell* from) noexcept override;
   intrusive_ptr<cell> cell_for(const class_request& a, std::string_view key) override {
     return on_route(a, key, [this](actor_class& c, std::string_view k) {
       return registry_.find_or_make(*this, c, k);
@@ -180,7 +183,7 @@ public:
   intrusive_ptr<cell> find(const worker_id& id) const noexcept { return registry_.find(id); }
   std::vector<intrusive_ptr<cell>> cells() const { return registry_.all(); }
   /// Those whose last turns may still run.
-  const abandoned_cells& abandoned() const noexcept { return abandoned_; }
+  const abandoned_cells<Lazy>& abandoned() const noexcept { return abandoned_; }
   std::size_t worker_count() const noexcept { return workers_.load(order::relaxed); }
   broker_stats stats() const;
   event_channel& events() noexcept { return events_; }
@@ -190,10 +193,9 @@ public:
     intrusive_ptr<cell> found = registry_.find(address);
     return found ? found : abandoned_.find(address);
   }
-  inline void report_slow(const cell& c, std::string_view method,
-                          duration lasted) noexcept override;
+  void report_slow(const cell& c, std::string_view method, duration lasted) noexcept override;
 
-  inline void abandon(cell& c) noexcept override;
+  void abandon(cell& c) noexcept override;
 
   // --- event_channel_owner ----------------------------------------------------------------------
   /// The time; or, where uses have an order, the number after those that were given out as such.
@@ -250,51 +252,54 @@ private:
     return f(led_to, mapped);
   }
   class succession;
+  using route_ptr = std::unique_ptr<put_off<const class_route, Lazy>>;
+  using new_route = std::unique_ptr<put_off<class_route, Lazy>>;
   bool has_cells(const std::vector<actor_class*>& classes) const noexcept;
-  static std::unique_ptr<class_route> copy_of_route(const actor_class& c);
-  void set_route(actor_class& c, std::unique_ptr<const class_route> r);
+  static new_route copy_of_route(const actor_class& c);
+  void set_route(actor_class& c, route_ptr r);
   void report(const dead_letter& letter) noexcept;
   void tell(worker_event::kind_type kind, cell& c) noexcept;
   void show(worker_event::kind_type kind, cell& c) noexcept;
   template <class F>
   void tell_observers(F told) noexcept;
-  inline void look_after(duration d) override;
+  void look_after(duration d) override;
   static task<> look_later(broker_core& core, duration d);
 
   atomic<std::size_t> references_{0};
-  atomic<std::size_t> workers_{0};         // instances that live
-  atomic<std::uint64_t> created_{0};       // instances
-  atomic<std::uint64_t> past_turns_{0};    // of instances that are gone
-  atomic<std::uint64_t> past_tells_{0};    // of these, and those that cells have handed over
-  atomic<std::uint64_t> timers_{0};        // turns of timers
-  atomic<std::uint64_t> evictions_{0};     // that were decided on
-  atomic<std::uint64_t> restarts_{0};      // instances in the place of failed ones
-  atomic<std::uint64_t> dead_letters_{0};  // reported, or not
-  atomic<bool> closed_{false};             // true: no instance is made any more, for good
-  std::unique_ptr<thread_pool> own_;       // the broker's own pool, if it made one
-  executor& executor_;                     // not to be used once the broker is gone
+  atomic<std::size_t> workers_{0};                // instances that live
+  atomic<std::uint64_t> created_{0};              // instances
+  atomic<std::uint64_t> past_turns_{0};           // of instances that are gone
+  atomic<std::uint64_t> past_tells_{0};           // of these, and those that cells have handed over
+  atomic<std::uint64_t> timers_{0};               // turns of timers
+  atomic<std::uint64_t> evictions_{0};            // that were decided on
+  atomic<std::uint64_t> restarts_{0};             // instances in the place of failed ones
+  atomic<std::uint64_t> dead_letters_{0};         // reported, or not
+  atomic<bool> closed_{false};                    // true: no instance is made any more, for good
+  std::unique_ptr<basic_thread_pool<Lazy>> own_;  // the broker's own pool, if it made one
+  executor& executor_;                            // not to be used once the broker is gone
   dead_letter_handler on_dead_letter_;
   escalation_handler on_escalation_;
   atomic<actor_class*> classes_{nullptr};  // the newest, linked to the older ones; owned
   spin_lock classes_lock_;                 // taken to add to classes_; guards the three below
   // Provided; kept for instances that they made.
-  std::vector<std::shared_ptr<const maker_choice>> makers_;
-  std::vector<std::unique_ptr<const class_route>> routes_;  // all that ever were: somebody may read
+  std::vector<std::shared_ptr<put_off<const maker_choice, Lazy>>> makers_;
+  std::vector<route_ptr> routes_;  // all that ever were: somebody may read
   std::vector<std::pair<const void*, std::unique_ptr<broker_attachment>>> attachments_;
-  registry registry_;
+  registry<Lazy> registry_;
   wait_counter waits_;
-  abandoned_cells abandoned_;
+  abandoned_cells<Lazy> abandoned_;
   spawned_tasks spawned_;
   spawned_tasks closings_;
   event_channel events_;
-  std::vector<observer*> observers_;  // not to be used once the broker is gone
+  std::vector<put_off<observer*, Lazy>> observers_;  // not to be used once the broker is gone
   atomic<bool> unobserved_{false};    // true: the broker is gone, and its observers may be
   atomic<std::uint32_t> telling_{0};  // who may be outside of the broker, and tells them
   atomic<std::int64_t> next_look_{never.time_since_epoch().count()};  // when a task wakes for it
 };
 
 /// Tells and timers are read before turns, of which they are a part.
-inline broker_stats broker_core::stats() const {
+template <class Lazy>
+broker_stats broker_core<Lazy>::stats() const {
   broker_stats s;
   s.workers = worker_count();
   s.created = created_.load(order::relaxed);
@@ -307,7 +312,7 @@ inline broker_stats broker_core::stats() const {
   s.tells = past_tells_.load(order::relaxed);
   const std::uint64_t timers = timers_.load(order::relaxed);
   s.turns = past_turns_.load(order::relaxed);
-  for (const intrusive_ptr<cell>& c : cells()) {
+  for (const auto& c : this->cells()) {
     s.waiting += c->waiting();
     s.longest_mailbox = (std::max)(s.longest_mailbox, c->waiting());
     if (!c->alive()) continue;
@@ -318,7 +323,8 @@ inline broker_stats broker_core::stats() const {
   return s;
 }
 
-inline void broker_core::tell(worker_event::kind_type kind, cell& c) noexcept {
+template <class Lazy>
+void broker_core<Lazy>::tell(worker_event::kind_type kind, cell& c) noexcept {
   try {
     events_.send(kind, c.id(), c.stats());
   } catch (...) {
@@ -328,8 +334,9 @@ inline void broker_core::tell(worker_event::kind_type kind, cell& c) noexcept {
 
 /// Calls `told(observer&)` for each of them. What one throws, for want of memory or otherwise, is
 /// its own trouble.
+template <class Lazy>
 template <class F>
-void broker_core::tell_observers(F told) noexcept {
+void broker_core<Lazy>::tell_observers(F told) noexcept {
   for (observer* const o : observers_) {
     try {
       told(*o);
@@ -338,20 +345,23 @@ void broker_core::tell_observers(F told) noexcept {
   }
 }
 
-inline void broker_core::show(worker_event::kind_type kind, cell& c) noexcept {
+template <class Lazy>
+void broker_core<Lazy>::show(worker_event::kind_type kind, cell& c) noexcept {
   const outside_code outside;
   tell_observers(
       [&](observer& o) { o.on_worker(worker_event(kind, events_.whose(), c.id(), c.stats())); });
 }
 
-inline void broker_core::evicted(cell& c) noexcept {
+template <class Lazy>
+void broker_core<Lazy>::evicted(cell& c) noexcept {
   evictions_.fetch_add(1, order::relaxed);
   if (!observes) return;
   const outside_code outside;
   tell_observers([&](observer& o) { o.on_evict(c.id()); });
 }
 
-inline void broker_core::before_call(cell& c, const call_info& info, std::size_t& reached) {
+template <class Lazy>
+void broker_core<Lazy>::before_call(cell& c, const call_info& info, std::size_t& reached) {
   const worker_id to = c.id();
   for (observer* const o : observers_) {
     ++reached;
@@ -359,7 +369,8 @@ inline void broker_core::before_call(cell& c, const call_info& info, std::size_t
   }
 }
 
-inline void broker_core::after_call(cell& c, const call_info& info, std::size_t reached) noexcept {
+template <class Lazy>
+void broker_core<Lazy>::after_call(cell& c, const call_info& info, std::size_t reached) noexcept {
   for (std::size_t i = (std::min)(reached, observers_.size()); i != 0; --i) {
     try {
       observers_[i - 1]->after_call(c.id(), info);
@@ -371,7 +382,8 @@ inline void broker_core::after_call(cell& c, const call_info& info, std::size_t 
 
 /// Its caller may be anywhere, and later than the end of the broker. Seq_cst, with
 /// `drop_observers`: either it waits for this one, or this one sees that there is nobody to tell.
-inline void broker_core::settled(cell& c, const call_info& info) noexcept {
+template <class Lazy>
+void broker_core<Lazy>::settled(cell& c, const call_info& info) noexcept {
   telling_.fetch_add(1, order::seq_cst);
   if (!unobserved_.load(order::seq_cst)) {
     const outside_code outside;
@@ -380,8 +392,9 @@ inline void broker_core::settled(cell& c, const call_info& info) noexcept {
   telling_.fetch_sub(1, order::release);
 }
 
-inline void broker_core::report_slow(const cell& c, std::string_view method,
-                                     duration lasted) noexcept try {
+template <class Lazy>
+void broker_core<Lazy>::report_slow(const cell& c, std::string_view method,
+                                    duration lasted) noexcept try {
   const slow_turn_report report(c.id(), method, lasted);
   if (!observers_.empty()) {
     return tell_observers([&](observer& o) { o.on_slow_turn(report); });
@@ -397,7 +410,8 @@ inline void broker_core::report_slow(const cell& c, std::string_view method,
 /// A step of the executor that says that an abandoned instance is gone, and lets the next one
 /// begin: observers, cleaners and stop callbacks are no business of the thread that watches all
 /// brokers. Until then the next cell is held, for which the broker waits.
-class broker_core::succession final : public runnable {
+template <class Lazy>
+class broker_core<Lazy>::succession final : public runnable {
 public:
   succession(broker_core& core, cell& old, cell& heir) noexcept
       : runnable(&succession::run), core_(core), old_(&old), heir_(&heir) {}
@@ -417,7 +431,8 @@ private:
 
 /// The next cell is held from before anybody can find it until it has what waits: nothing overtakes
 /// that. Without memory for it, everything stays as it is until the next look.
-inline void broker_core::abandon(cell& c) noexcept {
+template <class Lazy>
+void broker_core<Lazy>::abandon(cell& c) noexcept {
   if (c.abandoned()) return;
   intrusive_ptr<cell> next;
   std::unique_ptr<succession> step;
@@ -440,14 +455,16 @@ inline void broker_core::abandon(cell& c) noexcept {
 }
 
 /// Delivered by one thread at a time. A task that wakes too early for what came later asks again.
-inline void broker_core::look_after(duration d) {
+template <class Lazy>
+void broker_core<Lazy>::look_after(duration d) {
   const std::int64_t at = saturating_add(executor_.now(), d).time_since_epoch().count();
   if (at >= next_look_.load(order::relaxed) || closed()) return;
   spawned_.spawn(look_later(*this, d));
   next_look_.store(at, order::relaxed);
 }
 
-inline task<> broker_core::look_later(broker_core& core, duration d) {
+template <class Lazy>
+task<> broker_core<Lazy>::look_later(broker_core& core, duration d) {
   const result<void> slept = co_await as_result(sleep_for(d));
   if (!slept.has_value()) co_return;  // the broker goes
   core.next_look_.store(never.time_since_epoch().count(), order::relaxed);
@@ -455,14 +472,15 @@ inline task<> broker_core::look_later(broker_core& core, duration d) {
 }
 
 /// The few classes of a program in a list that only grows: looking one up takes no lock.
-inline actor_class& broker_core::class_for(const class_request& a) {
+template <class Lazy>
+actor_class& broker_core<Lazy>::class_for(const class_request& a) {
   const auto known = [&]() noexcept -> actor_class* {
     actor_class* c = classes_.load(order::acquire);
     while (c != nullptr && c->tag != a.tag) c = c->next;
     return c;
   };
   if (actor_class* const c = known()) return *c;
-  auto made = std::make_unique<actor_class>(a.name, a.tag);
+  auto made = std::make_unique<put_off<actor_class, Lazy>>(a.name, a.tag);
   made->current.store(&a.default_maker(), order::release);
   const spin_guard guard(classes_lock_);
   if (actor_class* const c = known()) return *c;  // somebody was faster
@@ -471,7 +489,8 @@ inline actor_class& broker_core::class_for(const class_request& a) {
   return *made.release();
 }
 
-inline void broker_core::provide(const class_request& a, std::shared_ptr<const maker_choice> m) {
+template <class Lazy>
+void broker_core<Lazy>::provide(const class_request& a, std::shared_ptr<const maker_choice> m) {
   actor_class& c = class_for(a);
   const spin_guard guard(classes_lock_);
   makers_.push_back(std::move(m));
@@ -480,12 +499,13 @@ inline void broker_core::provide(const class_request& a, std::shared_ptr<const m
   c.current.store(&added, order::release);
 }
 
-inline void broker_core::provide(const class_request& a, std::string_view key,
-                                 std::shared_ptr<const maker_choice> m) {
+template <class Lazy>
+void broker_core<Lazy>::provide(const class_request& a, std::string_view key,
+                                std::shared_ptr<const maker_choice> m) {
   actor_class& c = class_for(a);
   const spin_guard guard(classes_lock_);
   if (c.by_key == nullptr) {
-    auto by_key = std::make_shared<makers_of_keys>(*c.current.load(order::relaxed));
+    auto by_key = std::make_shared<makers_of_keys<Lazy>>(*c.current.load(order::relaxed));
     makers_.push_back(by_key);
     c.by_key = by_key.get();
   }
@@ -494,7 +514,8 @@ inline void broker_core::provide(const class_request& a, std::string_view key,
   c.current.store(c.by_key, order::release);
 }
 
-inline bool broker_core::has_cells(const std::vector<actor_class*>& classes) const noexcept {
+template <class Lazy>
+bool broker_core<Lazy>::has_cells(const std::vector<actor_class*>& classes) const noexcept {
   bool found = false;
   registry_.for_each([&](const cell& c) noexcept {
     found = found || std::find(classes.begin(), classes.end(), &c.type()) != classes.end();
@@ -502,12 +523,13 @@ inline bool broker_core::has_cells(const std::vector<actor_class*>& classes) con
   return found;
 }
 
-inline void broker_core::share_turn(const std::vector<class_request>& requests,
-                                    const actor_options& options) {
-  std::vector<actor_class*> classes;
+template <class Lazy>
+void broker_core<Lazy>::share_turn(const std::vector<class_request>& requests,
+                                   const actor_options& options) {
+  std::vector<put_off<actor_class*, Lazy>> classes;
   for (const class_request& a : requests) classes.push_back(&class_for(a));
-  auto made_by = std::make_shared<shared_maker>(classes, options);
-  auto shared = std::make_unique<actor_class>(made_by->name(), made_by.get());
+  auto made_by = std::make_shared<shared_maker<Lazy>>(classes, options);
+  auto shared = std::make_unique<put_off<actor_class, Lazy>>(made_by->name(), made_by.get());
   shared->current.store(made_by.get(), order::relaxed);
   for (const actor_class* const c : classes) shared->shared_by.push_back(c->tag);
   if (has_cells(classes)) {
@@ -515,7 +537,7 @@ inline void broker_core::share_turn(const std::vector<class_request>& requests,
                            std::string(made_by->name()));
   }
   const spin_guard guard(classes_lock_);
-  std::vector<std::unique_ptr<class_route>> routes;
+  std::vector<new_route> routes;
   for (const actor_class* const c : classes) {
     routes.push_back(copy_of_route(*c));
     if (std::exchange(routes.back()->shared, shared.get()) == nullptr) continue;
@@ -528,28 +550,33 @@ inline void broker_core::share_turn(const std::vector<class_request>& requests,
   for (std::size_t i = 0; i != classes.size(); ++i) set_route(*classes[i], std::move(routes[i]));
 }
 
-inline void broker_core::map_keys(const class_request& a,
-                                  std::function<std::string(std::string_view)> map) {
+template <class Lazy>
+void broker_core<Lazy>::map_keys(const class_request& a,
+                                 std::function<std::string(std::string_view)> map) {
   actor_class& c = class_for(a);
   const spin_guard guard(classes_lock_);
-  std::unique_ptr<class_route> route = copy_of_route(c);
+  new_route route = copy_of_route(c);
   route->map_key = std::move(map);
   set_route(c, std::move(route));
 }
 
 /// The lock is held, here and below.
-inline std::unique_ptr<class_route> broker_core::copy_of_route(const actor_class& c) {
+template <class Lazy>
+typename broker_core<Lazy>::new_route broker_core<Lazy>::copy_of_route(const actor_class& c) {
   const class_route* const route = c.route.load(order::relaxed);
-  return route != nullptr ? std::make_unique<class_route>(*route) : std::make_unique<class_route>();
+  return route != nullptr ? std::make_unique<put_off<class_route, Lazy>>(*route)
+                          : std::make_unique<put_off<class_route, Lazy>>();
 }
 
-inline void broker_core::set_route(actor_class& c, std::unique_ptr<const class_route> r) {
+template <class Lazy>
+void broker_core<Lazy>::set_route(actor_class& c, route_ptr r) {
   routes_.push_back(std::move(r));
   c.route.store(routes_.back().get(), order::release);
 }
 
-inline void broker_core::dead(cell& c, std::string_view method, const std::error_code& why,
-                              std::exception_ptr error, cell* from) noexcept {
+template <class Lazy>
+void broker_core<Lazy>::dead(cell& c, std::string_view method, const std::error_code& why,
+                             std::exception_ptr error, cell* from) noexcept {
   dead_letters_.fetch_add(1, order::relaxed);
   if (!on_dead_letter_) return;
   try {
@@ -559,7 +586,8 @@ inline void broker_core::dead(cell& c, std::string_view method, const std::error
   }
 }
 
-inline void broker_core::report(const dead_letter& letter) noexcept {
+template <class Lazy>
+void broker_core<Lazy>::report(const dead_letter& letter) noexcept {
   if (!on_dead_letter_) return;
   const outside_code outside;
   try {
@@ -569,7 +597,8 @@ inline void broker_core::report(const dead_letter& letter) noexcept {
   }
 }
 
-inline directive broker_core::escalated(const worker_failure& failure) noexcept {
+template <class Lazy>
+directive broker_core<Lazy>::escalated(const worker_failure& failure) noexcept {
   if (!on_escalation_) return directive::stop;
   const outside_code outside;
   try {
@@ -579,7 +608,8 @@ inline directive broker_core::escalated(const worker_failure& failure) noexcept 
   }
 }
 
-inline bool broker_core::settle_gone() noexcept {
+template <class Lazy>
+bool broker_core<Lazy>::settle_gone() noexcept {
   bool all = true;
   registry_.for_each([&all](cell& c) noexcept {
     c.settle_gone();

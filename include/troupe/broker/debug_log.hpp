@@ -42,14 +42,15 @@ namespace troupe {
 ///
 /// Thread safety: all members from any thread. The sink gets one line at a time, without its end,
 /// with no lock held; what it throws is dropped.
-class debug_log final : public observer {
+template <class Lazy>
+class basic_debug_log final : public observer {
 public:
   using sink = std::function<void(std::string_view line)>;
 
   /// Writes to the standard error stream.
-  debug_log() : debug_log(&debug_log::to_stderr) {}
+  basic_debug_log() : basic_debug_log(&basic_debug_log::to_stderr) {}
   /// Writes to `out`, which outlives the broker as well.
-  explicit debug_log(sink out) : out_(std::move(out)) {}
+  explicit basic_debug_log(sink out) : out_(std::move(out)) {}
 
   void enable() noexcept { enabled_.store(true, detail::order::relaxed); }
   void disable() noexcept { enabled_.store(false, detail::order::relaxed); }
@@ -158,5 +159,7 @@ private:
   forward_queue<entry, &entry::next> waiting_;
   bool writing_ = false;  // some thread hands lines to the sink
 };
+
+using debug_log = basic_debug_log<void>;
 
 }  // namespace troupe

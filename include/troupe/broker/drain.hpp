@@ -17,6 +17,7 @@
 #include <troupe/actor/life.hpp>
 #include <troupe/base/error.hpp>
 #include <troupe/base/intrusive_ptr.hpp>
+#include <troupe/base/put_off.hpp>
 #include <troupe/coro/async_semaphore.hpp>
 #include <troupe/sync/atomic.hpp>
 #include <troupe/sync/spin_lock.hpp>
@@ -33,12 +34,13 @@ struct closing_worker {
 /// who sees to the limit. The former may give up; the limit holds all the same.
 ///
 /// Thread safety: all members from any thread.
+template <class Lazy = void>
 class drain final {
 public:
   /// Makes a mark for each, and asks nobody yet. Throws `std::bad_alloc`.
-  explicit drain(std::vector<intrusive_ptr<cell>> workers) {
+  explicit drain(std::vector<intrusive_ptr<put_off<cell, Lazy>>> workers) {
     all_.reserve(workers.size());
-    for (intrusive_ptr<cell>& c : workers) {
+    for (auto& c : workers) {
       intrusive_ptr<close_mark> mark(new close_mark);
       all_.push_back(closing_worker{std::move(c), std::move(mark)});
     }
@@ -53,13 +55,13 @@ public:
     if (d->references_.fetch_sub(1, order::acq_rel) == 1) delete d;
   }
 
-  const std::vector<closing_worker>& all() const noexcept { return all_; }
+  const std::vector<put_off<closing_worker, Lazy>>& all() const noexcept { return all_; }
 
   /// Refuses what has not started of those that are still there, and asks what runs to stop. What
   /// came after a worker's end is another instance's, and is left alone. The mark of a worker that
   /// was abandoned is with the next one.
   void hurry() noexcept {
-    for (const closing_worker& w : all_) {
+    for (const auto& w : all_) {
       if (w.mark->settled()) continue;
       const intrusive_ptr<cell> c = w.worker->current();
       c->refuse_waiting(errc::worker_stopped);
@@ -69,7 +71,7 @@ public:
 
   /// All are closed.
   bool done() const noexcept {
-    for (const closing_worker& w : all_) {
+    for (const auto& w : all_) {
       if (!w.mark->settled()) return false;
     }
     return true;
@@ -104,7 +106,7 @@ private:
     return failure_;
   }
 
-  std::vector<closing_worker> all_;  // constant once made
+  std::vector<put_off<closing_worker, Lazy>> all_;  // constant once made
   atomic<std::uint32_t> references_{0};
   mutable spin_lock lock_;  // guards both below
   std::exception_ptr failure_;

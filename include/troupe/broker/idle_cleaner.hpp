@@ -25,11 +25,12 @@ struct idle_options {
 /// Never too early; late by at most a quarter of `after`, or two seconds if that is less.
 ///
 /// Never closed are workers with a turn or a message, and those that are kept alive.
-class idle_cleaner {
+template <class Lazy>
+class basic_idle_cleaner {
 public:
   static constexpr bool wants_get = false;
 
-  explicit idle_cleaner(idle_options options) noexcept
+  explicit basic_idle_cleaner(idle_options options) noexcept
       : after_(options.after),
         interval_(std::clamp<duration>(options.after / 8, shortest, longest)) {}
 
@@ -56,7 +57,9 @@ private:
 
   duration after_;
   duration interval_;  // between checks
-  detail::use_order order_;
+  detail::use_order<Lazy> order_;
 };
+
+using idle_cleaner = basic_idle_cleaner<void>;
 
 }  // namespace troupe

@@ -44,11 +44,12 @@ struct lru_options {
 /// A memory source of the user's is read after each worker that was closed. The resident set falls
 /// late: it is read again 100 ms after a tenth of the workers has been closed, and after three such
 /// steps that freed nothing this is reported and given up until the set has grown further.
-class lru_cleaner {
+template <class Lazy>
+class basic_lru_cleaner {
 public:
   static constexpr bool wants_get = false;
 
-  explicit lru_cleaner(lru_options options) : options_(std::move(options)) {
+  explicit basic_lru_cleaner(lru_options options) : options_(std::move(options)) {
     if (options_.memory_floor == 0) options_.memory_floor = options_.memory_ceiling / 10 * 9;
   }
 
@@ -149,12 +150,14 @@ private:
   }
 
   lru_options options_;
-  detail::use_order order_;
+  detail::use_order<Lazy> order_;
   bool stepping_ = false;        // above the ceiling, and not yet below the floor
   int futile_ = 0;               // steps in a row that freed nothing
   std::size_t before_step_ = 0;  // bytes
   std::size_t given_up_ = 0;     // bytes below which nothing is tried any more
   time_point next_step_{};
 };
+
+using lru_cleaner = basic_lru_cleaner<void>;
 
 }  // namespace troupe

@@ -18,6 +18,7 @@ namespace troupe {
 
 class observers;
 namespace detail {
+template <class Lazy>
 class broker_core;
 }
 
@@ -67,6 +68,7 @@ public:
 
 private:
   friend class observers;
+  template <class Lazy>
   friend class detail::broker_core;
 
   /// Adds itself, or what it is made of.

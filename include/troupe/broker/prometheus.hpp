@@ -21,6 +21,7 @@ namespace troupe {
 namespace detail {
 
 /// Writes metrics one after the other.
+template <class Lazy>
 class prometheus_text {
 public:
   /// What cannot stand in a name becomes an underscore.
@@ -89,9 +90,9 @@ private:
 
 /// The figures as text for Prometheus; to be served as `text/plain; version=0.0.4`. Names of
 /// metrics begin with `prefix` and an underscore; times are in seconds.
-[[nodiscard]] inline std::string to_prometheus(const broker_stats& s,
-                                               std::string_view prefix = "troupe") {
-  detail::prometheus_text text(prefix);
+template <class Lazy = void>
+[[nodiscard]] std::string to_prometheus(const broker_stats& s, std::string_view prefix = "troupe") {
+  detail::prometheus_text<Lazy> text(prefix);
   text.gauge("workers", "Workers with an instance.", s.workers);
   text.counter("workers_created", "Instances that were made.", s.created);
   text.counter("workers_removed", "Instances that were destroyed, however they went.", s.removed);

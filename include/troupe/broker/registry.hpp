@@ -19,6 +19,7 @@
 #include <troupe/actor/cell.hpp>
 #include <troupe/base/hash.hpp>
 #include <troupe/base/intrusive_ptr.hpp>
+#include <troupe/base/put_off.hpp>
 #include <troupe/base/worker_id.hpp>
 #include <troupe/config.hpp>
 #include <troupe/sync/spin_lock.hpp>
@@ -28,6 +29,7 @@ namespace troupe::detail {
 /// Finds the one cell of an id, or makes it. Does not count as a reference to its cells.
 ///
 /// Thread safety: all members from any thread.
+template <class Lazy = void>
 class registry {
 public:
   registry() = default;
@@ -73,8 +75,8 @@ private:
     std::size_t count = 0;
     // Two columns of one table, whose size is a power of two, or zero: twelve bytes a place, and a
     // search reads the narrow one.
-    std::vector<tag> tags;
-    std::vector<cell*> cells;
+    std::vector<put_off<tag, Lazy>> tags;
+    std::vector<put_off<cell*, Lazy>> cells;
 
     std::size_t mask() const noexcept { return tags.size() - 1; }
     template <class Matches>
@@ -100,8 +102,9 @@ private:
   shard shards_[shard_count];
 };
 
+template <class Lazy>
 template <class Matches>
-cell* registry::shard::find(tag t, Matches matches) const noexcept {
+cell* registry<Lazy>::shard::find(tag t, Matches matches) const noexcept {
   if (tags.empty()) return nullptr;
   for (std::size_t i = t & mask(); tags[i] != 0; i = (i + 1) & mask()) {
     if (tags[i] == t && matches(*cells[i])) return cells[i];
@@ -109,7 +112,8 @@ cell* registry::shard::find(tag t, Matches matches) const noexcept {
   return nullptr;
 }
 
-inline void registry::shard::insert(tag t, cell& c) noexcept {
+template <class Lazy>
+void registry<Lazy>::shard::insert(tag t, cell& c) noexcept {
   std::size_t i = t & mask();
   while (tags[i] != 0) i = (i + 1) & mask();
   tags[i] = t;
@@ -117,7 +121,8 @@ inline void registry::shard::insert(tag t, cell& c) noexcept {
 }
 
 /// Moves what follows back over the gap, as far as it may stand there.
-inline void registry::shard::erase(tag t, const cell& c) noexcept {
+template <class Lazy>
+void registry<Lazy>::shard::erase(tag t, const cell& c) noexcept {
   std::size_t gap = t & mask();
   while (cells[gap] != &c) gap = (gap + 1) & mask();
   for (std::size_t i = (gap + 1) & mask(); tags[i] != 0; i = (i + 1) & mask()) {
@@ -134,11 +139,12 @@ inline void registry::shard::erase(tag t, const cell& c) noexcept {
 }
 
 /// Doubles the table where it is seven eighths full.
-inline void registry::shard::make_room() {
+template <class Lazy>
+void registry<Lazy>::shard::make_room() {
   if (8 * (count + 1) <= 7 * tags.size()) return;
   const std::size_t size = tags.empty() ? smallest_table : 2 * tags.size();
-  std::vector<tag> old_tags(size, 0);
-  std::vector<cell*> old_cells(size, nullptr);
+  std::vector<put_off<tag, Lazy>> old_tags(size, 0);
+  std::vector<put_off<cell*, Lazy>> old_cells(size, nullptr);
   old_tags.swap(tags);
   old_cells.swap(cells);
   for (std::size_t i = 0; i != old_tags.size(); ++i) {
@@ -146,8 +152,9 @@ inline void registry::shard::make_room() {
   }
 }
 
-inline intrusive_ptr<cell> registry::find_or_make(cell_owner& owner, const actor_class& a,
-                                                  std::string_view key) {
+template <class Lazy>
+intrusive_ptr<cell> registry<Lazy>::find_or_make(cell_owner& owner, const actor_class& a,
+                                                 std::string_view key) {
   const std::uint64_t hash = hash_of(a, key);
   shard& s = shard_of(hash);
   const spin_guard guard(s.lock);
@@ -160,8 +167,9 @@ inline intrusive_ptr<cell> registry::find_or_make(cell_owner& owner, const actor
   return made;
 }
 
-inline intrusive_ptr<cell> registry::find(const actor_class& a,
-                                          std::string_view key) const noexcept {
+template <class Lazy>
+intrusive_ptr<cell> registry<Lazy>::find(const actor_class& a,
+                                         std::string_view key) const noexcept {
   const std::uint64_t hash = hash_of(a, key);
   const shard& s = shard_of(hash);
   const spin_guard guard(s.lock);
@@ -169,7 +177,8 @@ inline intrusive_ptr<cell> registry::find(const actor_class& a,
       tag_of(hash), [&](const cell& c) noexcept { return &c.type() == &a && c.key() == key; }));
 }
 
-inline intrusive_ptr<cell> registry::find(const worker_id& id) const noexcept {
+template <class Lazy>
+intrusive_ptr<cell> registry<Lazy>::find(const worker_id& id) const noexcept {
   const std::uint64_t hash = hash_value(id);
   const shard& s = shard_of(hash);
   const spin_guard guard(s.lock);
@@ -178,7 +187,8 @@ inline intrusive_ptr<cell> registry::find(const worker_id& id) const noexcept {
   }));
 }
 
-inline intrusive_ptr<cell> registry::find(const cell* address) const noexcept {
+template <class Lazy>
+intrusive_ptr<cell> registry<Lazy>::find(const cell* address) const noexcept {
   for (const shard& s : shards_) {
     const spin_guard guard(s.lock);
     for (cell* const c : s.cells) {
@@ -188,8 +198,9 @@ inline intrusive_ptr<cell> registry::find(const cell* address) const noexcept {
   return {};
 }
 
+template <class Lazy>
 template <class F>
-void registry::for_each(F f) const noexcept {
+void registry<Lazy>::for_each(F f) const noexcept {
   for (const shard& s : shards_) {
     const spin_guard guard(s.lock);
     for (cell* const c : s.cells) {
@@ -198,7 +209,8 @@ void registry::for_each(F f) const noexcept {
   }
 }
 
-inline void registry::replace(const cell& old, cell& next) noexcept {
+template <class Lazy>
+void registry<Lazy>::replace(const cell& old, cell& next) noexcept {
   const std::uint64_t hash = hash_of(old.type(), old.key());
   shard& s = shard_of(hash);
   const spin_guard guard(s.lock);
@@ -211,7 +223,8 @@ inline void registry::replace(const cell& old, cell& next) noexcept {
 
 /// Whoever replaces a cell refers to it: one that is here stays here if this was the last
 /// reference.
-inline bool registry::retire(cell& c) noexcept {
+template <class Lazy>
+bool registry<Lazy>::retire(cell& c) noexcept {
   const std::uint64_t hash = hash_of(c.type(), c.key());
   shard& s = shard_of(hash);
   {
@@ -224,8 +237,9 @@ inline bool registry::retire(cell& c) noexcept {
   return true;
 }
 
-inline std::vector<intrusive_ptr<cell>> registry::all() const {
-  std::vector<intrusive_ptr<cell>> found;
+template <class Lazy>
+std::vector<intrusive_ptr<cell>> registry<Lazy>::all() const {
+  std::vector<intrusive_ptr<put_off<cell, Lazy>>> found;
   for (const shard& s : shards_) {
     std::size_t count = 0;
     {

@@ -67,6 +67,7 @@ private:
 };
 
 /// The watch. Static functions from any thread.
+template <class Lazy = void>
 class turn_watch {
 public:
   /// Watches the turns of `b` until `remove`. Throws `std::system_error` if there is no thread.
@@ -163,7 +164,8 @@ private:
   std::thread thread_;  // last: starts when all the rest is there
 };
 
-inline turn_watch::limits turn_watch::shortest_limits() noexcept {
+template <class Lazy>
+typename turn_watch<Lazy>::limits turn_watch<Lazy>::shortest_limits() noexcept {
   limits shortest;
   shared& s = all();
   const std::lock_guard listing(s.listing);
@@ -175,7 +177,8 @@ inline turn_watch::limits turn_watch::shortest_limits() noexcept {
 }
 
 /// Where nothing is active, it says that it will sleep, and does after one look more.
-inline void turn_watch::run() noexcept {
+template <class Lazy>
+void turn_watch<Lazy>::run() noexcept {
   name_this_thread("troupe", "-turns");
   thread_list& threads = thread_list::instance();
   time_point last = steady_now();
@@ -199,7 +202,8 @@ inline void turn_watch::run() noexcept {
 }
 
 /// True if some thread runs something.
-inline bool turn_watch::look(duration elapsed) noexcept {
+template <class Lazy>
+bool turn_watch<Lazy>::look(duration elapsed) noexcept {
   bool is_active = false;
   unsigned stalled = 0;
   ++look_;
@@ -217,7 +221,8 @@ inline bool turn_watch::look(duration elapsed) noexcept {
 }
 
 /// The innermost turn of some thread that is beyond a limit, and was not dealt with in this look.
-inline turn_watch::finding turn_watch::next_finding() noexcept {
+template <class Lazy>
+typename turn_watch<Lazy>::finding turn_watch<Lazy>::next_finding() noexcept {
   finding found;
   const auto consider = [&](listed_thread& t, turn_sighting& s) noexcept {
     if (s.seen.worker == nullptr || s.dealt_with == look_) return false;
@@ -237,7 +242,8 @@ inline turn_watch::finding turn_watch::next_finding() noexcept {
   return found;
 }
 
-inline bool turn_watch::still_runs(const finding& f) noexcept {
+template <class Lazy>
+bool turn_watch<Lazy>::still_runs(const finding& f) noexcept {
   bool runs = false;
   thread_list::instance().for_each([&](const listed_thread& t) noexcept {
     if (&t.record != f.record) return;
@@ -248,8 +254,9 @@ inline bool turn_watch::still_runs(const finding& f) noexcept {
 
 /// Changes what is noted of it, if that is still noted: the thread may have ended, and another one
 /// have its record.
+template <class Lazy>
 template <class F>
-void turn_watch::update(const finding& f, F change) noexcept {
+void turn_watch<Lazy>::update(const finding& f, F change) noexcept {
   thread_list::instance().for_each([&](listed_thread& t) noexcept {
     turn_sighting& s = f.is_call ? t.call : t.served;
     if (&t.record == f.record && s.seen == f.seen) change(t, s);
@@ -257,13 +264,15 @@ void turn_watch::update(const finding& f, F change) noexcept {
 }
 
 /// Nobody is to be told of it.
-inline void turn_watch::drop(const finding& f) noexcept {
+template <class Lazy>
+void turn_watch<Lazy>::drop(const finding& f) noexcept {
   update(f, [](listed_thread&, turn_sighting& s) noexcept { s.reported = true; });
 }
 
 /// The broker behind that one in the list, in use until this is called again; `nullptr`: the first,
 /// or none.
-inline watched_broker* turn_watch::next_broker(const watched_broker* after) noexcept {
+template <class Lazy>
+watched_broker* turn_watch<Lazy>::next_broker(const watched_broker* after) noexcept {
   shared& s = all();
   const std::lock_guard listing(s.listing);
   watched_broker* next = s.first;
@@ -276,13 +285,15 @@ inline watched_broker* turn_watch::next_broker(const watched_broker* after) noex
 }
 
 /// Under the lock of the list.
-inline void turn_watch::use(shared& s, watched_broker* b) noexcept {
+template <class Lazy>
+void turn_watch<Lazy>::use(shared& s, watched_broker* b) noexcept {
   s.in_use = b;
   s.uses.fetch_add(1, order::release);
   futex_wake_all(&s.uses);
 }
 
-inline void turn_watch::wait_for_use_of(const watched_broker& b) noexcept {
+template <class Lazy>
+void turn_watch<Lazy>::wait_for_use_of(const watched_broker& b) noexcept {
   shared& s = all();
   for (;;) {
     const std::uint32_t seen = s.uses.load(order::acquire);
@@ -294,7 +305,8 @@ inline void turn_watch::wait_for_use_of(const watched_broker& b) noexcept {
   }
 }
 
-inline void turn_watch::deal_with(const finding& f) noexcept {
+template <class Lazy>
+void turn_watch<Lazy>::deal_with(const finding& f) noexcept {
   bool found = false;
   for (watched_broker* b = next_broker(nullptr); b != nullptr && !found; b = next_broker(b)) {
     const intrusive_ptr<cell> c = b->cell_at(f.seen.worker);
@@ -309,7 +321,8 @@ inline void turn_watch::deal_with(const finding& f) noexcept {
 }
 
 /// The turn runs, or did a moment ago; the references of cell and broker keep what is touched.
-inline void turn_watch::deal_with(const finding& f, watched_broker& b, cell& c) noexcept {
+template <class Lazy>
+void turn_watch<Lazy>::deal_with(const finding& f, watched_broker& b, cell& c) noexcept {
   if (c.options().placement == placement::own_thread) return drop(f);  // it may block
   if (!f.reported && f.lasted >= b.slow_turn()) {
     update(f, [](listed_thread&, turn_sighting& s) noexcept { s.reported = true; });

@@ -15,6 +15,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include <troupe/base/put_off.hpp>
 #include <troupe/base/worker_id.hpp>
 #include <troupe/broker/broker.hpp>
 #include <troupe/time/clock.hpp>
@@ -30,6 +31,7 @@ enum class front_fate : std::uint8_t {
 };
 
 /// Thread safety: none; a cleaner is called by one thread at a time.
+template <class Lazy = void>
 class use_order {
 public:
   void add(const worker_id& id, time_point last_used) {
@@ -107,7 +109,7 @@ private:
     bool operator()(const entry& a, const entry& b) const noexcept { return a.first < b.first; }
   };
 
-  std::unordered_map<worker_id, place> places_;
+  std::unordered_map<put_off<worker_id, Lazy>, place> places_;
   std::set<entry, by_place> order_;  // points into places_
   std::uint64_t next_number_ = 0;
 };

@@ -7,21 +7,20 @@
 /// Layer: broker. For people who read about a hang; of one moment, worker by worker.
 
 #include <string>
-#include <vector>
 
 #include <troupe/actor/cell.hpp>
 #include <troupe/actor/cell_mailbox.hpp>
 #include <troupe/actor/message.hpp>
 #include <troupe/actor/turn.hpp>
 #include <troupe/actor/wait_graph.hpp>
-#include <troupe/base/intrusive_ptr.hpp>
 #include <troupe/base/worker_id.hpp>
 #include <troupe/sync/spin_lock.hpp>
 
 namespace troupe::detail {
 
 /// The worker that holds what is waited for, among `cells`.
-inline std::string name_of(const hold_point* point, const std::vector<intrusive_ptr<cell>>& cells) {
+template <class Cells>
+std::string name_of(const hold_point* point, const Cells& cells) {
   for (const auto& c : cells) {
     if (static_cast<const hold_point*>(c.get()) == point) return to_string(c->id());
   }
@@ -29,7 +28,8 @@ inline std::string name_of(const hold_point* point, const std::vector<intrusive_
 }
 
 /// One line for a suspended turn.
-inline std::string describe_turn(turn& t, const std::vector<intrusive_ptr<cell>>& cells) {
+template <class Cells>
+std::string describe_turn(turn& t, const Cells& cells) {
   std::string text = "  " + to_string(t.worker().id()) + "." + std::string(t.method());
   if (t.called_by != nullptr) text += ", called by " + to_string(t.called_by->id());
   const spin_guard graph(wait_graph::instance().lock());
@@ -44,7 +44,8 @@ inline std::string describe_turn(turn& t, const std::vector<intrusive_ptr<cell>>
 }
 
 /// Empty if nobody waits for anything. Throws `std::bad_alloc`.
-inline std::string describe_waits(const std::vector<intrusive_ptr<cell>>& cells) {
+template <class Cells>
+std::string describe_waits(const Cells& cells) {
   std::string turns;
   std::string waiting;
   for (const auto& c : cells) {

@@ -37,6 +37,7 @@
 namespace troupe {
 
 namespace detail {
+template <class Lazy>
 class sim_thread;
 }
 
@@ -54,14 +55,15 @@ class sim_thread;
 /// While it lives, this thread's `sync_wait`s drive it. One per thread at a time.
 ///
 /// Thread safety: none; all on the thread that made it (asserted).
-class sim_executor final : public executor, private detail::simulation {
+template <class Lazy>
+class basic_sim_executor final : public executor, private detail::simulation {
 public:
-  explicit sim_executor(sim_options options = {});
-  sim_executor(const sim_executor&) = delete;
-  sim_executor& operator=(const sim_executor&) = delete;
+  explicit basic_sim_executor(sim_options options = {});
+  basic_sim_executor(const basic_sim_executor&) = delete;
+  basic_sim_executor& operator=(const basic_sim_executor&) = delete;
 
   /// Runs what is still ready, without moving time.
-  inline ~sim_executor() override;
+  ~basic_sim_executor() override;
 
   /// Runs `root` to its end and gives its result or throws its exception.
   template <class T>
@@ -95,7 +97,7 @@ public:
     check_thread();
     schedule_.add(r);
   }
-  inline void resume(runnable& r) noexcept override;
+  void resume(runnable& r) noexcept override;
   void fork(runnable& r) noexcept override {
     check_thread();
     schedule_.add_apart(r);
@@ -104,15 +106,15 @@ public:
     check_thread();
     schedule_.add_behind(r);
   }
-  inline bool others_wait() const noexcept override;
+  bool others_wait() const noexcept override;
 
   /// Virtual; starts an hour after the epoch of the clock.
   time_point now() const noexcept override { return now_; }
   std::uint64_t random() noexcept override { return splitmix64(numbers_); }
   void wake_at(time_point) noexcept override {}  // the loop looks at the timers itself
 
-  inline void drive(waiter& w) noexcept override;
-  inline std::exception_ptr stuck() noexcept override;
+  void drive(waiter& w) noexcept override;
+  std::exception_ptr stuck() noexcept override;
   bool driven_by_waiting() const noexcept override { return true; }
   detail::simulation* simulated() noexcept override { return this; }
 
@@ -120,19 +122,19 @@ public:
     check_thread();
     schedule_.add_blocking(r, blocking_threads_[offloaded_++ % blocking_count]);
   }
-  inline home& begin_thread() override;
-  inline void end_thread(home& h) noexcept override;
+  home& begin_thread() override;
+  void end_thread(home& h) noexcept override;
 
 private:
-  friend class detail::sim_thread;
+  friend class detail::sim_thread<Lazy>;
   class in_loop;
 
   static constexpr std::uint64_t buggify_odds = 64;
   static constexpr std::uint64_t longest_delay = 10'000'000;  // of a virtual thread held up, in ns
   static constexpr std::size_t blocking_count = 4;            // virtual threads for `offload`
 
-  inline detail::hold_up hold_up_call() noexcept override;
-  inline bool fault_fires(std::uint64_t point) noexcept override;
+  detail::hold_up hold_up_call() noexcept override;
+  bool fault_fires(std::uint64_t point) noexcept override;
   void note_failure(std::exception_ptr e) noexcept override {
     if (!failure_) failure_ = std::move(e);
   }
@@ -156,12 +158,12 @@ private:
   detail::thread_state& thread_;           // of the thread that made it
   time_point now_{std::chrono::hours(1)};  // not the epoch: code may take that for "unset"
   std::uint64_t numbers_;                  // for the users: does not change the order
-  mutable detail::sim_schedule schedule_;
+  mutable detail::sim_schedule<Lazy> schedule_;
   std::uint64_t steps_ = 0;
   std::uint64_t step_limit_;
   std::uint32_t blocking_threads_[blocking_count];
   std::size_t offloaded_ = 0;
-  std::vector<std::unique_ptr<detail::sim_thread>> threads_;
+  std::vector<std::unique_ptr<detail::sim_thread<Lazy>>> threads_;
   intrusive_list<detail::witness> witnesses_;
   std::exception_ptr failure_;
   const waiter* innermost_ = nullptr;  // that is driven for, and what was before it ...
@@ -172,9 +174,10 @@ private:
 namespace detail {
 
 /// A thread of its own, simulated: runs what is posted to it, in order, as steps of the loop.
+template <class Lazy>
 class sim_thread final : public home, public runnable {
 public:
-  sim_thread(sim_executor& sim, std::uint32_t number) noexcept
+  sim_thread(basic_sim_executor<Lazy>& sim, std::uint32_t number) noexcept
       : runnable(&sim_thread::run_one), sim_(sim), number_(number) {}
 
   void post(runnable& r) noexcept override {
@@ -202,7 +205,7 @@ private:
     if (self.ending_) self.sim_.end_thread(self);
   }
 
-  sim_executor& sim_;
+  basic_sim_executor<Lazy>& sim_;
   const std::uint32_t number_;  // of its virtual thread
   forward_queue<runnable, &runnable::next> waiting_;
   bool scheduled_ = false;  // ready, or running: one at a time, also where it blocks
@@ -212,9 +215,10 @@ private:
 }  // namespace detail
 
 /// While it stands, this thread runs the loop; afterwards what it did before.
-class sim_executor::in_loop {
+template <class Lazy>
+class basic_sim_executor<Lazy>::in_loop {
 public:
-  explicit in_loop(sim_executor& sim) noexcept
+  explicit in_loop(basic_sim_executor& sim) noexcept
       : state_(sim.thread_),
         loop_(std::exchange(state_.loop, &sim)),
         running_(std::exchange(state_.running, nullptr)),
@@ -251,7 +255,8 @@ private:
   const detail::shelved_record record_;
 };
 
-inline sim_executor::sim_executor(sim_options options)
+template <class Lazy>
+basic_sim_executor<Lazy>::basic_sim_executor(sim_options options)
     : options_(options),
       thread_(detail::this_thread_state()),
       numbers_(hash_combine(options.seed, 2)),
@@ -263,7 +268,8 @@ inline sim_executor::sim_executor(sim_options options)
   thread_.budget = 0;  // every await asks `others_wait`
 }
 
-inline sim_executor::~sim_executor() {
+template <class Lazy>
+basic_sim_executor<Lazy>::~basic_sim_executor() {
   {
     const in_loop loop(*this);
     run_ready();
@@ -272,24 +278,28 @@ inline sim_executor::~sim_executor() {
   thread_.bound = nullptr;
 }
 
-inline void sim_executor::resume(runnable& r) noexcept {
+template <class Lazy>
+void basic_sim_executor<Lazy>::resume(runnable& r) noexcept {
   if (options_.threads > 1) return post(r);
   home::resume(r);
 }
 
 /// A coroutine that could go on asks this at every await.
-inline bool sim_executor::others_wait() const noexcept {
+template <class Lazy>
+bool basic_sim_executor<Lazy>::others_wait() const noexcept {
   return schedule_.preempts(schedule_.empty() && thread_.next_first == nullptr);
 }
 
-inline detail::hold_up sim_executor::hold_up_call() noexcept {
+template <class Lazy>
+detail::hold_up basic_sim_executor<Lazy>::hold_up_call() noexcept {
   constexpr detail::hold_up ways[] = {detail::hold_up::in_line, detail::hold_up::contended,
                                       detail::hold_up::afterwards};
   return ways[schedule_.choose(3)];
 }
 
 /// Which points are enabled in a run does not depend on when they are reached.
-inline bool sim_executor::fault_fires(std::uint64_t point) noexcept {
+template <class Lazy>
+bool basic_sim_executor<Lazy>::fault_fires(std::uint64_t point) noexcept {
   constexpr std::uint64_t odds = 4;
   if (!options_.buggify) return false;
   if (hash_combine(hash_combine(options_.seed, 3), point) % odds != 0) return false;
@@ -297,7 +307,8 @@ inline bool sim_executor::fault_fires(std::uint64_t point) noexcept {
 }
 
 /// Runs one of those that are ready.
-inline void sim_executor::step() noexcept {
+template <class Lazy>
+void basic_sim_executor<Lazy>::step() noexcept {
   const detail::sim_step next = schedule_.take();
   ++steps_;
   if (!next.may_block) return detail::run_step(thread_, *next.what);
@@ -307,7 +318,8 @@ inline void sim_executor::step() noexcept {
   thread_.may_block = false;
 }
 
-inline void sim_executor::run_ready() noexcept {
+template <class Lazy>
+void basic_sim_executor<Lazy>::run_ready() noexcept {
   while (!schedule_.empty()) {
     if (buggify()) move_to(now_ + duration(schedule_.choose(longest_delay)));
     step();
@@ -315,13 +327,15 @@ inline void sim_executor::run_ready() noexcept {
 }
 
 /// Time does not go back: a thread that was held up may have come past `t`.
-inline void sim_executor::move_to(time_point t) noexcept {
+template <class Lazy>
+void basic_sim_executor<Lazy>::move_to(time_point t) noexcept {
   if (t > now_) now_ = t;
   schedule_.note(static_cast<std::uint64_t>(now_.time_since_epoch().count()));
   fire_timers();
 }
 
-inline void sim_executor::advance(duration d) {
+template <class Lazy>
+void basic_sim_executor<Lazy>::advance(duration d) {
   detail::refuse_to_block();
   const in_loop loop(*this);
   const time_point target = saturating_add(now_, d);
@@ -335,7 +349,8 @@ inline void sim_executor::advance(duration d) {
 }
 
 /// Returns too early where nothing can run any more.
-inline void sim_executor::drive(waiter& w) noexcept {
+template <class Lazy>
+void basic_sim_executor<Lazy>::drive(waiter& w) noexcept {
   const in_loop loop(*this);
   const std::uint32_t below = schedule_.current();
   const waiter* const outer = std::exchange(innermost_, &w);
@@ -361,14 +376,16 @@ inline void sim_executor::drive(waiter& w) noexcept {
   schedule_.return_to(below);
 }
 
-inline std::exception_ptr sim_executor::stuck() noexcept try {
+template <class Lazy>
+std::exception_ptr basic_sim_executor<Lazy>::stuck() noexcept try {
   return std::make_exception_ptr(error(errc::deadlock, worker_id{}, account()));
 } catch (...) {
   return std::current_exception();
 }
 
 /// What the run has come to, for people.
-inline std::string sim_executor::account() {
+template <class Lazy>
+std::string basic_sim_executor<Lazy>::account() {
   std::string text = over_limit_ ? "the run takes more steps than its limit"
                                  : "nothing is ready and no timer is armed";
   text += " (seed " + std::to_string(seed()) + ", step " + std::to_string(steps_) + ')';
@@ -384,15 +401,19 @@ inline std::string sim_executor::account() {
   return text;
 }
 
-inline home& sim_executor::begin_thread() {
-  threads_.push_back(std::make_unique<detail::sim_thread>(*this, schedule_.begin_thread()));
+template <class Lazy>
+home& basic_sim_executor<Lazy>::begin_thread() {
+  threads_.push_back(std::make_unique<detail::sim_thread<Lazy>>(*this, schedule_.begin_thread()));
   return *threads_.back();
 }
 
-inline void sim_executor::end_thread(home& h) noexcept {
-  auto& thread = static_cast<detail::sim_thread&>(h);
+template <class Lazy>
+void basic_sim_executor<Lazy>::end_thread(home& h) noexcept {
+  auto& thread = static_cast<detail::sim_thread<Lazy>&>(h);
   if (!thread.end()) return;
   std::erase_if(threads_, [&thread](const auto& owned) { return owned.get() == &thread; });
 }
+
+using sim_executor = basic_sim_executor<void>;
 
 }  // namespace troupe

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <troupe/base/hash.hpp>
+#include <troupe/base/put_off.hpp>
 #include <troupe/config.hpp>
 #include <troupe/coro/runnable.hpp>
 #include <troupe/exec/sim_options.hpp>
@@ -30,6 +31,7 @@ struct sim_step {
 ///
 /// What a step makes ready is ready on its own virtual thread, or now and then on another one, as
 /// if that had stolen it; what runs beside the step, on any. Which one matters to `pct` alone.
+template <class Lazy = void>
 class sim_schedule {
 public:
   explicit sim_schedule(const sim_options& options);
@@ -96,17 +98,20 @@ private:
   std::uint64_t holds_;  // a step is held up so many times in `hold_odds`
   std::uint32_t current_ = 0;
   bool preempted_ = false;
-  std::vector<sim_step> ready_;
+  std::vector<put_off<sim_step, Lazy>> ready_;
 
   // For `pct`. Events are steps, and questions whether a step is held up.
-  std::vector<std::uint64_t> priorities_;  // of each virtual thread; the highest runs
+  std::vector<put_off<std::uint64_t, Lazy>>
+      priorities_;  // of each virtual thread; the highest runs
   std::uint64_t lowest_ = falling;
   std::uint64_t event_ = 0;
-  std::uint64_t horizon_ = 0;           // where the next change points are drawn
-  std::vector<std::uint64_t> changes_;  // events to come at which the running thread falls
+  std::uint64_t horizon_ = 0;  // where the next change points are drawn
+  std::vector<put_off<std::uint64_t, Lazy>>
+      changes_;  // events to come at which the running thread falls
 };
 
-inline sim_schedule::sim_schedule(const sim_options& options)
+template <class Lazy>
+sim_schedule<Lazy>::sim_schedule(const sim_options& options)
     : threads_(options.threads != 0 ? options.threads : 1),
       change_points_(options.change_points),
       choices_(hash_combine(options.seed, 1)),
@@ -127,18 +132,21 @@ inline sim_schedule::sim_schedule(const sim_options& options)
   if (uses_priorities()) draw_change_points();
 }
 
-inline std::uint32_t sim_schedule::begin_thread() {
+template <class Lazy>
+std::uint32_t sim_schedule<Lazy>::begin_thread() {
   priorities_.push_back(draw_priority());
   return static_cast<std::uint32_t>(priorities_.size() - 1);
 }
 
-inline void sim_schedule::add_behind(runnable& r) noexcept {
+template <class Lazy>
+void sim_schedule<Lazy>::add_behind(runnable& r) noexcept {
   if (uses_priorities() && !preempted_) fall(current_);
   preempted_ = false;
   ready_.push_back({&r, current_ < threads_ ? current_ : any(), false});
 }
 
-inline sim_step sim_schedule::take() noexcept {
+template <class Lazy>
+sim_step sim_schedule<Lazy>::take() noexcept {
   count_event();
   const std::size_t chosen =
       uses_priorities() ? choose_by_priority() : static_cast<std::size_t>(choose(ready_.size()));
@@ -152,7 +160,8 @@ inline sim_step sim_schedule::take() noexcept {
 }
 
 /// Of several on the thread with the highest priority, any.
-inline std::size_t sim_schedule::choose_by_priority() noexcept {
+template <class Lazy>
+std::size_t sim_schedule<Lazy>::choose_by_priority() noexcept {
   std::uint64_t highest = 0;
   std::uint64_t count = 0;
   for (const sim_step& s : ready_) {
@@ -169,7 +178,8 @@ inline std::size_t sim_schedule::choose_by_priority() noexcept {
   }
 }
 
-inline bool sim_schedule::preempts(bool alone) noexcept {
+template <class Lazy>
+bool sim_schedule<Lazy>::preempts(bool alone) noexcept {
   const bool has_fallen = count_event();
   if (alone) {
     preempted_ = choose(alone_odds) == 0;
@@ -186,7 +196,8 @@ inline bool sim_schedule::preempts(bool alone) noexcept {
 
 /// How long a run is going to be is not known: a horizon is drawn, and behind it the next one. So
 /// no thread stays ahead for ever, even if it only waits for another by looking again and again.
-inline void sim_schedule::draw_change_points() {
+template <class Lazy>
+void sim_schedule<Lazy>::draw_change_points() {
   constexpr std::uint64_t shortest = 8;
   constexpr std::uint64_t magnitudes = 9;
   const std::uint64_t length = shortest << choose(magnitudes);
@@ -196,7 +207,8 @@ inline void sim_schedule::draw_change_points() {
 }
 
 /// True if the running thread has fallen behind all others.
-inline bool sim_schedule::count_event() noexcept {
+template <class Lazy>
+bool sim_schedule<Lazy>::count_event() noexcept {
   ++event_;
   if (!uses_priorities()) return false;
   const bool at_end = event_ >= horizon_;

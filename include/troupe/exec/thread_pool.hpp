@@ -60,30 +60,31 @@ struct executor_stats {
 /// from outside any more, and no timer be armed.
 ///
 /// Thread safety: all members from any thread.
-class thread_pool final : public executor {
+template <class Lazy>
+class basic_thread_pool final : public executor {
 public:
-  explicit thread_pool(thread_pool_options options = {});
-  thread_pool(const thread_pool&) = delete;
-  thread_pool& operator=(const thread_pool&) = delete;
-  inline ~thread_pool() override;
+  explicit basic_thread_pool(thread_pool_options options = {});
+  basic_thread_pool(const basic_thread_pool&) = delete;
+  basic_thread_pool& operator=(const basic_thread_pool&) = delete;
+  ~basic_thread_pool() override;
 
   /// What the threads have done so far.
   [[nodiscard]] executor_stats stats() const;
 
-  inline void post(runnable& r) noexcept override;
-  inline void fork(runnable& r) noexcept override;
-  inline void yield(runnable& r) noexcept override;
-  inline bool others_wait() const noexcept override;
+  void post(runnable& r) noexcept override;
+  void fork(runnable& r) noexcept override;
+  void yield(runnable& r) noexcept override;
+  bool others_wait() const noexcept override;
   time_point now() const noexcept override { return steady_now(); }
-  inline std::uint64_t random() noexcept override;
-  inline void wake_at(time_point t) noexcept override;
+  std::uint64_t random() noexcept override;
+  void wake_at(time_point t) noexcept override;
 
 private:
   struct alignas(cache_line_size) worker {
-    worker(thread_pool& p, std::uint32_t i) noexcept
+    worker(basic_thread_pool& p, std::uint32_t i) noexcept
         : pool(p), index(i), random(0x9e3779b97f4a7c15u * (i + 1)) {}
 
-    thread_pool& pool;
+    basic_thread_pool& pool;
     const std::uint32_t index;
     std::uint64_t random;      // of splitmix64; its own thread's
     std::uint32_t tick = 0;    // steps, to look at the fair queues now and then
@@ -165,7 +166,8 @@ private:
   std::thread observer_;
 };
 
-inline thread_pool::thread_pool(thread_pool_options options)
+template <class Lazy>
+basic_thread_pool<Lazy>::basic_thread_pool(thread_pool_options options)
     : options_(std::move(options)),
       threads_(options_.threads != 0 ? options_.threads : detail::core_count()),
       sleepers_(2 * threads_),
@@ -178,7 +180,7 @@ inline thread_pool::thread_pool(thread_pool_options options)
     for (std::uint32_t i = 0; i < threads_; ++i) {
       workers_[i]->thread = detail::start_thread<&worker::run>(*workers_[i]);
     }
-    observer_ = detail::start_thread<&thread_pool::observe>(*this);
+    observer_ = detail::start_thread<&basic_thread_pool::observe>(*this);
   } catch (...) {
     stopping_.store(true, detail::order::seq_cst);
     for (auto& w : workers_) {
@@ -189,7 +191,8 @@ inline thread_pool::thread_pool(thread_pool_options options)
   }
 }
 
-inline thread_pool::~thread_pool() {
+template <class Lazy>
+basic_thread_pool<Lazy>::~basic_thread_pool() {
   observer_stop_.store(true, detail::order::seq_cst);
   observer_parker_.unpark();
   observer_.join();
@@ -201,7 +204,8 @@ inline thread_pool::~thread_pool() {
   while (posting_.load(detail::order::acquire) != 0) detail::cpu_relax();
 }
 
-inline executor_stats thread_pool::stats() const {
+template <class Lazy>
+executor_stats basic_thread_pool<Lazy>::stats() const {
   executor_stats sum;
   sum.threads = threads_;
   sum.replacements = replacements_.load(detail::order::relaxed);
@@ -213,36 +217,42 @@ inline executor_stats thread_pool::stats() const {
   return sum;
 }
 
-inline thread_pool::worker* thread_pool::this_worker() const noexcept {
+template <class Lazy>
+typename basic_thread_pool<Lazy>::worker* basic_thread_pool<Lazy>::this_worker() const noexcept {
   const detail::thread_state& state = detail::this_thread_state();
   return state.loop == this ? static_cast<worker*>(state.pool_worker) : nullptr;
 }
 
-inline void thread_pool::notify() noexcept {
+template <class Lazy>
+void basic_thread_pool<Lazy>::notify() noexcept {
   const std::uint32_t index = sleepers_.wake_one();
   if (index != detail::sleepers::nobody) workers_[index]->sleep.unpark();
 }
 
 /// To the deque, where thieves may take it; what does not fit goes to everybody.
-inline void thread_pool::push(worker& self, runnable& r) noexcept {
+template <class Lazy>
+void basic_thread_pool<Lazy>::push(worker& self, runnable& r) noexcept {
   if (!self.deque.push(&r)) injected_.push(r);
   notify();
 }
 
-inline void thread_pool::post(runnable& r) noexcept {
+template <class Lazy>
+void basic_thread_pool<Lazy>::post(runnable& r) noexcept {
   worker* const self = this_worker();
   if (self == nullptr) return yield(r);
   // acq_rel: the observer that takes it sees what `r` points to, and the other way round.
   if (runnable* const older = self->slot.exchange(&r, detail::order::acq_rel)) push(*self, *older);
 }
 
-inline void thread_pool::fork(runnable& r) noexcept {
+template <class Lazy>
+void basic_thread_pool<Lazy>::fork(runnable& r) noexcept {
   worker* const self = this_worker();
   if (self == nullptr) return yield(r);
   push(*self, r);
 }
 
-inline void thread_pool::yield(runnable& r) noexcept {
+template <class Lazy>
+void basic_thread_pool<Lazy>::yield(runnable& r) noexcept {
   // What an outsider makes ready may run, and the pool come to its end, before this has returned.
   const bool outside = this_worker() == nullptr;
   if (outside) posting_.fetch_add(1, detail::order::relaxed);
@@ -251,7 +261,8 @@ inline void thread_pool::yield(runnable& r) noexcept {
   if (outside) posting_.fetch_sub(1, detail::order::release);  // pairs with the destructor's load
 }
 
-inline bool thread_pool::others_wait() const noexcept {
+template <class Lazy>
+bool basic_thread_pool<Lazy>::others_wait() const noexcept {
   const worker* const self = this_worker();
   if (self == nullptr) return true;
   return detail::this_thread_state().next_first != nullptr ||
@@ -259,13 +270,15 @@ inline bool thread_pool::others_wait() const noexcept {
          !injected_.empty_hint();
 }
 
-inline std::uint64_t thread_pool::random() noexcept {
+template <class Lazy>
+std::uint64_t basic_thread_pool<Lazy>::random() noexcept {
   if (worker* const self = this_worker()) return splitmix64(self->random);
   std::uint64_t state = seed_.fetch_add(0x9e3779b97f4a7c15u, detail::order::relaxed);
   return splitmix64(state);
 }
 
-inline void thread_pool::wake_at(time_point t) noexcept {
+template <class Lazy>
+void basic_thread_pool<Lazy>::wake_at(time_point t) noexcept {
   const std::uint32_t keeper = keeper_.load(detail::order::seq_cst);
   if (keeper == detail::sleepers::nobody) return;  // whoever sleeps next looks at the timers
   if (t.time_since_epoch().count() >= keeper_until_.load(detail::order::seq_cst)) return;
@@ -274,7 +287,8 @@ inline void thread_pool::wake_at(time_point t) noexcept {
 
 // --- a thread of the pool ---------------------------------------------------------------------
 
-inline void thread_pool::work(worker& self) noexcept {
+template <class Lazy>
+void basic_thread_pool<Lazy>::work(worker& self) noexcept {
   detail::thread_state& state = detail::this_thread_state();
   state.loop = this;
   state.pool_worker = &self;
@@ -299,7 +313,8 @@ inline void thread_pool::work(worker& self) noexcept {
   state.pool_worker = nullptr;
 }
 
-inline runnable* thread_pool::next(worker& self) noexcept {
+template <class Lazy>
+runnable* basic_thread_pool<Lazy>::next(worker& self) noexcept {
   runnable* r = nullptr;
   if (++self.tick % fair_interval == 0) r = take_fair(self);
   if (r == nullptr && self.streak < streak_limit) {
@@ -317,18 +332,21 @@ inline runnable* thread_pool::next(worker& self) noexcept {
 }
 
 /// What the order of the other queues would let starve: timers, outsiders, the oldest of our own.
-inline runnable* thread_pool::take_fair(worker& self) noexcept {
+template <class Lazy>
+runnable* basic_thread_pool<Lazy>::take_fair(worker& self) noexcept {
   fire_timers();
   if (self.tick % (2 * fair_interval) == 0) return self.deque.steal().get();
   return injected_.pop();
 }
 
-inline runnable* thread_pool::take_slot(worker& self) noexcept {
+template <class Lazy>
+runnable* basic_thread_pool<Lazy>::take_slot(worker& self) noexcept {
   if (self.slot.load(detail::order::relaxed) == nullptr) return nullptr;
   return self.slot.exchange(nullptr, detail::order::acq_rel);
 }
 
-inline runnable* thread_pool::take_injected(worker& self) noexcept {
+template <class Lazy>
+runnable* basic_thread_pool<Lazy>::take_injected(worker& self) noexcept {
   runnable* taken[grab_limit];
   const std::size_t count = injected_.pop_some(taken, (grab_limit - 1) / threads_ + 1);
   if (count == 0) return nullptr;
@@ -341,7 +359,8 @@ inline runnable* thread_pool::take_injected(worker& self) noexcept {
   return taken[0];
 }
 
-inline runnable* thread_pool::search(worker& self) noexcept {
+template <class Lazy>
+runnable* basic_thread_pool<Lazy>::search(worker& self) noexcept {
   if (in_use_.load(detail::order::relaxed) == 1) return nullptr;
   if (!self.searching) {
     if (!sleepers_.begin_search()) return nullptr;
@@ -352,7 +371,8 @@ inline runnable* thread_pool::search(worker& self) noexcept {
   return r;
 }
 
-inline runnable* thread_pool::steal(worker& self) noexcept {
+template <class Lazy>
+runnable* basic_thread_pool<Lazy>::steal(worker& self) noexcept {
   const std::size_t count = in_use_.load(detail::order::relaxed);
   const std::size_t first = static_cast<std::size_t>(splitmix64(self.random)) % count;
   constexpr int rounds = 4;
@@ -372,7 +392,8 @@ inline runnable* thread_pool::steal(worker& self) noexcept {
 }
 
 /// A searcher that has found something hands the search on: there may be more.
-inline void thread_pool::found_work(worker& self) noexcept {
+template <class Lazy>
+void basic_thread_pool<Lazy>::found_work(worker& self) noexcept {
   if (!self.searching) return;
   self.searching = false;
   sleepers_.end_search();
@@ -380,7 +401,8 @@ inline void thread_pool::found_work(worker& self) noexcept {
 }
 
 /// True if some queue that thieves may use holds something.
-inline bool thread_pool::anything_ready() const noexcept {
+template <class Lazy>
+bool basic_thread_pool<Lazy>::anything_ready() const noexcept {
   if (!injected_.empty_hint()) return true;
   const std::size_t count = in_use_.load(detail::order::relaxed);
   for (std::size_t i = 0; i < count; ++i) {
@@ -390,7 +412,8 @@ inline bool thread_pool::anything_ready() const noexcept {
 }
 
 /// Sleeps until there may be work. False if the thread is to end.
-inline bool thread_pool::sleep(worker& self) noexcept {
+template <class Lazy>
+bool basic_thread_pool<Lazy>::sleep(worker& self) noexcept {
   sleepers_.enter(self.index, std::exchange(self.searching, false));
   const bool stopping = stopping_.load(detail::order::seq_cst);
   if (stopping || anything_ready()) {
@@ -413,7 +436,8 @@ inline bool thread_pool::sleep(worker& self) noexcept {
 }
 
 /// A replacement that is awake, is not searching and has nothing to do: true if it is to end.
-inline bool thread_pool::retire() noexcept {
+template <class Lazy>
+bool basic_thread_pool<Lazy>::retire() noexcept {
   std::uint32_t count = replacements_.load(detail::order::relaxed);
   while (count > stalled_.load(detail::order::relaxed)) {
     if (replacements_.compare_exchange_weak(count, count - 1, detail::order::relaxed,
@@ -427,7 +451,8 @@ inline bool thread_pool::retire() noexcept {
 }
 
 /// This thread was stuck in a step, which has ended: a replacement may go.
-inline void thread_pool::come_back(worker& self) noexcept {
+template <class Lazy>
+void basic_thread_pool<Lazy>::come_back(worker& self) noexcept {
   detail::this_thread_state().record.stalled.store(false);
   if (!self.stalled.exchange(false, detail::order::relaxed)) return;
   stalled_.fetch_sub(1, detail::order::relaxed);
@@ -437,7 +462,8 @@ inline void thread_pool::come_back(worker& self) noexcept {
 }
 
 /// Parks; the first to do so keeps the time.
-inline void thread_pool::park(worker& self) noexcept {
+template <class Lazy>
+void basic_thread_pool<Lazy>::park(worker& self) noexcept {
   self.parks.store(self.parks.load(detail::order::relaxed) + 1, detail::order::relaxed);
   std::uint32_t expected = detail::sleepers::nobody;
   if (!keeper_.compare_exchange_strong(expected, self.index, detail::order::seq_cst,
@@ -464,13 +490,15 @@ inline void thread_pool::park(worker& self) noexcept {
 
 // --- the observer -----------------------------------------------------------------------------
 
-inline void thread_pool::wake_observer() noexcept {
+template <class Lazy>
+void basic_thread_pool<Lazy>::wake_observer() noexcept {
   if (!observer_sleeps_.load(detail::order::seq_cst)) return;
   if (observer_sleeps_.exchange(false, detail::order::seq_cst)) observer_parker_.unpark();
 }
 
 /// Looks every 10 ms while some thread is awake; sleeps while all do.
-inline void thread_pool::observe() noexcept {
+template <class Lazy>
+void basic_thread_pool<Lazy>::observe() noexcept {
   detail::name_this_thread(options_.name, "-watch");
   std::vector<std::pair<runnable*, std::uint64_t>> seen(workers_.size());
   while (!observer_stop_.load(detail::order::seq_cst)) {
@@ -492,7 +520,8 @@ inline void thread_pool::observe() noexcept {
 
 /// Counts the threads that the watcher has found stuck, and sees to it that as many stand in. One
 /// that comes back while it is being counted finds that after its next step.
-inline void thread_pool::replace_stalled() noexcept {
+template <class Lazy>
+void basic_thread_pool<Lazy>::replace_stalled() noexcept {
   detail::thread_list::instance().for_each([this](const detail::listed_thread& t) noexcept {
     if (!t.record.stalled.load() || t.record.pool.load() != this) return;
     worker& w = *workers_[t.record.pool_index.load()];
@@ -508,7 +537,8 @@ inline void thread_pool::replace_stalled() noexcept {
 
 /// In a place that was never used, or whose thread has ended. False if no thread can be had: the
 /// next look tries again.
-inline bool thread_pool::start_replacement() noexcept {
+template <class Lazy>
+bool basic_thread_pool<Lazy>::start_replacement() noexcept {
   for (std::uint32_t i = threads_; i < workers_.size(); ++i) {
     worker& w = *workers_[i];
     const bool was_used = w.thread.joinable();
@@ -529,7 +559,8 @@ inline bool thread_pool::start_replacement() noexcept {
 }
 
 /// Gives away what has waited in a slot since the last look, while its thread was at one step.
-inline void thread_pool::rescue_slots(
+template <class Lazy>
+void basic_thread_pool<Lazy>::rescue_slots(
     std::vector<std::pair<runnable*, std::uint64_t>>& seen) noexcept {
   for (std::size_t i = 0; i < workers_.size(); ++i) {
     worker& w = *workers_[i];
@@ -541,5 +572,7 @@ inline void thread_pool::rescue_slots(
     if (runnable* const r = w.slot.exchange(nullptr, detail::order::acq_rel)) yield(*r);
   }
 }
+
+using thread_pool = basic_thread_pool<void>;
 
 }  // namespace troupe

@@ -35,7 +35,7 @@ class attached_modules final : public broker_attachment {
 public:
   static function_core& of(broker& b) {
     const auto make = [&b] { return std::make_unique<attached_modules>(b.runs_on()); };
-    broker_core& core = broker_access::core_of(b);
+    broker_core<void>& core = broker_access::core_of(b);
     return *static_cast<attached_modules&>(core.attachment(tag_of<attached_modules>(), make)).core_;
   }
 
