@@ -108,7 +108,7 @@ public:
       p.template worker_at<A>(b, k);
     }
   [[nodiscard]] auto worker(const Place& place, std::string_view key = {}) {
-    return place.template worker_at<A>(*this, key);
+    return place.template worker_at<A>(static_cast<broker&>(*this), key);
   }
 
   /// One method of a worker, as a callable. `A` is the method's class unless it is inherited.
