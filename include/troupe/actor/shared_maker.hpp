@@ -92,7 +92,7 @@ private:
 };
 
 template <class Lazy>
-void* shared_maker<Lazy>::make(context& ctx) const {
+inline void* shared_maker<Lazy>::make(context& ctx) const {
   auto made = std::make_unique<parts>();
   made->reserve(classes_.size());
   for (const actor_class* const c : classes_) {
@@ -104,7 +104,7 @@ void* shared_maker<Lazy>::make(context& ctx) const {
 
 /// The rest of the hooks, after the first that awaits something.
 template <class Lazy>
-task<> shared_maker<Lazy>::start_from(const parts& all, std::size_t next, task<> begun) {
+inline task<> shared_maker<Lazy>::start_from(const parts& all, std::size_t next, task<> begun) {
   co_await std::move(begun);
   for (; next != all.size(); ++next) {
     task<> steps = all[next].made_by->start(all[next].object);
@@ -114,7 +114,7 @@ task<> shared_maker<Lazy>::start_from(const parts& all, std::size_t next, task<>
 
 /// In reverse order; all of them, whatever some throw. The first error comes out.
 template <class Lazy>
-task<> shared_maker<Lazy>::stop_all(const parts& all) {
+inline task<> shared_maker<Lazy>::stop_all(const parts& all) {
   std::exception_ptr failed;
   for (std::size_t i = all.size(); i-- != 0;) {
     try {

@@ -347,7 +347,8 @@ private:
 };
 
 template <class Lazy>
-basic_broker<Lazy>::basic_broker(broker_options options) : drain_limit_(options.drain_limit) {
+inline basic_broker<Lazy>::basic_broker(broker_options options)
+    : drain_limit_(options.drain_limit) {
   std::unique_ptr<basic_thread_pool<Lazy>> own;
   if (options.on == nullptr) {
     own =
@@ -367,7 +368,7 @@ basic_broker<Lazy>::basic_broker(broker_options options) : drain_limit_(options.
 }
 
 template <class Lazy>
-basic_broker<Lazy>::~basic_broker() {
+inline basic_broker<Lazy>::~basic_broker() {
   TROUPE_ASSERT(
       detail::this_thread_state().loop == nullptr || detail::this_thread_state().may_block,
       "a broker is destroyed on a thread that may block, not by what it runs");
@@ -379,15 +380,15 @@ basic_broker<Lazy>::~basic_broker() {
 }
 
 template <class Lazy>
-bool basic_broker<Lazy>::evict(const worker_id& id) {
+inline bool basic_broker<Lazy>::evict(const worker_id& id) {
   const cell_ptr c = core_->find(id);
   return c && c->evict();
 }
 
 /// Where it is not closed at once, somebody sees to it that this does not take longer than `limit`.
 template <class Lazy>
-task<bool> basic_broker<Lazy>::close_cell(intrusive_ptr<detail::broker_core<Lazy>> core, cell_ptr c,
-                                          way_to_close how, duration limit) {
+inline task<bool> basic_broker<Lazy>::close_cell(intrusive_ptr<detail::broker_core<Lazy>> core,
+                                                 cell_ptr c, way_to_close how, duration limit) {
   if (!c || (!c->alive() && !c->busy())) co_return false;
   const intrusive_ptr<detail::close_mark> mark(new detail::close_mark);
   add_ref(mark.get());  // the mailbox's
@@ -405,8 +406,8 @@ task<bool> basic_broker<Lazy>::close_cell(intrusive_ptr<detail::broker_core<Lazy
 
 /// All at the same time. An error comes out once all are reloaded.
 template <class Lazy>
-task<> basic_broker<Lazy>::reload_cells(intrusive_ptr<detail::broker_core<Lazy>> core, cells all,
-                                        duration limit) {
+inline task<> basic_broker<Lazy>::reload_cells(intrusive_ptr<detail::broker_core<Lazy>> core,
+                                               cells all, duration limit) {
   std::vector<detail::put_off<task<>, Lazy>> reloads;
   reloads.reserve(all.size());
   for (cell_ptr& c : all) reloads.push_back(reload_one(core, std::move(c), limit));
@@ -415,8 +416,8 @@ task<> basic_broker<Lazy>::reload_cells(intrusive_ptr<detail::broker_core<Lazy>>
 
 /// Fails in no case, so that the others are waited for.
 template <class Lazy>
-task<> basic_broker<Lazy>::close_one(detail::drain<Lazy>& closing, const detail::closing_worker& w,
-                                     bool heeds_stop) {
+inline task<> basic_broker<Lazy>::close_one(detail::drain<Lazy>& closing,
+                                            const detail::closing_worker& w, bool heeds_stop) {
   add_ref(w.mark.get());  // the mailbox's
   w.worker->close(*w.mark);
   try {
@@ -430,8 +431,8 @@ task<> basic_broker<Lazy>::close_one(detail::drain<Lazy>& closing, const detail:
 }
 
 template <class Lazy>
-task<> basic_broker<Lazy>::begin_to_close(detail::drain<Lazy>& closing, task_scope& waits,
-                                          bool heeds_stop) {
+inline task<> basic_broker<Lazy>::begin_to_close(detail::drain<Lazy>& closing, task_scope& waits,
+                                                 bool heeds_stop) {
   for (const detail::closing_worker& w : closing.all()) {
     waits.spawn(close_one(closing, w, heeds_stop));
   }
@@ -441,16 +442,16 @@ task<> basic_broker<Lazy>::begin_to_close(detail::drain<Lazy>& closing, task_sco
 /// Runs beside those who wait, so that the limit holds also where they have given up; asked to stop
 /// when the broker's workers are gone.
 template <class Lazy>
-task<> basic_broker<Lazy>::see_to_limit(intrusive_ptr<detail::drain<Lazy>> closing,
-                                        duration limit) {
+inline task<> basic_broker<Lazy>::see_to_limit(intrusive_ptr<detail::drain<Lazy>> closing,
+                                               duration limit) {
   const auto first = co_await as_result(when_any(sleep_for(limit), closing->over.acquire()));
   const bool is_late = first.has_value() && first.value().index() == 0;
   if (is_late) closing->hurry();
 }
 
 template <class Lazy>
-task<> basic_broker<Lazy>::close_all(intrusive_ptr<detail::broker_core<Lazy>> core, duration limit,
-                                     bool heeds_stop) {
+inline task<> basic_broker<Lazy>::close_all(intrusive_ptr<detail::broker_core<Lazy>> core,
+                                            duration limit, bool heeds_stop) {
   cells all = core->cells();
   std::erase_if(all, [](const cell_ptr& c) { return !c->alive() && !c->busy(); });
   if (all.empty()) co_return;
@@ -471,7 +472,7 @@ task<> basic_broker<Lazy>::close_all(intrusive_ptr<detail::broker_core<Lazy>> co
 }
 
 template <class Lazy>
-task<> basic_broker<Lazy>::terminate() {
+inline task<> basic_broker<Lazy>::terminate() {
   const intrusive_ptr<detail::broker_core<Lazy>> core = core_;
   co_await close_all(core, drain_limit_, true);
   if (core->events()) core->events().send(worker_event::terminate, worker_id(), worker_stats());
@@ -479,8 +480,8 @@ task<> basic_broker<Lazy>::terminate() {
 
 /// Says who keeps the destructor waiting, a second after all were asked to come to an end.
 template <class Lazy>
-task<> basic_broker<Lazy>::report_if_slow(intrusive_ptr<detail::broker_core<Lazy>> core,
-                                          duration limit) {
+inline task<> basic_broker<Lazy>::report_if_slow(intrusive_ptr<detail::broker_core<Lazy>> core,
+                                                 duration limit) {
   const result<void> drained = co_await as_result(sleep_for(limit));
   if (!drained.has_value()) co_return;
   const result<void> waited = co_await as_result(sleep_for(std::chrono::seconds(1)));
@@ -492,8 +493,8 @@ task<> basic_broker<Lazy>::report_if_slow(intrusive_ptr<detail::broker_core<Lazy
 
 /// What the destructor waits for. Workers may still be created by what drains; then no more.
 template <class Lazy>
-task<> basic_broker<Lazy>::shut_down(intrusive_ptr<detail::broker_core<Lazy>> core,
-                                     duration limit) {
+inline task<> basic_broker<Lazy>::shut_down(intrusive_ptr<detail::broker_core<Lazy>> core,
+                                            duration limit) {
   task_scope watching;
   task<result<void>> join_watching;
   try {
@@ -533,7 +534,7 @@ task<> basic_broker<Lazy>::shut_down(intrusive_ptr<detail::broker_core<Lazy>> co
 }
 
 template <class Lazy>
-std::vector<worker_info> basic_broker<Lazy>::workers() const {
+inline std::vector<worker_info> basic_broker<Lazy>::workers() const {
   std::vector<detail::put_off<worker_info, Lazy>> infos;
   for (const cell_ptr& c : core_->cells()) {
     if (c->alive()) infos.emplace_back(c->id(), c->stats());
@@ -542,14 +543,14 @@ std::vector<worker_info> basic_broker<Lazy>::workers() const {
 }
 
 template <class Lazy>
-std::optional<worker_info> basic_broker<Lazy>::find(const worker_id& id) const {
+inline std::optional<worker_info> basic_broker<Lazy>::find(const worker_id& id) const {
   const cell_ptr c = core_->find(id);
   if (!c || !c->alive()) return std::nullopt;
   return worker_info(id, c->stats());
 }
 
 template <class Lazy>
-std::string basic_broker<Lazy>::dump_of(detail::broker_core<Lazy>& core) {
+inline std::string basic_broker<Lazy>::dump_of(detail::broker_core<Lazy>& core) {
   const detail::paused_threads pause(core.where());
   cells all = core.cells();
   for (cell_ptr& c : core.abandoned().all()) all.push_back(std::move(c));
@@ -571,7 +572,7 @@ std::string basic_broker<Lazy>::dump_of(detail::broker_core<Lazy>& core) {
 }
 
 template <class Lazy>
-std::string basic_broker<Lazy>::dump() const {
+inline std::string basic_broker<Lazy>::dump() const {
   return dump_of(*core_);
 }
 
@@ -594,7 +595,7 @@ task<T> basic_broker<Lazy>::drained(task<T> t) {
   co_return std::move(outcome).value();
 }
 
-/// What a program uses; `basic_broker` says what there is.
+/// What programs use; `basic_broker` says what it offers, docs/compilers.md why that is a template.
 class broker : public basic_broker<void> {
 public:
   using basic_broker<void>::basic_broker;

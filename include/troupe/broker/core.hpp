@@ -299,7 +299,7 @@ private:
 
 /// Tells and timers are read before turns, of which they are a part.
 template <class Lazy>
-broker_stats broker_core<Lazy>::stats() const {
+inline broker_stats broker_core<Lazy>::stats() const {
   broker_stats s;
   s.workers = worker_count();
   s.created = created_.load(order::relaxed);
@@ -324,7 +324,7 @@ broker_stats broker_core<Lazy>::stats() const {
 }
 
 template <class Lazy>
-void broker_core<Lazy>::tell(worker_event::kind_type kind, cell& c) noexcept {
+inline void broker_core<Lazy>::tell(worker_event::kind_type kind, cell& c) noexcept {
   try {
     events_.send(kind, c.id(), c.stats());
   } catch (...) {
@@ -346,14 +346,14 @@ void broker_core<Lazy>::tell_observers(F told) noexcept {
 }
 
 template <class Lazy>
-void broker_core<Lazy>::show(worker_event::kind_type kind, cell& c) noexcept {
+inline void broker_core<Lazy>::show(worker_event::kind_type kind, cell& c) noexcept {
   const outside_code outside;
   tell_observers(
       [&](observer& o) { o.on_worker(worker_event(kind, events_.whose(), c.id(), c.stats())); });
 }
 
 template <class Lazy>
-void broker_core<Lazy>::evicted(cell& c) noexcept {
+inline void broker_core<Lazy>::evicted(cell& c) noexcept {
   evictions_.fetch_add(1, order::relaxed);
   if (!observes) return;
   const outside_code outside;
@@ -361,7 +361,7 @@ void broker_core<Lazy>::evicted(cell& c) noexcept {
 }
 
 template <class Lazy>
-void broker_core<Lazy>::before_call(cell& c, const call_info& info, std::size_t& reached) {
+inline void broker_core<Lazy>::before_call(cell& c, const call_info& info, std::size_t& reached) {
   const worker_id to = c.id();
   for (observer* const o : observers_) {
     ++reached;
@@ -370,7 +370,8 @@ void broker_core<Lazy>::before_call(cell& c, const call_info& info, std::size_t&
 }
 
 template <class Lazy>
-void broker_core<Lazy>::after_call(cell& c, const call_info& info, std::size_t reached) noexcept {
+inline void broker_core<Lazy>::after_call(cell& c, const call_info& info,
+                                          std::size_t reached) noexcept {
   for (std::size_t i = (std::min)(reached, observers_.size()); i != 0; --i) {
     try {
       observers_[i - 1]->after_call(c.id(), info);
@@ -383,7 +384,7 @@ void broker_core<Lazy>::after_call(cell& c, const call_info& info, std::size_t r
 /// Its caller may be anywhere, and later than the end of the broker. Seq_cst, with
 /// `drop_observers`: either it waits for this one, or this one sees that there is nobody to tell.
 template <class Lazy>
-void broker_core<Lazy>::settled(cell& c, const call_info& info) noexcept {
+inline void broker_core<Lazy>::settled(cell& c, const call_info& info) noexcept {
   telling_.fetch_add(1, order::seq_cst);
   if (!unobserved_.load(order::seq_cst)) {
     const outside_code outside;
@@ -393,8 +394,8 @@ void broker_core<Lazy>::settled(cell& c, const call_info& info) noexcept {
 }
 
 template <class Lazy>
-void broker_core<Lazy>::report_slow(const cell& c, std::string_view method,
-                                    duration lasted) noexcept try {
+inline void broker_core<Lazy>::report_slow(const cell& c, std::string_view method,
+                                           duration lasted) noexcept try {
   const slow_turn_report report(c.id(), method, lasted);
   if (!observers_.empty()) {
     return tell_observers([&](observer& o) { o.on_slow_turn(report); });
@@ -432,7 +433,7 @@ private:
 /// The next cell is held from before anybody can find it until it has what waits: nothing overtakes
 /// that. Without memory for it, everything stays as it is until the next look.
 template <class Lazy>
-void broker_core<Lazy>::abandon(cell& c) noexcept {
+inline void broker_core<Lazy>::abandon(cell& c) noexcept {
   if (c.abandoned()) return;
   intrusive_ptr<cell> next;
   std::unique_ptr<succession> step;
@@ -456,7 +457,7 @@ void broker_core<Lazy>::abandon(cell& c) noexcept {
 
 /// Delivered by one thread at a time. A task that wakes too early for what came later asks again.
 template <class Lazy>
-void broker_core<Lazy>::look_after(duration d) {
+inline void broker_core<Lazy>::look_after(duration d) {
   const std::int64_t at = saturating_add(executor_.now(), d).time_since_epoch().count();
   if (at >= next_look_.load(order::relaxed) || closed()) return;
   spawned_.spawn(look_later(*this, d));
@@ -464,7 +465,7 @@ void broker_core<Lazy>::look_after(duration d) {
 }
 
 template <class Lazy>
-task<> broker_core<Lazy>::look_later(broker_core& core, duration d) {
+inline task<> broker_core<Lazy>::look_later(broker_core& core, duration d) {
   const result<void> slept = co_await as_result(sleep_for(d));
   if (!slept.has_value()) co_return;  // the broker goes
   core.next_look_.store(never.time_since_epoch().count(), order::relaxed);
@@ -473,7 +474,7 @@ task<> broker_core<Lazy>::look_later(broker_core& core, duration d) {
 
 /// The few classes of a program in a list that only grows: looking one up takes no lock.
 template <class Lazy>
-actor_class& broker_core<Lazy>::class_for(const class_request& a) {
+inline actor_class& broker_core<Lazy>::class_for(const class_request& a) {
   const auto known = [&]() noexcept -> actor_class* {
     actor_class* c = classes_.load(order::acquire);
     while (c != nullptr && c->tag != a.tag) c = c->next;
@@ -490,7 +491,8 @@ actor_class& broker_core<Lazy>::class_for(const class_request& a) {
 }
 
 template <class Lazy>
-void broker_core<Lazy>::provide(const class_request& a, std::shared_ptr<const maker_choice> m) {
+inline void broker_core<Lazy>::provide(const class_request& a,
+                                       std::shared_ptr<const maker_choice> m) {
   actor_class& c = class_for(a);
   const spin_guard guard(classes_lock_);
   makers_.push_back(std::move(m));
@@ -500,8 +502,8 @@ void broker_core<Lazy>::provide(const class_request& a, std::shared_ptr<const ma
 }
 
 template <class Lazy>
-void broker_core<Lazy>::provide(const class_request& a, std::string_view key,
-                                std::shared_ptr<const maker_choice> m) {
+inline void broker_core<Lazy>::provide(const class_request& a, std::string_view key,
+                                       std::shared_ptr<const maker_choice> m) {
   actor_class& c = class_for(a);
   const spin_guard guard(classes_lock_);
   if (c.by_key == nullptr) {
@@ -515,7 +517,7 @@ void broker_core<Lazy>::provide(const class_request& a, std::string_view key,
 }
 
 template <class Lazy>
-bool broker_core<Lazy>::has_cells(const std::vector<actor_class*>& classes) const noexcept {
+inline bool broker_core<Lazy>::has_cells(const std::vector<actor_class*>& classes) const noexcept {
   bool found = false;
   registry_.for_each([&](const cell& c) noexcept {
     found = found || std::find(classes.begin(), classes.end(), &c.type()) != classes.end();
@@ -524,8 +526,8 @@ bool broker_core<Lazy>::has_cells(const std::vector<actor_class*>& classes) cons
 }
 
 template <class Lazy>
-void broker_core<Lazy>::share_turn(const std::vector<class_request>& requests,
-                                   const actor_options& options) {
+inline void broker_core<Lazy>::share_turn(const std::vector<class_request>& requests,
+                                          const actor_options& options) {
   std::vector<put_off<actor_class*, Lazy>> classes;
   for (const class_request& a : requests) classes.push_back(&class_for(a));
   auto made_by = std::make_shared<shared_maker<Lazy>>(classes, options);
@@ -551,8 +553,8 @@ void broker_core<Lazy>::share_turn(const std::vector<class_request>& requests,
 }
 
 template <class Lazy>
-void broker_core<Lazy>::map_keys(const class_request& a,
-                                 std::function<std::string(std::string_view)> map) {
+inline void broker_core<Lazy>::map_keys(const class_request& a,
+                                        std::function<std::string(std::string_view)> map) {
   actor_class& c = class_for(a);
   const spin_guard guard(classes_lock_);
   new_route route = copy_of_route(c);
@@ -562,21 +564,22 @@ void broker_core<Lazy>::map_keys(const class_request& a,
 
 /// The lock is held, here and below.
 template <class Lazy>
-typename broker_core<Lazy>::new_route broker_core<Lazy>::copy_of_route(const actor_class& c) {
+inline typename broker_core<Lazy>::new_route broker_core<Lazy>::copy_of_route(
+    const actor_class& c) {
   const class_route* const route = c.route.load(order::relaxed);
   return route != nullptr ? std::make_unique<put_off<class_route, Lazy>>(*route)
                           : std::make_unique<put_off<class_route, Lazy>>();
 }
 
 template <class Lazy>
-void broker_core<Lazy>::set_route(actor_class& c, route_ptr r) {
+inline void broker_core<Lazy>::set_route(actor_class& c, route_ptr r) {
   routes_.push_back(std::move(r));
   c.route.store(routes_.back().get(), order::release);
 }
 
 template <class Lazy>
-void broker_core<Lazy>::dead(cell& c, std::string_view method, const std::error_code& why,
-                             std::exception_ptr error, cell* from) noexcept {
+inline void broker_core<Lazy>::dead(cell& c, std::string_view method, const std::error_code& why,
+                                    std::exception_ptr error, cell* from) noexcept {
   dead_letters_.fetch_add(1, order::relaxed);
   if (!on_dead_letter_) return;
   try {
@@ -587,7 +590,7 @@ void broker_core<Lazy>::dead(cell& c, std::string_view method, const std::error_
 }
 
 template <class Lazy>
-void broker_core<Lazy>::report(const dead_letter& letter) noexcept {
+inline void broker_core<Lazy>::report(const dead_letter& letter) noexcept {
   if (!on_dead_letter_) return;
   const outside_code outside;
   try {
@@ -598,7 +601,7 @@ void broker_core<Lazy>::report(const dead_letter& letter) noexcept {
 }
 
 template <class Lazy>
-directive broker_core<Lazy>::escalated(const worker_failure& failure) noexcept {
+inline directive broker_core<Lazy>::escalated(const worker_failure& failure) noexcept {
   if (!on_escalation_) return directive::stop;
   const outside_code outside;
   try {
@@ -609,7 +612,7 @@ directive broker_core<Lazy>::escalated(const worker_failure& failure) noexcept {
 }
 
 template <class Lazy>
-bool broker_core<Lazy>::settle_gone() noexcept {
+inline bool broker_core<Lazy>::settle_gone() noexcept {
   bool all = true;
   registry_.for_each([&all](cell& c) noexcept {
     c.settle_gone();

@@ -160,6 +160,7 @@ private:
   bool writing_ = false;  // some thread hands lines to the sink
 };
 
+/// The one instance that programs use; docs/compilers.md says why it is one of a template.
 using debug_log = basic_debug_log<void>;
 
 }  // namespace troupe

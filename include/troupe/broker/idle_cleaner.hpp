@@ -60,6 +60,7 @@ private:
   detail::use_order<Lazy> order_;
 };
 
+/// The one instance that programs use; docs/compilers.md says why it is one of a template.
 using idle_cleaner = basic_idle_cleaner<void>;
 
 }  // namespace troupe

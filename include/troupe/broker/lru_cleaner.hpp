@@ -158,6 +158,7 @@ private:
   time_point next_step_{};
 };
 
+/// The one instance that programs use; docs/compilers.md says why it is one of a template.
 using lru_cleaner = basic_lru_cleaner<void>;
 
 }  // namespace troupe

@@ -113,7 +113,7 @@ cell* registry<Lazy>::shard::find(tag t, Matches matches) const noexcept {
 }
 
 template <class Lazy>
-void registry<Lazy>::shard::insert(tag t, cell& c) noexcept {
+inline void registry<Lazy>::shard::insert(tag t, cell& c) noexcept {
   std::size_t i = t & mask();
   while (tags[i] != 0) i = (i + 1) & mask();
   tags[i] = t;
@@ -122,7 +122,7 @@ void registry<Lazy>::shard::insert(tag t, cell& c) noexcept {
 
 /// Moves what follows back over the gap, as far as it may stand there.
 template <class Lazy>
-void registry<Lazy>::shard::erase(tag t, const cell& c) noexcept {
+inline void registry<Lazy>::shard::erase(tag t, const cell& c) noexcept {
   std::size_t gap = t & mask();
   while (cells[gap] != &c) gap = (gap + 1) & mask();
   for (std::size_t i = (gap + 1) & mask(); tags[i] != 0; i = (i + 1) & mask()) {
@@ -140,7 +140,7 @@ void registry<Lazy>::shard::erase(tag t, const cell& c) noexcept {
 
 /// Doubles the table where it is seven eighths full.
 template <class Lazy>
-void registry<Lazy>::shard::make_room() {
+inline void registry<Lazy>::shard::make_room() {
   if (8 * (count + 1) <= 7 * tags.size()) return;
   const std::size_t size = tags.empty() ? smallest_table : 2 * tags.size();
   std::vector<put_off<tag, Lazy>> old_tags(size, 0);
@@ -153,8 +153,8 @@ void registry<Lazy>::shard::make_room() {
 }
 
 template <class Lazy>
-intrusive_ptr<cell> registry<Lazy>::find_or_make(cell_owner& owner, const actor_class& a,
-                                                 std::string_view key) {
+inline intrusive_ptr<cell> registry<Lazy>::find_or_make(cell_owner& owner, const actor_class& a,
+                                                        std::string_view key) {
   const std::uint64_t hash = hash_of(a, key);
   shard& s = shard_of(hash);
   const spin_guard guard(s.lock);
@@ -168,8 +168,8 @@ intrusive_ptr<cell> registry<Lazy>::find_or_make(cell_owner& owner, const actor_
 }
 
 template <class Lazy>
-intrusive_ptr<cell> registry<Lazy>::find(const actor_class& a,
-                                         std::string_view key) const noexcept {
+inline intrusive_ptr<cell> registry<Lazy>::find(const actor_class& a,
+                                                std::string_view key) const noexcept {
   const std::uint64_t hash = hash_of(a, key);
   const shard& s = shard_of(hash);
   const spin_guard guard(s.lock);
@@ -178,7 +178,7 @@ intrusive_ptr<cell> registry<Lazy>::find(const actor_class& a,
 }
 
 template <class Lazy>
-intrusive_ptr<cell> registry<Lazy>::find(const worker_id& id) const noexcept {
+inline intrusive_ptr<cell> registry<Lazy>::find(const worker_id& id) const noexcept {
   const std::uint64_t hash = hash_value(id);
   const shard& s = shard_of(hash);
   const spin_guard guard(s.lock);
@@ -188,7 +188,7 @@ intrusive_ptr<cell> registry<Lazy>::find(const worker_id& id) const noexcept {
 }
 
 template <class Lazy>
-intrusive_ptr<cell> registry<Lazy>::find(const cell* address) const noexcept {
+inline intrusive_ptr<cell> registry<Lazy>::find(const cell* address) const noexcept {
   for (const shard& s : shards_) {
     const spin_guard guard(s.lock);
     for (cell* const c : s.cells) {
@@ -210,7 +210,7 @@ void registry<Lazy>::for_each(F f) const noexcept {
 }
 
 template <class Lazy>
-void registry<Lazy>::replace(const cell& old, cell& next) noexcept {
+inline void registry<Lazy>::replace(const cell& old, cell& next) noexcept {
   const std::uint64_t hash = hash_of(old.type(), old.key());
   shard& s = shard_of(hash);
   const spin_guard guard(s.lock);
@@ -224,7 +224,7 @@ void registry<Lazy>::replace(const cell& old, cell& next) noexcept {
 /// Whoever replaces a cell refers to it: one that is here stays here if this was the last
 /// reference.
 template <class Lazy>
-bool registry<Lazy>::retire(cell& c) noexcept {
+inline bool registry<Lazy>::retire(cell& c) noexcept {
   const std::uint64_t hash = hash_of(c.type(), c.key());
   shard& s = shard_of(hash);
   {
@@ -238,7 +238,7 @@ bool registry<Lazy>::retire(cell& c) noexcept {
 }
 
 template <class Lazy>
-std::vector<intrusive_ptr<cell>> registry<Lazy>::all() const {
+inline std::vector<intrusive_ptr<cell>> registry<Lazy>::all() const {
   std::vector<intrusive_ptr<put_off<cell, Lazy>>> found;
   for (const shard& s : shards_) {
     std::size_t count = 0;

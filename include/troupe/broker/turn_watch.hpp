@@ -165,7 +165,7 @@ private:
 };
 
 template <class Lazy>
-typename turn_watch<Lazy>::limits turn_watch<Lazy>::shortest_limits() noexcept {
+inline typename turn_watch<Lazy>::limits turn_watch<Lazy>::shortest_limits() noexcept {
   limits shortest;
   shared& s = all();
   const std::lock_guard listing(s.listing);
@@ -178,7 +178,7 @@ typename turn_watch<Lazy>::limits turn_watch<Lazy>::shortest_limits() noexcept {
 
 /// Where nothing is active, it says that it will sleep, and does after one look more.
 template <class Lazy>
-void turn_watch<Lazy>::run() noexcept {
+inline void turn_watch<Lazy>::run() noexcept {
   name_this_thread("troupe", "-turns");
   thread_list& threads = thread_list::instance();
   time_point last = steady_now();
@@ -203,7 +203,7 @@ void turn_watch<Lazy>::run() noexcept {
 
 /// True if some thread runs something.
 template <class Lazy>
-bool turn_watch<Lazy>::look(duration elapsed) noexcept {
+inline bool turn_watch<Lazy>::look(duration elapsed) noexcept {
   bool is_active = false;
   unsigned stalled = 0;
   ++look_;
@@ -222,7 +222,7 @@ bool turn_watch<Lazy>::look(duration elapsed) noexcept {
 
 /// The innermost turn of some thread that is beyond a limit, and was not dealt with in this look.
 template <class Lazy>
-typename turn_watch<Lazy>::finding turn_watch<Lazy>::next_finding() noexcept {
+inline typename turn_watch<Lazy>::finding turn_watch<Lazy>::next_finding() noexcept {
   finding found;
   const auto consider = [&](listed_thread& t, turn_sighting& s) noexcept {
     if (s.seen.worker == nullptr || s.dealt_with == look_) return false;
@@ -243,7 +243,7 @@ typename turn_watch<Lazy>::finding turn_watch<Lazy>::next_finding() noexcept {
 }
 
 template <class Lazy>
-bool turn_watch<Lazy>::still_runs(const finding& f) noexcept {
+inline bool turn_watch<Lazy>::still_runs(const finding& f) noexcept {
   bool runs = false;
   thread_list::instance().for_each([&](const listed_thread& t) noexcept {
     if (&t.record != f.record) return;
@@ -265,14 +265,14 @@ void turn_watch<Lazy>::update(const finding& f, F change) noexcept {
 
 /// Nobody is to be told of it.
 template <class Lazy>
-void turn_watch<Lazy>::drop(const finding& f) noexcept {
+inline void turn_watch<Lazy>::drop(const finding& f) noexcept {
   update(f, [](listed_thread&, turn_sighting& s) noexcept { s.reported = true; });
 }
 
 /// The broker behind that one in the list, in use until this is called again; `nullptr`: the first,
 /// or none.
 template <class Lazy>
-watched_broker* turn_watch<Lazy>::next_broker(const watched_broker* after) noexcept {
+inline watched_broker* turn_watch<Lazy>::next_broker(const watched_broker* after) noexcept {
   shared& s = all();
   const std::lock_guard listing(s.listing);
   watched_broker* next = s.first;
@@ -286,14 +286,14 @@ watched_broker* turn_watch<Lazy>::next_broker(const watched_broker* after) noexc
 
 /// Under the lock of the list.
 template <class Lazy>
-void turn_watch<Lazy>::use(shared& s, watched_broker* b) noexcept {
+inline void turn_watch<Lazy>::use(shared& s, watched_broker* b) noexcept {
   s.in_use = b;
   s.uses.fetch_add(1, order::release);
   futex_wake_all(&s.uses);
 }
 
 template <class Lazy>
-void turn_watch<Lazy>::wait_for_use_of(const watched_broker& b) noexcept {
+inline void turn_watch<Lazy>::wait_for_use_of(const watched_broker& b) noexcept {
   shared& s = all();
   for (;;) {
     const std::uint32_t seen = s.uses.load(order::acquire);
@@ -306,7 +306,7 @@ void turn_watch<Lazy>::wait_for_use_of(const watched_broker& b) noexcept {
 }
 
 template <class Lazy>
-void turn_watch<Lazy>::deal_with(const finding& f) noexcept {
+inline void turn_watch<Lazy>::deal_with(const finding& f) noexcept {
   bool found = false;
   for (watched_broker* b = next_broker(nullptr); b != nullptr && !found; b = next_broker(b)) {
     const intrusive_ptr<cell> c = b->cell_at(f.seen.worker);
@@ -322,7 +322,7 @@ void turn_watch<Lazy>::deal_with(const finding& f) noexcept {
 
 /// The turn runs, or did a moment ago; the references of cell and broker keep what is touched.
 template <class Lazy>
-void turn_watch<Lazy>::deal_with(const finding& f, watched_broker& b, cell& c) noexcept {
+inline void turn_watch<Lazy>::deal_with(const finding& f, watched_broker& b, cell& c) noexcept {
   if (c.options().placement == placement::own_thread) return drop(f);  // it may block
   if (!f.reported && f.lasted >= b.slow_turn()) {
     update(f, [](listed_thread&, turn_sighting& s) noexcept { s.reported = true; });

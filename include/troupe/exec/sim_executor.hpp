@@ -256,7 +256,7 @@ private:
 };
 
 template <class Lazy>
-basic_sim_executor<Lazy>::basic_sim_executor(sim_options options)
+inline basic_sim_executor<Lazy>::basic_sim_executor(sim_options options)
     : options_(options),
       thread_(detail::this_thread_state()),
       numbers_(hash_combine(options.seed, 2)),
@@ -269,7 +269,7 @@ basic_sim_executor<Lazy>::basic_sim_executor(sim_options options)
 }
 
 template <class Lazy>
-basic_sim_executor<Lazy>::~basic_sim_executor() {
+inline basic_sim_executor<Lazy>::~basic_sim_executor() {
   {
     const in_loop loop(*this);
     run_ready();
@@ -279,19 +279,19 @@ basic_sim_executor<Lazy>::~basic_sim_executor() {
 }
 
 template <class Lazy>
-void basic_sim_executor<Lazy>::resume(runnable& r) noexcept {
+inline void basic_sim_executor<Lazy>::resume(runnable& r) noexcept {
   if (options_.threads > 1) return post(r);
   home::resume(r);
 }
 
 /// A coroutine that could go on asks this at every await.
 template <class Lazy>
-bool basic_sim_executor<Lazy>::others_wait() const noexcept {
+inline bool basic_sim_executor<Lazy>::others_wait() const noexcept {
   return schedule_.preempts(schedule_.empty() && thread_.next_first == nullptr);
 }
 
 template <class Lazy>
-detail::hold_up basic_sim_executor<Lazy>::hold_up_call() noexcept {
+inline detail::hold_up basic_sim_executor<Lazy>::hold_up_call() noexcept {
   constexpr detail::hold_up ways[] = {detail::hold_up::in_line, detail::hold_up::contended,
                                       detail::hold_up::afterwards};
   return ways[schedule_.choose(3)];
@@ -299,7 +299,7 @@ detail::hold_up basic_sim_executor<Lazy>::hold_up_call() noexcept {
 
 /// Which points are enabled in a run does not depend on when they are reached.
 template <class Lazy>
-bool basic_sim_executor<Lazy>::fault_fires(std::uint64_t point) noexcept {
+inline bool basic_sim_executor<Lazy>::fault_fires(std::uint64_t point) noexcept {
   constexpr std::uint64_t odds = 4;
   if (!options_.buggify) return false;
   if (hash_combine(hash_combine(options_.seed, 3), point) % odds != 0) return false;
@@ -308,7 +308,7 @@ bool basic_sim_executor<Lazy>::fault_fires(std::uint64_t point) noexcept {
 
 /// Runs one of those that are ready.
 template <class Lazy>
-void basic_sim_executor<Lazy>::step() noexcept {
+inline void basic_sim_executor<Lazy>::step() noexcept {
   const detail::sim_step next = schedule_.take();
   ++steps_;
   if (!next.may_block) return detail::run_step(thread_, *next.what);
@@ -319,7 +319,7 @@ void basic_sim_executor<Lazy>::step() noexcept {
 }
 
 template <class Lazy>
-void basic_sim_executor<Lazy>::run_ready() noexcept {
+inline void basic_sim_executor<Lazy>::run_ready() noexcept {
   while (!schedule_.empty()) {
     if (buggify()) move_to(now_ + duration(schedule_.choose(longest_delay)));
     step();
@@ -328,14 +328,14 @@ void basic_sim_executor<Lazy>::run_ready() noexcept {
 
 /// Time does not go back: a thread that was held up may have come past `t`.
 template <class Lazy>
-void basic_sim_executor<Lazy>::move_to(time_point t) noexcept {
+inline void basic_sim_executor<Lazy>::move_to(time_point t) noexcept {
   if (t > now_) now_ = t;
   schedule_.note(static_cast<std::uint64_t>(now_.time_since_epoch().count()));
   fire_timers();
 }
 
 template <class Lazy>
-void basic_sim_executor<Lazy>::advance(duration d) {
+inline void basic_sim_executor<Lazy>::advance(duration d) {
   detail::refuse_to_block();
   const in_loop loop(*this);
   const time_point target = saturating_add(now_, d);
@@ -350,7 +350,7 @@ void basic_sim_executor<Lazy>::advance(duration d) {
 
 /// Returns too early where nothing can run any more.
 template <class Lazy>
-void basic_sim_executor<Lazy>::drive(waiter& w) noexcept {
+inline void basic_sim_executor<Lazy>::drive(waiter& w) noexcept {
   const in_loop loop(*this);
   const std::uint32_t below = schedule_.current();
   const waiter* const outer = std::exchange(innermost_, &w);
@@ -377,7 +377,7 @@ void basic_sim_executor<Lazy>::drive(waiter& w) noexcept {
 }
 
 template <class Lazy>
-std::exception_ptr basic_sim_executor<Lazy>::stuck() noexcept try {
+inline std::exception_ptr basic_sim_executor<Lazy>::stuck() noexcept try {
   return std::make_exception_ptr(error(errc::deadlock, worker_id{}, account()));
 } catch (...) {
   return std::current_exception();
@@ -385,7 +385,7 @@ std::exception_ptr basic_sim_executor<Lazy>::stuck() noexcept try {
 
 /// What the run has come to, for people.
 template <class Lazy>
-std::string basic_sim_executor<Lazy>::account() {
+inline std::string basic_sim_executor<Lazy>::account() {
   std::string text = over_limit_ ? "the run takes more steps than its limit"
                                  : "nothing is ready and no timer is armed";
   text += " (seed " + std::to_string(seed()) + ", step " + std::to_string(steps_) + ')';
@@ -402,18 +402,19 @@ std::string basic_sim_executor<Lazy>::account() {
 }
 
 template <class Lazy>
-home& basic_sim_executor<Lazy>::begin_thread() {
+inline home& basic_sim_executor<Lazy>::begin_thread() {
   threads_.push_back(std::make_unique<detail::sim_thread<Lazy>>(*this, schedule_.begin_thread()));
   return *threads_.back();
 }
 
 template <class Lazy>
-void basic_sim_executor<Lazy>::end_thread(home& h) noexcept {
+inline void basic_sim_executor<Lazy>::end_thread(home& h) noexcept {
   auto& thread = static_cast<detail::sim_thread<Lazy>&>(h);
   if (!thread.end()) return;
   std::erase_if(threads_, [&thread](const auto& owned) { return owned.get() == &thread; });
 }
 
+/// The one instance that programs use; docs/compilers.md says why it is one of a template.
 using sim_executor = basic_sim_executor<void>;
 
 }  // namespace troupe

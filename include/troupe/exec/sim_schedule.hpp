@@ -111,7 +111,7 @@ private:
 };
 
 template <class Lazy>
-sim_schedule<Lazy>::sim_schedule(const sim_options& options)
+inline sim_schedule<Lazy>::sim_schedule(const sim_options& options)
     : threads_(options.threads != 0 ? options.threads : 1),
       change_points_(options.change_points),
       choices_(hash_combine(options.seed, 1)),
@@ -133,20 +133,20 @@ sim_schedule<Lazy>::sim_schedule(const sim_options& options)
 }
 
 template <class Lazy>
-std::uint32_t sim_schedule<Lazy>::begin_thread() {
+inline std::uint32_t sim_schedule<Lazy>::begin_thread() {
   priorities_.push_back(draw_priority());
   return static_cast<std::uint32_t>(priorities_.size() - 1);
 }
 
 template <class Lazy>
-void sim_schedule<Lazy>::add_behind(runnable& r) noexcept {
+inline void sim_schedule<Lazy>::add_behind(runnable& r) noexcept {
   if (uses_priorities() && !preempted_) fall(current_);
   preempted_ = false;
   ready_.push_back({&r, current_ < threads_ ? current_ : any(), false});
 }
 
 template <class Lazy>
-sim_step sim_schedule<Lazy>::take() noexcept {
+inline sim_step sim_schedule<Lazy>::take() noexcept {
   count_event();
   const std::size_t chosen =
       uses_priorities() ? choose_by_priority() : static_cast<std::size_t>(choose(ready_.size()));
@@ -161,7 +161,7 @@ sim_step sim_schedule<Lazy>::take() noexcept {
 
 /// Of several on the thread with the highest priority, any.
 template <class Lazy>
-std::size_t sim_schedule<Lazy>::choose_by_priority() noexcept {
+inline std::size_t sim_schedule<Lazy>::choose_by_priority() noexcept {
   std::uint64_t highest = 0;
   std::uint64_t count = 0;
   for (const sim_step& s : ready_) {
@@ -179,7 +179,7 @@ std::size_t sim_schedule<Lazy>::choose_by_priority() noexcept {
 }
 
 template <class Lazy>
-bool sim_schedule<Lazy>::preempts(bool alone) noexcept {
+inline bool sim_schedule<Lazy>::preempts(bool alone) noexcept {
   const bool has_fallen = count_event();
   if (alone) {
     preempted_ = choose(alone_odds) == 0;
@@ -197,7 +197,7 @@ bool sim_schedule<Lazy>::preempts(bool alone) noexcept {
 /// How long a run is going to be is not known: a horizon is drawn, and behind it the next one. So
 /// no thread stays ahead for ever, even if it only waits for another by looking again and again.
 template <class Lazy>
-void sim_schedule<Lazy>::draw_change_points() {
+inline void sim_schedule<Lazy>::draw_change_points() {
   constexpr std::uint64_t shortest = 8;
   constexpr std::uint64_t magnitudes = 9;
   const std::uint64_t length = shortest << choose(magnitudes);
@@ -208,7 +208,7 @@ void sim_schedule<Lazy>::draw_change_points() {
 
 /// True if the running thread has fallen behind all others.
 template <class Lazy>
-bool sim_schedule<Lazy>::count_event() noexcept {
+inline bool sim_schedule<Lazy>::count_event() noexcept {
   ++event_;
   if (!uses_priorities()) return false;
   const bool at_end = event_ >= horizon_;

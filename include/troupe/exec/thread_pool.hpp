@@ -167,7 +167,7 @@ private:
 };
 
 template <class Lazy>
-basic_thread_pool<Lazy>::basic_thread_pool(thread_pool_options options)
+inline basic_thread_pool<Lazy>::basic_thread_pool(thread_pool_options options)
     : options_(std::move(options)),
       threads_(options_.threads != 0 ? options_.threads : detail::core_count()),
       sleepers_(2 * threads_),
@@ -192,7 +192,7 @@ basic_thread_pool<Lazy>::basic_thread_pool(thread_pool_options options)
 }
 
 template <class Lazy>
-basic_thread_pool<Lazy>::~basic_thread_pool() {
+inline basic_thread_pool<Lazy>::~basic_thread_pool() {
   observer_stop_.store(true, detail::order::seq_cst);
   observer_parker_.unpark();
   observer_.join();
@@ -205,7 +205,7 @@ basic_thread_pool<Lazy>::~basic_thread_pool() {
 }
 
 template <class Lazy>
-executor_stats basic_thread_pool<Lazy>::stats() const {
+inline executor_stats basic_thread_pool<Lazy>::stats() const {
   executor_stats sum;
   sum.threads = threads_;
   sum.replacements = replacements_.load(detail::order::relaxed);
@@ -218,26 +218,27 @@ executor_stats basic_thread_pool<Lazy>::stats() const {
 }
 
 template <class Lazy>
-typename basic_thread_pool<Lazy>::worker* basic_thread_pool<Lazy>::this_worker() const noexcept {
+inline typename basic_thread_pool<Lazy>::worker* basic_thread_pool<Lazy>::this_worker()
+    const noexcept {
   const detail::thread_state& state = detail::this_thread_state();
   return state.loop == this ? static_cast<worker*>(state.pool_worker) : nullptr;
 }
 
 template <class Lazy>
-void basic_thread_pool<Lazy>::notify() noexcept {
+inline void basic_thread_pool<Lazy>::notify() noexcept {
   const std::uint32_t index = sleepers_.wake_one();
   if (index != detail::sleepers::nobody) workers_[index]->sleep.unpark();
 }
 
 /// To the deque, where thieves may take it; what does not fit goes to everybody.
 template <class Lazy>
-void basic_thread_pool<Lazy>::push(worker& self, runnable& r) noexcept {
+inline void basic_thread_pool<Lazy>::push(worker& self, runnable& r) noexcept {
   if (!self.deque.push(&r)) injected_.push(r);
   notify();
 }
 
 template <class Lazy>
-void basic_thread_pool<Lazy>::post(runnable& r) noexcept {
+inline void basic_thread_pool<Lazy>::post(runnable& r) noexcept {
   worker* const self = this_worker();
   if (self == nullptr) return yield(r);
   // acq_rel: the observer that takes it sees what `r` points to, and the other way round.
@@ -245,14 +246,14 @@ void basic_thread_pool<Lazy>::post(runnable& r) noexcept {
 }
 
 template <class Lazy>
-void basic_thread_pool<Lazy>::fork(runnable& r) noexcept {
+inline void basic_thread_pool<Lazy>::fork(runnable& r) noexcept {
   worker* const self = this_worker();
   if (self == nullptr) return yield(r);
   push(*self, r);
 }
 
 template <class Lazy>
-void basic_thread_pool<Lazy>::yield(runnable& r) noexcept {
+inline void basic_thread_pool<Lazy>::yield(runnable& r) noexcept {
   // What an outsider makes ready may run, and the pool come to its end, before this has returned.
   const bool outside = this_worker() == nullptr;
   if (outside) posting_.fetch_add(1, detail::order::relaxed);
@@ -262,7 +263,7 @@ void basic_thread_pool<Lazy>::yield(runnable& r) noexcept {
 }
 
 template <class Lazy>
-bool basic_thread_pool<Lazy>::others_wait() const noexcept {
+inline bool basic_thread_pool<Lazy>::others_wait() const noexcept {
   const worker* const self = this_worker();
   if (self == nullptr) return true;
   return detail::this_thread_state().next_first != nullptr ||
@@ -271,14 +272,14 @@ bool basic_thread_pool<Lazy>::others_wait() const noexcept {
 }
 
 template <class Lazy>
-std::uint64_t basic_thread_pool<Lazy>::random() noexcept {
+inline std::uint64_t basic_thread_pool<Lazy>::random() noexcept {
   if (worker* const self = this_worker()) return splitmix64(self->random);
   std::uint64_t state = seed_.fetch_add(0x9e3779b97f4a7c15u, detail::order::relaxed);
   return splitmix64(state);
 }
 
 template <class Lazy>
-void basic_thread_pool<Lazy>::wake_at(time_point t) noexcept {
+inline void basic_thread_pool<Lazy>::wake_at(time_point t) noexcept {
   const std::uint32_t keeper = keeper_.load(detail::order::seq_cst);
   if (keeper == detail::sleepers::nobody) return;  // whoever sleeps next looks at the timers
   if (t.time_since_epoch().count() >= keeper_until_.load(detail::order::seq_cst)) return;
@@ -288,7 +289,7 @@ void basic_thread_pool<Lazy>::wake_at(time_point t) noexcept {
 // --- a thread of the pool ---------------------------------------------------------------------
 
 template <class Lazy>
-void basic_thread_pool<Lazy>::work(worker& self) noexcept {
+inline void basic_thread_pool<Lazy>::work(worker& self) noexcept {
   detail::thread_state& state = detail::this_thread_state();
   state.loop = this;
   state.pool_worker = &self;
@@ -314,7 +315,7 @@ void basic_thread_pool<Lazy>::work(worker& self) noexcept {
 }
 
 template <class Lazy>
-runnable* basic_thread_pool<Lazy>::next(worker& self) noexcept {
+inline runnable* basic_thread_pool<Lazy>::next(worker& self) noexcept {
   runnable* r = nullptr;
   if (++self.tick % fair_interval == 0) r = take_fair(self);
   if (r == nullptr && self.streak < streak_limit) {
@@ -333,20 +334,20 @@ runnable* basic_thread_pool<Lazy>::next(worker& self) noexcept {
 
 /// What the order of the other queues would let starve: timers, outsiders, the oldest of our own.
 template <class Lazy>
-runnable* basic_thread_pool<Lazy>::take_fair(worker& self) noexcept {
+inline runnable* basic_thread_pool<Lazy>::take_fair(worker& self) noexcept {
   fire_timers();
   if (self.tick % (2 * fair_interval) == 0) return self.deque.steal().get();
   return injected_.pop();
 }
 
 template <class Lazy>
-runnable* basic_thread_pool<Lazy>::take_slot(worker& self) noexcept {
+inline runnable* basic_thread_pool<Lazy>::take_slot(worker& self) noexcept {
   if (self.slot.load(detail::order::relaxed) == nullptr) return nullptr;
   return self.slot.exchange(nullptr, detail::order::acq_rel);
 }
 
 template <class Lazy>
-runnable* basic_thread_pool<Lazy>::take_injected(worker& self) noexcept {
+inline runnable* basic_thread_pool<Lazy>::take_injected(worker& self) noexcept {
   runnable* taken[grab_limit];
   const std::size_t count = injected_.pop_some(taken, (grab_limit - 1) / threads_ + 1);
   if (count == 0) return nullptr;
@@ -360,7 +361,7 @@ runnable* basic_thread_pool<Lazy>::take_injected(worker& self) noexcept {
 }
 
 template <class Lazy>
-runnable* basic_thread_pool<Lazy>::search(worker& self) noexcept {
+inline runnable* basic_thread_pool<Lazy>::search(worker& self) noexcept {
   if (in_use_.load(detail::order::relaxed) == 1) return nullptr;
   if (!self.searching) {
     if (!sleepers_.begin_search()) return nullptr;
@@ -372,7 +373,7 @@ runnable* basic_thread_pool<Lazy>::search(worker& self) noexcept {
 }
 
 template <class Lazy>
-runnable* basic_thread_pool<Lazy>::steal(worker& self) noexcept {
+inline runnable* basic_thread_pool<Lazy>::steal(worker& self) noexcept {
   const std::size_t count = in_use_.load(detail::order::relaxed);
   const std::size_t first = static_cast<std::size_t>(splitmix64(self.random)) % count;
   constexpr int rounds = 4;
@@ -393,7 +394,7 @@ runnable* basic_thread_pool<Lazy>::steal(worker& self) noexcept {
 
 /// A searcher that has found something hands the search on: there may be more.
 template <class Lazy>
-void basic_thread_pool<Lazy>::found_work(worker& self) noexcept {
+inline void basic_thread_pool<Lazy>::found_work(worker& self) noexcept {
   if (!self.searching) return;
   self.searching = false;
   sleepers_.end_search();
@@ -402,7 +403,7 @@ void basic_thread_pool<Lazy>::found_work(worker& self) noexcept {
 
 /// True if some queue that thieves may use holds something.
 template <class Lazy>
-bool basic_thread_pool<Lazy>::anything_ready() const noexcept {
+inline bool basic_thread_pool<Lazy>::anything_ready() const noexcept {
   if (!injected_.empty_hint()) return true;
   const std::size_t count = in_use_.load(detail::order::relaxed);
   for (std::size_t i = 0; i < count; ++i) {
@@ -413,7 +414,7 @@ bool basic_thread_pool<Lazy>::anything_ready() const noexcept {
 
 /// Sleeps until there may be work. False if the thread is to end.
 template <class Lazy>
-bool basic_thread_pool<Lazy>::sleep(worker& self) noexcept {
+inline bool basic_thread_pool<Lazy>::sleep(worker& self) noexcept {
   sleepers_.enter(self.index, std::exchange(self.searching, false));
   const bool stopping = stopping_.load(detail::order::seq_cst);
   if (stopping || anything_ready()) {
@@ -437,7 +438,7 @@ bool basic_thread_pool<Lazy>::sleep(worker& self) noexcept {
 
 /// A replacement that is awake, is not searching and has nothing to do: true if it is to end.
 template <class Lazy>
-bool basic_thread_pool<Lazy>::retire() noexcept {
+inline bool basic_thread_pool<Lazy>::retire() noexcept {
   std::uint32_t count = replacements_.load(detail::order::relaxed);
   while (count > stalled_.load(detail::order::relaxed)) {
     if (replacements_.compare_exchange_weak(count, count - 1, detail::order::relaxed,
@@ -452,7 +453,7 @@ bool basic_thread_pool<Lazy>::retire() noexcept {
 
 /// This thread was stuck in a step, which has ended: a replacement may go.
 template <class Lazy>
-void basic_thread_pool<Lazy>::come_back(worker& self) noexcept {
+inline void basic_thread_pool<Lazy>::come_back(worker& self) noexcept {
   detail::this_thread_state().record.stalled.store(false);
   if (!self.stalled.exchange(false, detail::order::relaxed)) return;
   stalled_.fetch_sub(1, detail::order::relaxed);
@@ -463,7 +464,7 @@ void basic_thread_pool<Lazy>::come_back(worker& self) noexcept {
 
 /// Parks; the first to do so keeps the time.
 template <class Lazy>
-void basic_thread_pool<Lazy>::park(worker& self) noexcept {
+inline void basic_thread_pool<Lazy>::park(worker& self) noexcept {
   self.parks.store(self.parks.load(detail::order::relaxed) + 1, detail::order::relaxed);
   std::uint32_t expected = detail::sleepers::nobody;
   if (!keeper_.compare_exchange_strong(expected, self.index, detail::order::seq_cst,
@@ -491,14 +492,14 @@ void basic_thread_pool<Lazy>::park(worker& self) noexcept {
 // --- the observer -----------------------------------------------------------------------------
 
 template <class Lazy>
-void basic_thread_pool<Lazy>::wake_observer() noexcept {
+inline void basic_thread_pool<Lazy>::wake_observer() noexcept {
   if (!observer_sleeps_.load(detail::order::seq_cst)) return;
   if (observer_sleeps_.exchange(false, detail::order::seq_cst)) observer_parker_.unpark();
 }
 
 /// Looks every 10 ms while some thread is awake; sleeps while all do.
 template <class Lazy>
-void basic_thread_pool<Lazy>::observe() noexcept {
+inline void basic_thread_pool<Lazy>::observe() noexcept {
   detail::name_this_thread(options_.name, "-watch");
   std::vector<std::pair<runnable*, std::uint64_t>> seen(workers_.size());
   while (!observer_stop_.load(detail::order::seq_cst)) {
@@ -521,7 +522,7 @@ void basic_thread_pool<Lazy>::observe() noexcept {
 /// Counts the threads that the watcher has found stuck, and sees to it that as many stand in. One
 /// that comes back while it is being counted finds that after its next step.
 template <class Lazy>
-void basic_thread_pool<Lazy>::replace_stalled() noexcept {
+inline void basic_thread_pool<Lazy>::replace_stalled() noexcept {
   detail::thread_list::instance().for_each([this](const detail::listed_thread& t) noexcept {
     if (!t.record.stalled.load() || t.record.pool.load() != this) return;
     worker& w = *workers_[t.record.pool_index.load()];
@@ -538,7 +539,7 @@ void basic_thread_pool<Lazy>::replace_stalled() noexcept {
 /// In a place that was never used, or whose thread has ended. False if no thread can be had: the
 /// next look tries again.
 template <class Lazy>
-bool basic_thread_pool<Lazy>::start_replacement() noexcept {
+inline bool basic_thread_pool<Lazy>::start_replacement() noexcept {
   for (std::uint32_t i = threads_; i < workers_.size(); ++i) {
     worker& w = *workers_[i];
     const bool was_used = w.thread.joinable();
@@ -560,7 +561,7 @@ bool basic_thread_pool<Lazy>::start_replacement() noexcept {
 
 /// Gives away what has waited in a slot since the last look, while its thread was at one step.
 template <class Lazy>
-void basic_thread_pool<Lazy>::rescue_slots(
+inline void basic_thread_pool<Lazy>::rescue_slots(
     std::vector<std::pair<runnable*, std::uint64_t>>& seen) noexcept {
   for (std::size_t i = 0; i < workers_.size(); ++i) {
     worker& w = *workers_[i];
@@ -573,6 +574,7 @@ void basic_thread_pool<Lazy>::rescue_slots(
   }
 }
 
+/// The one instance that programs use; docs/compilers.md says why it is one of a template.
 using thread_pool = basic_thread_pool<void>;
 
 }  // namespace troupe
