@@ -197,6 +197,33 @@ TEST_CASE("Who lies about what it has taken has begun everything") {
   CHECK(c.outcome() == "worker crashed: why");
 }
 
+TEST_CASE("A reply to a call that is still being copied in is garbage, and the call lives on") {
+  call big(std::string(30u << 20, 'x'));
+  rig r;
+  take_result seen = take_result::all;
+  int ends_meanwhile = -1;
+  std::thread peer([&] {
+    // What a child sees of the copy's begin: the head of the request in a file that it can read.
+    const mapping view = mapping::of(r.host.file(), r.host.size(), PROT_READ);
+    const volatile std::uint64_t& id =
+        reinterpret_cast<const host_file*>(view.data())->requests[0].head.id;
+    const auto until = troupe::steady_now() + subject::patience;
+    while (id != big.id && troupe::steady_now() < until) {
+    }
+    // Only if the reply is ahead of the call's entry is there something to see.
+    const bool ahead = r.host_words().queue.tail.load(order::seq_cst) == 0;
+    r.reply(0, "early");
+    seen = r.take();
+    if (ahead && r.host_words().queue.tail.load(order::seq_cst) == 0) ends_meanwhile = big.ends;
+  });
+  static_cast<void>(r.ring.begin(big, false));
+  peer.join();
+  if (ends_meanwhile < 0) return;  // the copy was over before the other thread had come so far
+  CHECK(seen == take_result::garbage);
+  CHECK(ends_meanwhile == 0);
+  CHECK(big.ends == 0);
+}
+
 TEST_CASE("What does not fit is garbage, and settles nothing") {
   call c;
   rig r;

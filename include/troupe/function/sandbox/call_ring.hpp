@@ -163,7 +163,8 @@ private:
   struct slot {
     module_call* call = nullptr;  // null: nobody has this cell
     std::uint64_t block = in_cell;
-    bool stopped = false;  // its stop is in the queue
+    bool put = false;      // its call is in the queue: before that, a reply to it is garbage
+    bool stopped = false;  // its stop is in the queue, or follows its call
     // Changes when a call gets the cell and when it loses it. Written under the lock.
     atomic<std::uint32_t> generation{0};
   };
@@ -183,6 +184,7 @@ private:
   // Under the lock.
   bool reserve(module_call& c, std::uint64_t size, std::uint32_t& cell) noexcept;
   bool put(std::uint32_t entry) noexcept;
+  void put_call(std::uint32_t cell) noexcept;
   bool look_at_taken() noexcept;
   void free_answers() noexcept;
   module_call* close_slot(std::uint32_t cell) noexcept;
@@ -273,6 +275,14 @@ inline bool call_ring::put(std::uint32_t entry) noexcept {
   return true;
 }
 
+/// From now on the other side may reply; so far `fill` has read what the owner of the call may free
+/// as soon as it is settled.
+inline void call_ring::put_call(std::uint32_t cell) noexcept {
+  slots_[cell].put = true;
+  static_cast<void>(put(to_entry(entry_kind::call, cell)));
+  if (slots_[cell].stopped) static_cast<void>(put(to_entry(entry_kind::stop, cell)));
+}
+
 /// What the other side says that it has taken: believed if it is possible. False if it is not.
 inline bool call_ring::look_at_taken() noexcept {
   const std::uint32_t says = child_.taken.load(order::acquire);
@@ -345,7 +355,7 @@ inline std::optional<call_ring::ticket> call_ring::begin(module_call& c, bool lo
   } else {
     fill(c, cell);
   }
-  static_cast<void>(put(to_entry(entry_kind::call, cell)));
+  put_call(cell);
   lock_.unlock();
   t.woke = wake();
   return t;
@@ -401,7 +411,7 @@ inline void call_ring::begin_waiting() noexcept {
     fill(c, cell);
     lock_.lock();
     --fillers_;
-    static_cast<void>(put(to_entry(entry_kind::call, cell)));
+    put_call(cell);
     lock_.unlock();
     static_cast<void>(wake());
   }
@@ -414,7 +424,7 @@ inline void call_ring::stop(std::uint64_t call_id) noexcept {
   for (std::uint32_t cell = 0; cell != cell_count && !found && !shut_; ++cell) {
     slot& s = slots_[cell];
     found = s.call != nullptr && s.call->id == call_id;
-    if (found && !std::exchange(s.stopped, true)) {
+    if (found && !std::exchange(s.stopped, true) && s.put) {
       static_cast<void>(put(to_entry(entry_kind::stop, cell)));
     }
   }
@@ -547,6 +557,7 @@ inline module_call* call_ring::close_slot(std::uint32_t cell) noexcept {
   module_call* const call = std::exchange(s.call, nullptr);
   if (call == nullptr) return nullptr;
   if (s.block != in_cell) arena_.give(std::exchange(s.block, in_cell));
+  s.put = false;
   s.stopped = false;
   s.generation.fetch_add(1, order::release);
   free_.push_back(cell);
@@ -558,14 +569,17 @@ inline bool call_ring::take_reply(std::uint32_t cell) noexcept {
   plain_cell<reply_head> copy;
   from.copy_to(&copy, sizeof copy.head);
   if (copy.head.outcome > troupe_outcome_error) return false;
+  {
+    const spin_guard guard(lock_);
+    if (!slots_[cell].put) return false;  // nobody's, or still being copied in
+  }
   const unsigned char* const bytes = copy_out(copy, from, copy.head.size);
   if (bytes == nullptr) return false;
   module_call* call = nullptr;
   {
     const spin_guard guard(lock_);
-    call = close_slot(cell);
+    call = close_slot(cell);  // it is there: only who takes closes it, and `end` comes later
   }
-  if (call == nullptr) return false;
   call->settle(call, copy.head.outcome, copy.head.code, {bytes, copy.head.size});
   begin_waiting();
   return true;
@@ -638,6 +652,8 @@ inline void call_ring::end(errc why, std::string_view detail) noexcept {
   for (std::uint32_t at = child_taken_; at != put_; ++at) {
     const std::uint32_t entry = host_.queue.entries[at % queue_length].load(order::relaxed);
     if (kind_of(entry) != static_cast<std::uint32_t>(entry_kind::call)) continue;
+    // The word is our own, but where the file cannot be sealed the other side may have written it.
+    if (cell_of(entry) >= cell_count) continue;
     if (module_call* const c = close_slot(cell_of(entry))) back.push_back(*c);
   }
   for (std::uint32_t cell = 0; cell != cell_count; ++cell) {
