@@ -6,6 +6,10 @@
 
 #include <support/catch.hpp>
 
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <cstring>
 #include <deque>
 #include <memory>
@@ -222,6 +226,35 @@ TEST_CASE("A reply to a call that is still being copied in is garbage, and the c
   CHECK(seen == take_result::garbage);
   CHECK(ends_meanwhile == 0);
   CHECK(big.ends == 0);
+}
+
+TEST_CASE("A sleeper that the other side moves to another word comes back by its deadline") {
+  call c;
+  rig r;
+  static_cast<void>(r.ring.begin(c, true));
+  subject::flag back;
+  std::thread sleeper([&] {
+    const std::uint32_t seen = r.ring.lie_down();
+    const auto until = troupe::saturating_add(troupe::steady_now(), std::chrono::seconds(3));
+    r.ring.sleep_for_more(seen, troupe::duration(until.time_since_epoch()).count());
+    back.raise();
+  });
+  // As a child would: by a mapping of its own that can only be read.
+  const mapping view = mapping::of(r.child.file(), r.child.size(), PROT_READ);
+  const auto* const tail = &reinterpret_cast<const child_file*>(view.data())->queue.tail;
+  static std::uint32_t elsewhere = 0;
+  long moved = 0;
+  const auto until = troupe::steady_now() + subject::patience;
+  while (moved == 0 && !back.raised() && troupe::steady_now() < until) {
+    moved = ::syscall(SYS_futex, tail, FUTEX_REQUEUE, 0, 1, &elsewhere, 0);
+    std::this_thread::yield();
+  }
+  CHECK(moved == 1);
+  static_cast<void>(r.ring.wake_sleepers());
+  static_cast<void>(r.ring.wake_sleepers());
+  CHECK(back.wait());
+  sleeper.join();
+  r.ring.look_away();
 }
 
 TEST_CASE("What does not fit is garbage, and settles nothing") {

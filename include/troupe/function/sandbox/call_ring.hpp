@@ -117,9 +117,14 @@ public:
   /// `look`, the other side is told that this thread looks for the reply: `look_away` follows.
   std::optional<ticket> begin(module_call& c, bool look) noexcept;
   void look_away() noexcept;
-  /// Between the two: sleeps until there is something to take, or `wake_sleepers`, or for no
-  /// reason.
-  void sleep_for_more() noexcept;
+  /// Between the two: says that this thread is about to sleep; from then on `wake_sleepers` counts
+  /// it. Returns what `sleep_for_more` waits for; that follows.
+  std::uint32_t lie_down() noexcept;
+  /// Sleeps until there is something to take, or `wake_sleepers`, or for no reason. Not beyond
+  /// `deadline`: nanoseconds of the steady clock, or the largest value. Without one only where the
+  /// other side is kept from moving sleepers to another word (FUTEX_REQUEUE), where nobody would
+  /// wake them.
+  void sleep_for_more(std::uint32_t seen, std::int64_t deadline) noexcept;
   /// Called now and then: wakes those who have slept since the call before. True if somebody
   /// sleeps.
   bool wake_sleepers() noexcept;
@@ -367,19 +372,21 @@ inline void call_ring::look_away() noexcept {
   tell_attention();
 }
 
-/// Without a deadline of its own: to set a timer costs as much as the rest of a round trip where
-/// the machine is a virtual one.
-inline void call_ring::sleep_for_more() noexcept {
+inline std::uint32_t call_ring::lie_down() noexcept {
   const std::uint32_t seen = taken_.load(order::relaxed);
-  {
-    const spin_guard guard(lock_);
-    ++sleepers_;
-    ++sleeps_;
-    tell_attention();
-  }
+  const spin_guard guard(lock_);
+  ++sleepers_;
+  ++sleeps_;
+  tell_attention();
+  return seen;
+}
+
+/// To set a timer costs as much as the rest of a round trip where the machine is a virtual one:
+/// hence the wish to do without a deadline.
+inline void call_ring::sleep_for_more(std::uint32_t seen, std::int64_t deadline) noexcept {
   // The kernel compares once more: a tail that has moved since lets nobody sleep.
   if (child_.queue.tail.load(order::seq_cst) == seen) {
-    shared_wait(child_.queue.tail, seen, INT64_MAX);
+    shared_wait(child_.queue.tail, seen, deadline);
   }
   const spin_guard guard(lock_);
   --sleepers_;

@@ -140,6 +140,7 @@ private:
   bool drain_once() noexcept;
   void look(call_ring::ticket t) noexcept;
   bool may_look() noexcept;
+  std::int64_t sleep_deadline(time_point until) const noexcept;
   void end_by_itself(std::string_view detail) noexcept;
   void signal_kill() noexcept;
   void note_end(std::string_view why) noexcept;
@@ -245,8 +246,11 @@ inline void child_process::look(call_ring::ticket t) noexcept {
     } else if (now - begun >= awake) {
       slept = true;
       if (look_guard* const guard = guard_.load(order::acquire)) {
+        // First counted as a sleeper, then the guard: a reactor that goes to rest in between looks
+        // for sleepers behind that, and finds this one; see `reactor::tick`.
+        const std::uint32_t seen = ring_.lie_down();
         guard->expect();
-        ring_.sleep_for_more();
+        ring_.sleep_for_more(seen, sleep_deadline(until));
       }
     } else {
       for (int i = 0; i != 32 && !ring_.has_more(); ++i) cpu_relax();
@@ -260,6 +264,14 @@ inline void child_process::look(call_ring::ticket t) noexcept {
   }
   ring_.look_away();
   if (ring_.has_more()) drain();
+}
+
+/// None, if the filter of system calls keeps the child from moving whoever sleeps at a shared word:
+/// it does not load its module without the filter that is required of it. What it says of its own
+/// level is no base for that, because the module can write there.
+inline std::int64_t child_process::sleep_deadline(time_point until) const noexcept {
+  if (wish_.required.has(sandbox_part::system_call_filter)) return INT64_MAX;
+  return duration(until.time_since_epoch()).count();
 }
 
 inline void child_process::close() noexcept {

@@ -34,9 +34,10 @@ public:
   look_guard& operator=(const look_guard&) = delete;
   ~look_guard() { ::close(event_); }
 
-  /// Before a caller sleeps.
+  /// Before a caller sleeps, and after it has been counted as a sleeper.
   void expect() noexcept {
-    if (active_.load(order::relaxed) || active_.exchange(true, order::seq_cst)) return;
+    // Pairs with `rest`: who does not see it is seen by the look behind it.
+    if (active_.load(order::seq_cst) || active_.exchange(true, order::seq_cst)) return;
     const std::uint64_t one = 1;
     if (::write(event_, &one, sizeof one) < 0) return;  // full: it is awake
   }

@@ -17,6 +17,7 @@
 
 #include <linux/audit.h>
 #include <linux/filter.h>
+#include <linux/futex.h>
 #include <linux/seccomp.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -102,6 +103,16 @@ public:
     skip_unless(BPF_JEQ, value, 1);
     answer(allowed);
   }
+  /// Argument `n` without `bits` is one of `values`.
+  void allow_apart_from(int n, std::uint32_t bits,
+                        std::initializer_list<std::uint32_t> values) noexcept {
+    load_argument(n);
+    push(BPF_STMT(BPF_ALU | BPF_AND | BPF_K, ~bits));
+    for (const std::uint32_t value : values) {
+      skip_unless(BPF_JEQ, value, 1);
+      answer(allowed);
+    }
+  }
   /// A pointer that is null.
   void allow_null(int n) noexcept {
     load_argument(n);
@@ -174,8 +185,11 @@ private:
 
 /// What nobody gains anything by, and what a computation needs.
 inline void allow_computing(filter_program& f, const filter_wish& wish) noexcept {
-  f.allow({SYS_futex,
-           SYS_clock_gettime,
+  f.of_call(SYS_futex);  // those that move sleepers would move threads of the host
+  f.allow_apart_from(1, FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME,
+                     {FUTEX_WAIT, FUTEX_WAKE, FUTEX_WAIT_BITSET, FUTEX_WAKE_BITSET});
+  f.otherwise_end();
+  f.allow({SYS_clock_gettime,
            SYS_munmap,
            SYS_madvise,
            SYS_mremap,

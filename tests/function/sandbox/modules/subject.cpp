@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/futex.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
@@ -278,6 +279,11 @@ void old_calls(troupe_module_call* c) {
   settle(c, "none");
 #endif
 }
+// Whoever sleeps at a shared word, moved to another one.
+void move_sleepers(troupe_module_call* c) {
+  static std::uint32_t words[2];
+  settle(c, outcome_of(syscall(SYS_futex, &words[0], FUTEX_REQUEUE, 0, 1, &words[1], 0)));
+}
 void raise_signal(troupe_module_call*) { raise(SIGTERM); }
 void ignore_signals(troupe_module_call*) {
   for (int i = 1; i != 64; ++i) signal(i, SIG_IGN);
@@ -401,6 +407,7 @@ const std::vector<entry> functions = {
     {"raise", raise_signal},
     {"ignore_signals", ignore_signals},
     {"garbage", garbage},
+    {"move_sleepers", move_sleepers},
     {"never", never},
 };
 
