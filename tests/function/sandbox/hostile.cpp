@@ -104,6 +104,18 @@ TEST_CASE("Garbage in the shared memory ends the process that wrote it") {
   }
 }
 
+TEST_CASE("The event of the host is out of a module's hands") {
+  for (const bool network : {true, false}) {
+    troupe::module_permissions some;
+    some.network = network;
+    running m("subject", some);
+    if (!m->level().has(troupe::sandbox_part::system_call_filter)) return;
+    CHECK(m.ask("hold_event") ==
+          "value: flags errno " + std::to_string(EPERM) + ", read errno " + std::to_string(EBADF));
+    CHECK(m.ask("echo", "on") == "value: on");
+  }
+}
+
 TEST_CASE("A module that never comes back is killed by its host") {
   for (const char* how : {"loop", "sleep", "ignore_signals"}) {
     INFO(how);

@@ -148,6 +148,8 @@ public:
     return child_.queue.tail.load(order::seq_cst) != taken_.load(order::relaxed);
   }
   take_result take(ring_listener& listener) noexcept;
+  /// True if a thread that has put something has found the other side cheating: `take` says so.
+  bool broken() const noexcept { return broken_.load(order::relaxed); }
   /// How many entries were ever taken.
   std::uint64_t taken() const noexcept { return taken_total_.load(order::relaxed); }
 

@@ -94,7 +94,10 @@ public:
   const module_manifest& manifest() const noexcept { return manifest_; }
 
   void call(module_call& c) noexcept;
-  void stop(std::uint64_t id) noexcept { ring_.stop(id); }
+  void stop(std::uint64_t id) noexcept {
+    ring_.stop(id);
+    look_for_faults();
+  }
   void close() noexcept;
   void kill(errc why, std::string_view detail) noexcept;
   sandbox_level level() const noexcept { return sandbox_level(ring_.level()); }
@@ -115,7 +118,13 @@ public:
   void exited(int code, int status) noexcept;
   /// The helper is gone, and the child with it.
   void lost(std::string_view why) noexcept;
+  /// The event is not read, and never written to by the host: its flags are in the child's hands
+  /// too, who could make either block.
   void on_event() noexcept;
+  /// Somebody has called `look_guard::request`, perhaps for this child.
+  void on_request() noexcept {
+    if (requested_.exchange(false, order::seq_cst)) drain();
+  }
   void on_time() noexcept;
   /// Every `look_guard::tick`, where `guarded_by` has been called. True if somebody sleeps.
   bool on_tick() noexcept { return ring_.wake_sleepers(); }
@@ -137,8 +146,10 @@ private:
   ~child_process() = default;
 
   void drain() noexcept;
+  void request_drain() noexcept;
   bool drain_once() noexcept;
   void look(call_ring::ticket t) noexcept;
+  void look_for_faults() noexcept;
   bool may_look() noexcept;
   std::int64_t sleep_deadline(time_point until) const noexcept;
   void end_by_itself(std::string_view detail) noexcept;
@@ -180,7 +191,8 @@ private:
   atomic<std::uint32_t> misses_{0};
   // Nanoseconds for which the next caller looks without sleeping.
   atomic<duration::rep> look_for_{duration(look_time).count()};
-  std::uint64_t events_ = 0;  // of the reactor: what the child has added to the event
+  atomic<bool> requested_{false};  // of the reactor, by `look_guard::request`
+  std::uint64_t events_ = 0;       // of the reactor: how often the child has woken it
 
   mutable spin_lock lock_;  // guards all below
   phase phase_ = phase::starting;
@@ -214,6 +226,7 @@ inline child_process::child_process(child_wish wish, std::vector<std::string> ma
 inline void child_process::call(module_call& c) noexcept {
   const bool looks = may_look();
   const auto ticket = ring_.begin(c, looks);
+  look_for_faults();
   if (ticket && looks) look(*ticket);
 }
 
@@ -280,6 +293,13 @@ inline void child_process::close() noexcept {
     closing_ = true;
   }
   ring_.close();
+  look_for_faults();
+}
+
+/// What a caller's thread has found out about the child is said by whoever drains; a child that
+/// keeps quiet gives nobody a reason to.
+inline void child_process::look_for_faults() noexcept {
+  if (ring_.broken()) request_drain();
 }
 
 // -- Draining ------------------------------------------------------------------------------------
@@ -291,9 +311,7 @@ inline void child_process::drain() noexcept {
   do {
     seen = drains_.load(order::acquire);
     if (drain_once()) {
-      // Others first: the reactor comes back.
-      const std::uint64_t one = 1;
-      if (::write(event_.get(), &one, sizeof one) < 0) continue;
+      request_drain();  // others first: the reactor comes back
     }
     // Forgotten before the role is given up: the next drainer writes its own.
     drainer_.store(nullptr, order::relaxed);
@@ -322,12 +340,16 @@ inline bool child_process::drain_once() noexcept {
   return false;
 }
 
+/// Has the reactor drain, soon.
+inline void child_process::request_drain() noexcept {
+  requested_.store(true, order::seq_cst);
+  if (look_guard* const guard = guard_.load(order::acquire)) guard->request();
+}
+
 inline void child_process::on_event() noexcept {
-  std::uint64_t count = 0;
-  if (::read(event_.get(), &count, sizeof count) < 0) count = 0;
   drain();
-  // Each event has an entry; the host's own are few. Who only wakes is kept from it.
-  events_ += count;
+  // Each event has an entry; several may come as one. Who only wakes is kept from it.
+  ++events_;
   if (events_ > ring_.taken() + ring_.taken() / call_ring::batch + 2 * queue_length) {
     end_by_itself("it woke its host for nothing");
   }
@@ -569,6 +591,7 @@ inline void child_process::on_answer(void* context, std::uint32_t outcome, std::
   const asked_answer& answer = *static_cast<const asked_answer*>(context);
   child_process* const child = answer.child;
   child->ring_.answer(answer.cell, outcome, code, bytes);
+  child->look_for_faults();
   release(child);
 }
 

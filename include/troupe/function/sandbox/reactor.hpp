@@ -86,8 +86,9 @@ private:
   void on_child(std::uint64_t name) noexcept;
   int next_timeout() noexcept;
   void tidy_idle() noexcept;
+  void serve_requests() noexcept;
   void tick() noexcept;
-  bool watch(int file, std::uint64_t name) noexcept;
+  bool watch(int file, std::uint64_t name, std::uint32_t how = EPOLLIN) noexcept;
   void forget(std::uint64_t name) noexcept;
   void wake() noexcept;
 
@@ -147,9 +148,9 @@ inline void reactor::wake() noexcept {
   if (::write(command_.get(), &one, sizeof one) < 0) return;  // full: it is awake
 }
 
-inline bool reactor::watch(int file, std::uint64_t name) noexcept {
+inline bool reactor::watch(int file, std::uint64_t name, std::uint32_t how) noexcept {
   ::epoll_event event{};
-  event.events = EPOLLIN;
+  event.events = how;
   event.data.u64 = name;
   return ::epoll_ctl(poll_.get(), EPOLL_CTL_ADD, file, &event) == 0;
 }
@@ -197,6 +198,7 @@ inline void reactor::loop() noexcept {
         on_child(name);
       }
     }
+    serve_requests();
     tick();
     tidy_idle();
   }
@@ -289,7 +291,8 @@ inline int reactor::send_order(const child_process& child) noexcept {
                        wish.image.descriptor()};
   const int error = send_message(helper_.socket(), &m, sizeof m, files, 4);
   if (error != 0) return error;
-  return watch(child.event(), child.name) ? 0 : errno;
+  // By its edge: each time that the child raises it, and it is never lowered.
+  return watch(child.event(), child.name, EPOLLIN | EPOLLET) ? 0 : errno;
 }
 
 // -- What the helper says ------------------------------------------------------------------------
@@ -382,6 +385,12 @@ inline void reactor::tidy_idle() noexcept {
     if (found != children_.end()) found->second->tidy();
   }
   tidy_.clear();
+}
+
+/// What other threads, or this one before, have asked for by `look_guard::request`.
+inline void reactor::serve_requests() noexcept {
+  if (!guard_->take_requests()) return;
+  for (auto& [name, child] : children_) child->on_request();
 }
 
 /// Wakes callers that have slept for their replies for too long.

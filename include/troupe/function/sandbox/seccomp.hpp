@@ -213,8 +213,6 @@ inline void allow_computing(filter_program& f, const filter_wish& wish) noexcept
            SYS_geteuid,
            SYS_getgid,
            SYS_getegid,
-           SYS_read,
-           SYS_readv,
            SYS_pread64,
            SYS_lseek,
            SYS_fstat,
@@ -231,6 +229,12 @@ inline void allow_computing(filter_program& f, const filter_wish& wish) noexcept
 #if defined(__x86_64__)
   f.allow({SYS_poll, SYS_select, SYS_times, SYS_time});
 #endif
+  // The event is the host's, too: what is read from it, the host is not told.
+  for (const long number : {SYS_read, SYS_readv}) {
+    f.of_call(number);
+    f.refuse_up_to(0, wish.last_descriptor, EBADF);
+    f.otherwise_allow();
+  }
   f.of_call(SYS_mmap);  // shared memory is not counted against its limit
   f.allow_without(3, MAP_SHARED);
   f.otherwise_refuse(EPERM);
@@ -269,7 +273,7 @@ inline void allow_files(filter_program& f, const filter_wish& wish) noexcept {
 #endif
 }
 
-inline void allow_network(filter_program& f) noexcept {
+inline void allow_network(filter_program& f, const filter_wish& wish) noexcept {
   f.of_call(SYS_socket);
   f.allow_equal(0, AF_INET);
   f.allow_equal(0, AF_INET6);
@@ -277,10 +281,11 @@ inline void allow_network(filter_program& f) noexcept {
   f.allow({SYS_connect, SYS_bind, SYS_listen, SYS_accept4, SYS_sendto, SYS_recvfrom, SYS_sendmsg,
            SYS_recvmsg, SYS_setsockopt, SYS_getsockopt, SYS_getsockname, SYS_getpeername,
            SYS_shutdown, SYS_epoll_create1, SYS_epoll_ctl, SYS_epoll_pwait, SYS_write, SYS_writev});
-  f.of_call(SYS_fcntl);  // blocking or not
+  f.of_call(SYS_fcntl);  // blocking or not: but for the event, whose flags are the host's, too
   f.allow_equal(1, F_GETFL);
-  f.allow_equal(1, F_SETFL);
   f.allow_equal(1, F_GETFD);
+  f.refuse_up_to(0, wish.last_descriptor, EPERM);
+  f.allow_equal(1, F_SETFL);
   f.allow_equal(1, F_SETFD);
   f.otherwise_refuse(EPERM);
 #if defined(__x86_64__)
@@ -295,7 +300,7 @@ inline bool install_filter(const filter_wish& wish) noexcept {
   allow_computing(f, wish);
   allow_files(f, wish);
   if (wish.network) {
-    allow_network(f);
+    allow_network(f, wish);
   } else {
     for (const long number : {SYS_write, SYS_writev}) {
       f.of_call(number);

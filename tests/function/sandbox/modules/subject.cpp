@@ -324,6 +324,14 @@ box::child_file* find_child_file(const troupe_module_call* c) {
   return nullptr;
 }
 
+// Makes the event of the host block, empties it behind the host's back, and fills it.
+void hold_event(troupe_module_call* c) {
+  std::uint64_t count = 0;
+  std::string all = "flags " + outcome_of(fcntl(3, F_SETFL, 0));
+  all += ", read " + outcome_of(read(3, &count, sizeof count));
+  settle(c, all);
+}
+
 void garbage(troupe_module_call* c) {
   box::child_file* const file = find_child_file(c);
   if (file == nullptr) return settle(c, "not found");
@@ -407,6 +415,7 @@ const std::vector<entry> functions = {
     {"raise", raise_signal},
     {"ignore_signals", ignore_signals},
     {"garbage", garbage},
+    {"hold_event", hold_event},
     {"move_sleepers", move_sleepers},
     {"never", never},
 };
