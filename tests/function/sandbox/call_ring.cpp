@@ -36,6 +36,12 @@ struct listener final : ring_listener {
                         std::to_string(q.payload.size));
     cells.push_back(q.cell);
   }
+  bool permits(std::uint32_t cell, std::string_view) noexcept override {
+    if (!permitted) refused_cells.push_back(cell);
+    return permitted;
+  }
+  bool permitted = true;
+  std::vector<std::uint32_t> refused_cells;
   std::string text;
   std::vector<std::string> questions;
   std::vector<std::uint32_t> cells;
@@ -255,6 +261,64 @@ TEST_CASE("A sleeper that the other side moves to another word comes back by its
   CHECK(back.wait());
   sleeper.join();
   r.ring.look_away();
+}
+
+TEST_CASE("What a module may not ask is not copied out, and long questions come in small batches") {
+  rig r;
+  r.start();
+  const auto ask_all = [&] {
+    outgoing_head head{};
+    head.payload_size = largest_message;
+    for (std::uint32_t cell = 0; cell != outgoing_count; ++cell) {
+      r.child_words().outgoing[cell].copy_from(&head, sizeof head);
+      r.put(to_entry(entry_kind::outgoing, cell));
+    }
+  };
+  r.heard.permitted = false;
+  ask_all();
+  CHECK(r.take() == take_result::all);
+  CHECK(r.heard.questions.empty());
+  CHECK(r.heard.refused_cells.size() == outgoing_count);
+  for (const std::uint32_t cell : r.heard.refused_cells) r.ring.answer(cell, 2, 0, {nullptr, 0});
+
+  r.heard.permitted = true;
+  ask_all();
+  CHECK(r.take() == take_result::more);
+  CHECK(r.heard.questions.size() == 1);  // longer than a batch by itself
+  CHECK(r.take() == take_result::more);
+  CHECK(r.heard.questions.size() == 2);
+}
+
+TEST_CASE("Names are short, and so is a reason for not starting") {
+  rig r;
+  r.start();
+  outgoing_head head{};
+  head.module_size = largest_names;
+  head.key_size = 1;
+  r.child_words().outgoing[0].copy_from(&head, sizeof head);
+  r.put(to_entry(entry_kind::outgoing, 0));
+  CHECK(r.take() == take_result::garbage);
+  rig other;
+  const reply_head reason{troupe_outcome_error, 0, largest_names + 1, 0};
+  other.child_words().replies[start_cell].copy_from(&reason, sizeof reason);
+  other.put(to_entry(entry_kind::refused, start_cell));
+  CHECK(other.take() == take_result::garbage);
+}
+
+TEST_CASE("Who replies without taking is found out, also by who only puts") {
+  std::deque<call> calls;
+  rig r;
+  for (std::uint32_t i = 0; i != queue_length + 1 && !r.ring.broken(); ++i) {
+    calls.emplace_back();
+    const auto ticket = r.ring.begin(calls.back(), false);
+    REQUIRE(ticket.has_value());
+    if (r.ring.broken()) break;
+    r.reply(ticket->cell, "done");
+    REQUIRE(r.take() == take_result::all);
+  }
+  CHECK(r.ring.broken());
+  CHECK_FALSE(r.ring.has_more());
+  CHECK(r.take() == take_result::garbage);
 }
 
 TEST_CASE("What does not fit is garbage, and settles nothing") {

@@ -104,6 +104,11 @@ TEST_CASE("Garbage in the shared memory ends the process that wrote it") {
   }
 }
 
+TEST_CASE("A module that does not stop asking for what it may not have is ended") {
+  CHECK(crash_by("pester") ==
+        "worker crashed: it does not stop calling modules that it may not call");
+}
+
 TEST_CASE("The event of the host is out of a module's hands") {
   for (const bool network : {true, false}) {
     troupe::module_permissions some;

@@ -81,6 +81,9 @@ class ring_listener {
 public:
   virtual void started(troupe_bytes manifest) noexcept = 0;
   virtual void refused(std::string_view why) noexcept = 0;
+  /// False: it may not call that module. Then the listener answers, and the rest of the question is
+  /// not even copied out.
+  virtual bool permits(std::uint32_t cell, std::string_view module) noexcept = 0;
   virtual void asked(const question& q) noexcept = 0;
 
 protected:
@@ -103,8 +106,10 @@ public:
     bool woke;  ///< The other side was asleep.
   };
 
-  /// Entries that one `take` looks at, at most.
+  /// Entries that one `take` looks at, at most; and bytes that it copies out of the arena before it
+  /// looks at no more.
   static constexpr std::uint32_t batch = 256;
+  static constexpr std::uint64_t batch_bytes = std::uint64_t{1} << 20;
   /// Bytes of the arena that are kept when it is tidied, and of the buffer for copies.
   static constexpr std::uint64_t tidy_above = 256u << 10;
 
@@ -205,6 +210,8 @@ private:
   bool take_reply(std::uint32_t cell) noexcept;
   bool take_start(entry_kind kind, ring_listener& listener) noexcept;
   bool take_question(std::uint32_t cell, ring_listener& listener) noexcept;
+  const unsigned char* copy_names(const plain_cell<outgoing_head>& copy, const foreign_cell& cell,
+                                  std::uint64_t size) noexcept;
   template <class Head>
   const unsigned char* copy_out(plain_cell<Head>& copy, const foreign_cell& cell,
                                 std::uint64_t size) noexcept;
@@ -216,8 +223,10 @@ private:
   // How many entries of the other side's queue were taken. Written by `take` alone.
   atomic<std::uint32_t> taken_{0};
   atomic<std::uint64_t> taken_total_{0};
-  copy_buffer copies_;        // of `take`
-  bool has_started_ = false;  // of `take`: the word of the start has come
+  copy_buffer copies_;                  // of `take`
+  std::uint64_t copied_ = 0;            // of `take`: bytes
+  unsigned char names_[largest_names];  // of `take`
+  bool has_started_ = false;            // of `take`: the word of the start has come
   // The queue is full: impossible with who keeps to the rules. Written under the lock.
   atomic<bool> broken_{false};
 
@@ -509,8 +518,9 @@ inline take_result call_ring::take(ring_listener& listener) noexcept {
   // Pairs with the other side's store behind its entry and cell.
   const std::uint32_t tail = child_.queue.tail.load(order::acquire);
   if (tail - at > queue_length) return take_result::garbage;
+  copied_ = 0;
   for (std::uint32_t count = 0; at != tail; ++count) {
-    if (count == batch) return take_result::more;
+    if (count == batch || copied_ >= batch_bytes) return take_result::more;
     const std::uint32_t entry = child_.queue.entries[at % queue_length].load(order::relaxed);
     if (!take_entry(entry, listener)) return take_result::garbage;
     ++at;
@@ -557,6 +567,7 @@ const unsigned char* call_ring::copy_out(plain_cell<Head>& copy, const foreign_c
   if (block > arena_size || size > arena_size - block) return nullptr;
   unsigned char* const to = copies_.room(size == 0 ? 1 : size);
   if (to != nullptr) std::memcpy(to, child_arena() + block, size);
+  copied_ += size;
   return to;
 }
 
@@ -598,6 +609,7 @@ inline bool call_ring::take_start(entry_kind kind, ring_listener& listener) noex
   const foreign_cell& from = child_.replies[start_cell];
   plain_cell<reply_head> copy;
   from.copy_to(&copy, sizeof copy.head);
+  if (kind == entry_kind::refused && copy.head.size > largest_names) return false;
   const unsigned char* const bytes = copy_out(copy, from, copy.head.size);
   if (bytes == nullptr) return false;
   if (kind == entry_kind::started) {
@@ -608,21 +620,38 @@ inline bool call_ring::take_start(entry_kind kind, ring_listener& listener) noex
   return true;
 }
 
+/// The names of a question, to where the rest of it does not overwrite them. Null as in `copy_out`.
+inline const unsigned char* call_ring::copy_names(const plain_cell<outgoing_head>& copy,
+                                                  const foreign_cell& cell,
+                                                  std::uint64_t size) noexcept {
+  const std::uint64_t block = copy.head.block;
+  if (block == in_cell) {
+    if (size > plain_cell<outgoing_head>::room) return nullptr;
+    plain_cell<outgoing_head> whole;
+    cell.copy_to(&whole, sizeof whole.head + static_cast<std::size_t>(size));
+    std::memcpy(names_, whole.bytes, static_cast<std::size_t>(size));
+    return names_;
+  }
+  if (block > arena_size || size > arena_size - block) return nullptr;
+  std::memcpy(names_, child_arena() + block, static_cast<std::size_t>(size));
+  return names_;
+}
+
 inline bool call_ring::take_question(std::uint32_t cell, ring_listener& listener) noexcept {
   const foreign_cell& from = child_.outgoing[cell];
   plain_cell<outgoing_head> copy;
   from.copy_to(&copy, sizeof copy.head);
   const outgoing_head& head = copy.head;
-  if (head.payload_size > largest_message) return false;
   const std::uint64_t names =
       std::uint64_t{head.module_size} + head.version_size + head.function_size + head.key_size;
-  const unsigned char* const bytes = copy_out(copy, from, names + head.payload_size);
-  if (bytes == nullptr) return false;
+  if (names > largest_names || head.payload_size > largest_message - names) return false;
+  const unsigned char* const named = copy_names(copy, from, names);
+  if (named == nullptr) return false;
   {
     const spin_guard guard(lock_);
     if (std::exchange(questions_[cell].open, true)) return false;
   }
-  const char* text = reinterpret_cast<const char*>(bytes);
+  const char* text = reinterpret_cast<const char*>(named);
   const auto next = [&text](std::uint32_t size) {
     return std::string_view(std::exchange(text, text + size), size);
   };
@@ -630,6 +659,9 @@ inline bool call_ring::take_question(std::uint32_t cell, ring_listener& listener
   const std::string_view version = next(head.version_size);
   const std::string_view function = next(head.function_size);
   const std::string_view key = next(head.key_size);
+  if (!listener.permits(cell, module)) return true;
+  const unsigned char* const bytes = copy_out(copy, from, names + head.payload_size);
+  if (bytes == nullptr) return false;
   listener.asked({cell,
                   head.format,
                   head.deadline,

@@ -83,6 +83,12 @@ public:
     if (c->owners_.fetch_sub(1, order::acq_rel) == 1) delete c;
   }
 
+  /// Functions of a module: its callers look for one after the other.
+  static constexpr std::size_t most_functions = 4096;
+  /// Calls of others that are refused before the child is killed, apart from 16 for everything that
+  /// it does besides.
+  static constexpr std::uint64_t most_refused = 1024;
+
   // -- For the instance --
 
   /// A permit comes when the child has started, or will not.
@@ -160,6 +166,7 @@ private:
 
   void started(troupe_bytes manifest) noexcept override;
   void refused(std::string_view why) noexcept override;
+  bool permits(std::uint32_t cell, std::string_view module) noexcept override;
   void asked(const question& q) noexcept override;
   static void on_answer(void* context, std::uint32_t outcome, std::uint32_t code,
                         troupe_bytes bytes) noexcept;
@@ -172,6 +179,7 @@ private:
   const descriptor event_;
   call_ring ring_;
   std::vector<asked_answer> answers_;
+  std::uint64_t refused_ = 0;  // calls of the child, by whoever drains
 
   std::shared_ptr<look_guard> guard_owner_;  // written once, by the reactor
   atomic<look_guard*> guard_{nullptr};       // the same; until then nobody sleeps
@@ -373,7 +381,7 @@ inline void child_process::started(troupe_bytes bytes) noexcept {
     const std::span<const std::byte> message(reinterpret_cast<const std::byte*>(bytes.data),
                                              static_cast<std::size_t>(bytes.size));
     auto manifest = decode<module_manifest>(message, limits);
-    understood = manifest.has_value();
+    understood = manifest.has_value() && manifest->functions.size() <= most_functions;
     if (understood) manifest_ = std::move(*manifest);
   } catch (...) {
     understood = false;
@@ -563,15 +571,24 @@ inline std::size_t child_process::memory() const noexcept {
 
 // -- Calls of the module -------------------------------------------------------------------------
 
+inline bool child_process::permits(std::uint32_t cell, std::string_view module) noexcept {
+  for (const std::string& one : may_call_) {
+    if (one == "*" || one == module) return true;
+  }
+  // It hears of it at once, and could go on without end, without ever being called.
+  ++refused_;
+  if (refused_ > most_refused + 16 * (ring_.taken() + 1 - refused_)) {
+    end_by_itself("it does not stop calling modules that it may not call");
+    return false;
+  }
+  static constexpr std::string_view why = "the module may not call that one";
+  ring_.answer(cell, troupe_outcome_error, static_cast<std::uint32_t>(errc::refused),
+               {reinterpret_cast<const unsigned char*>(why.data()), why.size()});
+  return false;
+}
+
 inline void child_process::asked(const question& q) noexcept {
   asked_answer& answer = answers_[q.cell];
-  bool permitted = false;
-  for (const std::string& one : may_call_) permitted = permitted || one == "*" || one == q.module;
-  if (!permitted) {
-    static constexpr std::string_view why = "the module may not call that one";
-    return ring_.answer(q.cell, troupe_outcome_error, static_cast<std::uint32_t>(errc::refused),
-                        {reinterpret_cast<const unsigned char*>(why.data()), why.size()});
-  }
   outgoing_call c;
   c.module = q.module;
   c.version = q.version;

@@ -284,6 +284,14 @@ void move_sleepers(troupe_module_call* c) {
   static std::uint32_t words[2];
   settle(c, outcome_of(syscall(SYS_futex, &words[0], FUTEX_REQUEUE, 0, 1, &words[1], 0)));
 }
+// Asks, and asks again as soon as it is refused.
+void ask_again(void*, std::uint32_t, std::uint32_t, troupe_bytes) {
+  raw::host->call(raw::host->self, raw::bytes_of("forbidden"), {}, raw::bytes_of("f"), 1, {}, {},
+                  INT64_MAX, ask_again, nullptr);
+}
+void pester(troupe_module_call*) {
+  for (int i = 0; i != 100; ++i) ask_again(nullptr, 0, 0, {});
+}
 void raise_signal(troupe_module_call*) { raise(SIGTERM); }
 void ignore_signals(troupe_module_call*) {
   for (int i = 1; i != 64; ++i) signal(i, SIG_IGN);
@@ -415,6 +423,7 @@ const std::vector<entry> functions = {
     {"raise", raise_signal},
     {"ignore_signals", ignore_signals},
     {"garbage", garbage},
+    {"pester", pester},
     {"hold_event", hold_event},
     {"move_sleepers", move_sleepers},
     {"never", never},
