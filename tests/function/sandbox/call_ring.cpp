@@ -321,6 +321,22 @@ TEST_CASE("Who replies without taking is found out, also by who only puts") {
   CHECK(r.take() == take_result::garbage);
 }
 
+TEST_CASE("What was held for long messages is given back") {
+  call big(std::string(3u << 20, 'x'));
+  rig r;
+  CHECK_FALSE(r.ring.untidy());
+  static_cast<void>(r.ring.begin(big, false));
+  const std::uint32_t cell = cell_of(r.take_entry());
+  r.reply_with(cell, {troupe_outcome_value, 0, 3u << 20, 0});
+  CHECK(r.take() == take_result::all);
+  CHECK(big.reply.size() == 3u << 20);
+  CHECK(r.ring.untidy());
+  r.ring.tidy();
+  CHECK(r.ring.untidy());
+  r.ring.shrink();
+  CHECK_FALSE(r.ring.untidy());
+}
+
 TEST_CASE("What does not fit is garbage, and settles nothing") {
   call c;
   rig r;

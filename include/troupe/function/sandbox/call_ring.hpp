@@ -168,6 +168,13 @@ public:
   std::uint32_t level() const noexcept { return child_.level.load(order::relaxed); }
   bool out_of_memory() const noexcept { return child_.out_of_memory.load(order::relaxed) == 1; }
   bool idle() const noexcept;
+  /// True if memory is held for long messages that were.
+  bool untidy() const noexcept;
+  /// Gives the buffer for copies back if it is large. Like `take`, from one thread at a time.
+  void shrink() noexcept {
+    copies_.shrink(tidy_above);
+    copies_large_.store(false, order::relaxed);
+  }
   /// Gives pages back that nobody uses, if nothing is under way.
   void tidy() noexcept;
 
@@ -182,6 +189,7 @@ private:
   };
   struct open_question {
     bool open = false;
+    bool answering = false;         // its answer is being copied in
     std::uint64_t block = in_cell;  // of the answer before
     std::uint32_t position = 0;     // of the answer in the queue
   };
@@ -223,8 +231,9 @@ private:
   // How many entries of the other side's queue were taken. Written by `take` alone.
   atomic<std::uint32_t> taken_{0};
   atomic<std::uint64_t> taken_total_{0};
-  copy_buffer copies_;                  // of `take`
-  std::uint64_t copied_ = 0;            // of `take`: bytes
+  copy_buffer copies_;        // of `take`
+  std::uint64_t copied_ = 0;  // of `take`: bytes
+  atomic<bool> copies_large_{false};
   unsigned char names_[largest_names];  // of `take`
   bool has_started_ = false;            // of `take`: the word of the start has come
   // The queue is full: impossible with who keeps to the rules. Written under the lock.
@@ -481,33 +490,40 @@ inline void call_ring::free_answers() noexcept {
 
 inline void call_ring::answer(std::uint32_t cell, std::uint32_t outcome, std::uint32_t code,
                               troupe_bytes bytes) noexcept {
-  {
-    const spin_guard guard(lock_);
-    open_question& q = questions_[cell];
-    if (!std::exchange(q.open, false)) return;
-    free_answers();
-    std::uint64_t block = in_cell;
-    if (bytes.size > plain_cell<reply_head>::room) {
-      const auto taken = bytes.size <= largest_message ? arena_.take(bytes.size) : std::nullopt;
-      if (!taken || q.block != in_cell) {
-        if (taken) arena_.give(*taken);
-        outcome = troupe_outcome_error;
-        code = static_cast<std::uint32_t>(errc::result_lost);
-        bytes = {nullptr, 0};
-      } else {
-        block = *taken;
-      }
+  open_question& q = questions_[cell];
+  lock_.lock();
+  if (!q.open || std::exchange(q.answering, true)) return lock_.unlock();
+  free_answers();
+  std::uint64_t block = in_cell;
+  if (bytes.size > plain_cell<reply_head>::room) {
+    const auto taken = bytes.size <= largest_message ? arena_.take(bytes.size) : std::nullopt;
+    if (!taken || q.block != in_cell) {
+      if (taken) arena_.give(*taken);
+      outcome = troupe_outcome_error;
+      code = static_cast<std::uint32_t>(errc::result_lost);
+      bytes = {nullptr, 0};
+    } else {
+      block = *taken;
     }
-    plain_cell<reply_head>& out = host_.answers[cell];
-    out.head = {outcome, code, bytes.size, block};
-    unsigned char* const to = block == in_cell ? out.bytes : host_arena() + block;
-    if (bytes.size != 0) std::memcpy(to, bytes.data, bytes.size);
-    if (block != in_cell) {
-      q.block = block;
-      q.position = put_;
-    }
-    static_cast<void>(put(to_entry(entry_kind::answer, cell)));
   }
+  plain_cell<reply_head>& out = host_.answers[cell];
+  out.head = {outcome, code, bytes.size, block};
+  if (block != in_cell) {  // not under the lock; `end` waits for it
+    ++fillers_;
+    lock_.unlock();
+    std::memcpy(host_arena() + block, bytes.data, bytes.size);
+    lock_.lock();
+    --fillers_;
+    q.block = block;
+    q.position = put_;
+  } else if (bytes.size != 0) {
+    std::memcpy(out.bytes, bytes.data, bytes.size);
+  }
+  // Only now may the other side ask in this cell again.
+  q.open = false;
+  q.answering = false;
+  static_cast<void>(put(to_entry(entry_kind::answer, cell)));
+  lock_.unlock();
   static_cast<void>(wake());
 }
 
@@ -568,6 +584,7 @@ const unsigned char* call_ring::copy_out(plain_cell<Head>& copy, const foreign_c
   unsigned char* const to = copies_.room(size == 0 ? 1 : size);
   if (to != nullptr) std::memcpy(to, child_arena() + block, size);
   copied_ += size;
+  if (size > tidy_above) copies_large_.store(true, order::relaxed);
   return to;
 }
 
@@ -711,6 +728,12 @@ inline void call_ring::end(errc why, std::string_view detail) noexcept {
 inline bool call_ring::idle() const noexcept {
   const spin_guard guard(lock_);
   return free_.size() == cell_count;
+}
+
+inline bool call_ring::untidy() const noexcept {
+  if (copies_large_.load(order::relaxed)) return true;
+  const spin_guard guard(lock_);
+  return arena_.highest() > tidy_above;
 }
 
 inline void call_ring::tidy() noexcept {

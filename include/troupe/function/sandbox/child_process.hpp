@@ -121,6 +121,8 @@ public:
   bool starting() const noexcept { return starting_.load(order::acquire); }
   void spawned(descriptor process) noexcept;
   void not_spawned(int error) noexcept;
+  /// There is a process, but no handle for it: its helper has been told to end it.
+  void not_held() noexcept;
   void exited(int code, int status) noexcept;
   /// The helper is gone, and the child with it.
   void lost(std::string_view why) noexcept;
@@ -195,6 +197,7 @@ private:
   atomic<const thread_state*> drainer_{nullptr};
   atomic<bool> dead_{false};  // its memory changes no more: the drainer ends it all
   atomic<bool> wants_tidying_{false};
+  atomic<bool> shrinks_{false};  // the next who drains gives the buffer back
   // Calls since one looked in vain; 0: none has. The next ones do not look.
   atomic<std::uint32_t> misses_{0};
   // Nanoseconds for which the next caller looks without sleeping.
@@ -285,6 +288,8 @@ inline void child_process::look(call_ring::ticket t) noexcept {
   }
   ring_.look_away();
   if (ring_.has_more()) drain();
+  // Where callers look for all replies there are no events.
+  if (ring_.untidy() && !wants_tidying_.exchange(true, order::relaxed)) request_drain();
 }
 
 /// None, if the filter of system calls keeps the child from moving whoever sleeps at a shared word:
@@ -329,6 +334,7 @@ inline void child_process::drain() noexcept {
 /// True if there is more to do, later.
 inline bool child_process::drain_once() noexcept {
   drainer_.store(&this_thread_state(), order::relaxed);
+  if (shrinks_.load(order::relaxed) && shrinks_.exchange(false, order::acquire)) ring_.shrink();
   const bool dead = dead_.load(order::acquire);  // before the look: then nothing comes behind it
   for (;;) {
     {
@@ -361,13 +367,15 @@ inline void child_process::on_event() noexcept {
   if (events_ > ring_.taken() + ring_.taken() / call_ring::batch + 2 * queue_length) {
     end_by_itself("it woke its host for nothing");
   }
-  if (ring_.idle()) wants_tidying_.store(true, order::relaxed);
+  if (ring_.untidy()) wants_tidying_.store(true, order::relaxed);
 }
 
 inline void child_process::tidy() noexcept {
-  if (!ring_.idle()) return;
   wants_tidying_.store(false, order::relaxed);
+  if (!ring_.idle()) return;
   ring_.tidy();
+  shrinks_.store(true, order::release);
+  drain();
 }
 
 // -- Starting ------------------------------------------------------------------------------------
@@ -446,6 +454,10 @@ inline void child_process::spawned(descriptor process) noexcept {
 
 inline void child_process::not_spawned(int error) noexcept {
   lost("its process cannot be started: " + std::generic_category().message(error));
+}
+
+inline void child_process::not_held() noexcept {
+  lost("its process cannot be held: no descriptor is left for its handle");
 }
 
 // -- The end -------------------------------------------------------------------------------------

@@ -348,6 +348,12 @@ inline bool helper::take_order() {
   received got = receive_message(helper_socket, &wanted.message, sizeof wanted.message, 0);
   if (got.size <= 0) return false;
   std::move(std::begin(got.descriptors), std::end(got.descriptors), std::begin(wanted.files));
+  if (got.size == sizeof wanted.message && wanted.message.end != 0) {
+    for (const child& c : children_) {
+      if (c.name == wanted.message.child) static_cast<void>(::kill(c.process, SIGKILL));
+    }
+    return true;
+  }
   if (got.size != sizeof wanted.message || !wanted.files[3]) return true;
   wanted.message.source[spawn_message::longest_path - 1] = 0;
   wanted.message.target[spawn_message::longest_path - 1] = 0;

@@ -29,7 +29,7 @@
 
 namespace troupe::detail::sandbox {
 
-inline constexpr std::uint32_t layout_version = 1;
+inline constexpr std::uint32_t layout_version = 2;
 
 inline constexpr std::uint32_t cell_count = 1024;        // calls in flight
 inline constexpr std::uint32_t outgoing_count = 256;     // calls of the module in flight

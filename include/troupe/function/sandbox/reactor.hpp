@@ -82,9 +82,11 @@ private:
   void refuse_waiting(std::string_view why) noexcept;
   void on_helper() noexcept;
   void on_message(const helper_message& m, descriptor attached) noexcept;
+  void end_unheld(const child_process& child) noexcept;
   void lose_helper() noexcept;
   void on_child(std::uint64_t name) noexcept;
   int next_timeout() noexcept;
+  void note_untidy(const child_process& child) noexcept;
   void tidy_idle() noexcept;
   void serve_requests() noexcept;
   void tick() noexcept;
@@ -324,6 +326,12 @@ inline void reactor::on_message(const helper_message& m, descriptor attached) no
   const child_ptr child = found->second;
   switch (m.kind) {
     case helper_says::spawned:
+      if (!attached) {  // this process has no descriptor left: nobody could kill the child
+        forget(m.child);
+        end_unheld(*child);
+        child->not_held();
+        break;
+      }
       child->spawned(std::move(attached));
       break;
     case helper_says::not_spawned:
@@ -337,6 +345,14 @@ inline void reactor::on_message(const helper_message& m, descriptor attached) no
     default:
       break;
   }
+}
+
+/// Has the helper end a child that waits for its start and that the host has no handle of.
+inline void reactor::end_unheld(const child_process& child) noexcept {
+  spawn_message m{};
+  m.child = child.name;
+  m.end = 1;
+  if (send_message(helper_.socket(), &m, sizeof m, nullptr, 0) != 0) lose_helper();
 }
 
 /// The helper has died, or is to: the kernel takes its children along, and they are told apart from
@@ -372,7 +388,12 @@ inline void reactor::on_child(std::uint64_t name) noexcept {
   if (found == children_.end()) return;
   const child_ptr child = found->second;
   child->on_event();
-  if (!child->wants_tidying()) return;
+  note_untidy(*child);
+}
+
+inline void reactor::note_untidy(const child_process& child) noexcept {
+  if (!child.wants_tidying()) return;
+  const std::uint64_t name = child.name;
   if (std::find(tidy_.begin(), tidy_.end(), name) == tidy_.end()) tidy_.push_back(name);
   if (tidy_at_ == never) tidy_at_ = saturating_add(steady_now(), tidy_time);
 }
@@ -390,7 +411,10 @@ inline void reactor::tidy_idle() noexcept {
 /// What other threads, or this one before, have asked for by `look_guard::request`.
 inline void reactor::serve_requests() noexcept {
   if (!guard_->take_requests()) return;
-  for (auto& [name, child] : children_) child->on_request();
+  for (auto& [name, child] : children_) {
+    child->on_request();
+    note_untidy(*child);
+  }
 }
 
 /// Wakes callers that have slept for their replies for too long.
