@@ -88,6 +88,15 @@ public:
     skip_unless(BPF_JSET, bits, 1);
     answer(refused(error));
   }
+  /// Argument `n` has one of `bits`, and argument `m` one of `others`: refused.
+  void refuse_with_both(int n, std::uint32_t bits, int m, std::uint32_t others,
+                        int error) noexcept {
+    load_argument(n);
+    skip_unless(BPF_JSET, bits, 3);
+    load_argument(m);
+    skip_unless(BPF_JSET, others, 1);
+    answer(refused(error));
+  }
   void allow_up_to(int n, std::uint32_t largest) noexcept {
     load_argument(n);
     skip_if(BPF_JGT, largest, 1);
@@ -235,10 +244,16 @@ inline void allow_computing(filter_program& f, const filter_wish& wish) noexcept
     f.refuse_up_to(0, wish.last_descriptor, EBADF);
     f.otherwise_allow();
   }
-  f.of_call(SYS_mmap);  // shared memory is not counted against its limit
-  f.allow_without(3, MAP_SHARED);
-  f.otherwise_refuse(EPERM);
-  f.allow({SYS_mprotect});
+  // Not counted against its limit: shared memory, stacks that grow, huge pages. And no page that is
+  // or was written to becomes code: the library is mapped from its file.
+  f.of_call(SYS_mmap);
+  f.refuse_with(3, MAP_SHARED | MAP_GROWSDOWN | MAP_HUGETLB, EPERM);
+  f.refuse_with_both(2, PROT_EXEC, 2, PROT_WRITE, EACCES);
+  f.refuse_with_both(2, PROT_EXEC, 3, MAP_ANONYMOUS, EACCES);
+  f.otherwise_allow();
+  f.of_call(SYS_mprotect);
+  f.refuse_with(2, PROT_EXEC, EACCES);
+  f.otherwise_allow();
   f.of_call(SYS_tgkill);  // abort() and raise()
   f.allow_equal(0, wish.process);
   f.otherwise_end();
@@ -323,6 +338,15 @@ inline bool install_filter(const filter_wish& wish) noexcept {
 #endif
   f.end(true);
   return f.install();
+}
+
+/// True if no file can be mapped as code any more: a static constructor may have seen to it that
+/// the filter below is taken, and is not there.
+inline bool refuses_code(int file) noexcept {
+  void* const page = ::mmap(nullptr, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, file, 0);
+  if (page == MAP_FAILED) return true;
+  ::munmap(page, 4096);
+  return false;
 }
 
 /// What comes on top once the module is loaded: no more code, and no files if it may read none.

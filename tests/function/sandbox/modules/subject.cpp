@@ -164,6 +164,11 @@ void make_code(troupe_module_call* c) {
       mmap(nullptr, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   settle(c, page == MAP_FAILED ? "errno " + std::to_string(errno) : "ok");
 }
+void grow_stack(troupe_module_call* c) {
+  void* const page = mmap(nullptr, 4096, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN, -1, 0);
+  settle(c, page == MAP_FAILED ? "errno " + std::to_string(errno) : "ok");
+}
 void share_memory(troupe_module_call* c) {
   void* const page = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   settle(c, page == MAP_FAILED ? "errno " + std::to_string(errno) : "ok");
@@ -397,6 +402,7 @@ const std::vector<entry> functions = {
     {"limits", limits},
     {"make_code", make_code},
     {"share_memory", share_memory},
+    {"grow_stack", grow_stack},
     {"start_thread", start_thread},
     {"load_library", load_library},
     {"leak_descriptors", leak_descriptors},
