@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -75,6 +77,23 @@ TEST_CASE("Without a helper there is a reason") {
   lost.helper = "/bin/true";
   troupe::detail::process_launcher other(lost);
   CHECK(subject::start_error("subject", {}, other).find("helper") != std::string::npos);
+  CHECK_THROWS_AS(other.level(), troupe::error);
+  // However many ask at once, each is told.
+  std::vector<std::thread> askers;
+  troupe::detail::atomic<int> told{0};
+  for (int i = 0; i != 4; ++i) {
+    askers.emplace_back([&] {
+      for (int round = 0; round != 5; ++round) {
+        try {
+          static_cast<void>(other.level());
+        } catch (const troupe::error&) {
+          told.fetch_add(1, troupe::detail::order::relaxed);
+        }
+      }
+    });
+  }
+  for (std::thread& one : askers) one.join();
+  CHECK(told.load(troupe::detail::order::relaxed) == 20);
 }
 
 TEST_CASE("No descriptor and no variable of the host is in the process") {

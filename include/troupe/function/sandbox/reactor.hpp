@@ -69,6 +69,8 @@ public:
   std::uint32_t helpers_started() const noexcept { return helpers_.load(order::relaxed); }
 
 private:
+  static constexpr std::uint32_t level_known = 1;
+  static constexpr std::uint32_t level_failure = 2;
   static constexpr std::uint64_t command_name = 0;
   static constexpr std::uint64_t helper_name = 1;
   static constexpr std::size_t most_orders = 16;  // that the helper has not answered yet
@@ -77,6 +79,7 @@ private:
   void loop() noexcept;
   void take_commands() noexcept;
   void send_orders() noexcept;
+  void fail_level() noexcept;
   bool ensure_helper() noexcept;
   int send_order(const child_process& child) noexcept;
   void refuse_waiting(std::string_view why) noexcept;
@@ -102,7 +105,8 @@ private:
   forward_queue<child_process, &child_process::next> commands_;  // each with a reference
   bool stopping_ = false;
 
-  // 0: not known; 1: in level_; 2: there is no helper. A futex.
+  // The lowest bit: the level is known, in level_. Above it: how often it could not be found out.
+  // So whoever waits for a change misses none, however many wait. A futex.
   atomic<std::uint32_t> level_state_{0};
   atomic<std::uint32_t> level_{0};
   atomic<bool> level_wanted_{false};
@@ -166,13 +170,16 @@ inline void reactor::start(child_ptr child) noexcept {
 }
 
 inline sandbox_level reactor::level() {
-  level_wanted_.store(true, order::relaxed);
-  while (level_state_.load(order::acquire) == 0) {
+  const std::uint32_t before = level_state_.load(order::acquire);
+  std::uint32_t seen = before;
+  while ((seen & level_known) == 0 && seen == before) {
+    level_wanted_.store(true,
+                        order::seq_cst);  // each time: another's failure may have taken it back
     wake();
-    futex_wait(level_state_, 0);
+    futex_wait(level_state_, before);
+    seen = level_state_.load(order::acquire);
   }
-  if (level_state_.load(order::acquire) == 1) return sandbox_level(level_.load(order::relaxed));
-  level_state_.store(0, order::relaxed);  // the next one tries again
+  if ((seen & level_known) != 0) return sandbox_level(level_.load(order::relaxed));
   throw error(errc::start_failed, {}, "there is no helper for the sandbox");
 }
 
@@ -250,13 +257,11 @@ inline bool reactor::ensure_helper() noexcept {
 
 inline void reactor::send_orders() noexcept {
   const bool wants_level =
-      level_wanted_.load(order::relaxed) && level_state_.load(order::relaxed) == 0;
+      level_wanted_.load(order::seq_cst) && (level_state_.load(order::relaxed) & level_known) == 0;
   if (waiting_.empty() && !wants_level) return;
   if (!ensure_helper()) {
     refuse_waiting(no_helper_);
-    level_state_.store(2, order::release);
-    futex_wake_all(&level_state_);
-    level_wanted_.store(false, order::relaxed);
+    fail_level();
     return;
   }
   while (!waiting_.empty() && orders_ != most_orders) {
@@ -275,6 +280,14 @@ inline void reactor::send_orders() noexcept {
     children_.emplace(child->name, child);
     starting_.push_back(child->name);
   }
+}
+
+/// Tells those who wait for the level that there is none. The next one has it tried again.
+inline void reactor::fail_level() noexcept {
+  if ((level_state_.load(order::relaxed) & level_known) != 0) return;
+  level_wanted_.store(false, order::seq_cst);
+  level_state_.fetch_add(level_failure, order::release);
+  futex_wake_all(&level_state_);
 }
 
 /// Returns 0 or an errno.
@@ -316,7 +329,7 @@ inline void reactor::on_message(const helper_message& m, descriptor attached) no
       return lose_helper();
     }
     level_.store(m.level, order::relaxed);
-    level_state_.store(1, order::release);
+    level_state_.fetch_or(level_known, order::release);
     futex_wake_all(&level_state_);
     return;
   }
@@ -359,6 +372,8 @@ inline void reactor::end_unheld(const child_process& child) noexcept {
 /// those that end by themselves.
 inline void reactor::lose_helper() noexcept {
   if (!helper_) return;
+  // One that dies before it has said hello is not started over and over for those who wait.
+  fail_level();
   std::string why;
   try {
     why = "the helper of its sandbox has ended: " + helper_.end();
