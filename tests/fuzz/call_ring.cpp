@@ -39,6 +39,12 @@ struct open_call final : troupe::detail::module_call {
 struct listener final : ring_listener {
   void started(troupe_bytes bytes) noexcept override { read(bytes.data, bytes.size); }
   void refused(std::string_view why) noexcept override { read(why.data(), why.size()); }
+  bool permits(std::uint32_t cell, std::string_view module) noexcept override {
+    read(module.data(), module.size());
+    const bool permitted = module.empty() || module[0] % 2 == 0;
+    if (!permitted) ring->answer(cell, 2, 0, {nullptr, 0});
+    return permitted;
+  }
   void asked(const question& q) noexcept override {
     for (const std::string_view one : {q.module, q.version, q.function, q.key}) {
       read(one.data(), one.size());

@@ -20,8 +20,9 @@ struct sandbox_options {
   /// `troupe::sandbox_main`, else `troupe-function` beside it.
   std::string helper{};
 
-  /// No module runs where the kernel does not give all of this.
-  sandbox_level require = sandbox_level::process();
+  /// No module runs where the kernel does not give all of this. `sandbox_level::process()` is for
+  /// modules of one's own on kernels without filters: they have the user and the files of the host.
+  sandbox_level require = sandbox_level::confined();
 
   /// For the start of a module, its static constructors and its own among it.
   duration start_limit = std::chrono::seconds(10);

@@ -6,6 +6,10 @@
 
 #include <support/catch.hpp>
 
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <cstring>
 #include <deque>
 #include <memory>
@@ -32,6 +36,12 @@ struct listener final : ring_listener {
                         std::to_string(q.payload.size));
     cells.push_back(q.cell);
   }
+  bool permits(std::uint32_t cell, std::string_view) noexcept override {
+    if (!permitted) refused_cells.push_back(cell);
+    return permitted;
+  }
+  bool permitted = true;
+  std::vector<std::uint32_t> refused_cells;
   std::string text;
   std::vector<std::string> questions;
   std::vector<std::uint32_t> cells;
@@ -195,6 +205,136 @@ TEST_CASE("Who lies about what it has taken has begun everything") {
   r.ring.shut();
   r.ring.end(troupe::errc::worker_crashed, "why");
   CHECK(c.outcome() == "worker crashed: why");
+}
+
+TEST_CASE("A reply to a call that is still being copied in is garbage, and the call lives on") {
+  call big(std::string(30u << 20, 'x'));
+  rig r;
+  take_result seen = take_result::all;
+  int ends_meanwhile = -1;
+  std::thread peer([&] {
+    // What a child sees of the copy's begin: the head of the request in a file that it can read.
+    const mapping view = mapping::of(r.host.file(), r.host.size(), PROT_READ);
+    const volatile std::uint64_t& id =
+        reinterpret_cast<const host_file*>(view.data())->requests[0].head.id;
+    const auto until = troupe::steady_now() + subject::patience;
+    while (id != big.id && troupe::steady_now() < until) {
+    }
+    // Only if the reply is ahead of the call's entry is there something to see.
+    const bool ahead = r.host_words().queue.tail.load(order::seq_cst) == 0;
+    r.reply(0, "early");
+    seen = r.take();
+    if (ahead && r.host_words().queue.tail.load(order::seq_cst) == 0) ends_meanwhile = big.ends;
+  });
+  static_cast<void>(r.ring.begin(big, false));
+  peer.join();
+  if (ends_meanwhile < 0) return;  // the copy was over before the other thread had come so far
+  CHECK(seen == take_result::garbage);
+  CHECK(ends_meanwhile == 0);
+  CHECK(big.ends == 0);
+}
+
+TEST_CASE("A sleeper that the other side moves to another word comes back by its deadline") {
+  call c;
+  rig r;
+  static_cast<void>(r.ring.begin(c, true));
+  subject::flag back;
+  std::thread sleeper([&] {
+    const std::uint32_t seen = r.ring.lie_down();
+    const auto until = troupe::saturating_add(troupe::steady_now(), std::chrono::seconds(3));
+    r.ring.sleep_for_more(seen, troupe::duration(until.time_since_epoch()).count());
+    back.raise();
+  });
+  // As a child would: by a mapping of its own that can only be read.
+  const mapping view = mapping::of(r.child.file(), r.child.size(), PROT_READ);
+  const auto* const tail = &reinterpret_cast<const child_file*>(view.data())->queue.tail;
+  static std::uint32_t elsewhere = 0;
+  long moved = 0;
+  const auto until = troupe::steady_now() + subject::patience;
+  while (moved == 0 && !back.raised() && troupe::steady_now() < until) {
+    moved = ::syscall(SYS_futex, tail, FUTEX_REQUEUE, 0, 1, &elsewhere, 0);
+    std::this_thread::yield();
+  }
+  CHECK(moved == 1);
+  static_cast<void>(r.ring.wake_sleepers());
+  static_cast<void>(r.ring.wake_sleepers());
+  CHECK(back.wait());
+  sleeper.join();
+  r.ring.look_away();
+}
+
+TEST_CASE("What a module may not ask is not copied out, and long questions come in small batches") {
+  rig r;
+  r.start();
+  const auto ask_all = [&] {
+    outgoing_head head{};
+    head.payload_size = largest_message;
+    for (std::uint32_t cell = 0; cell != outgoing_count; ++cell) {
+      r.child_words().outgoing[cell].copy_from(&head, sizeof head);
+      r.put(to_entry(entry_kind::outgoing, cell));
+    }
+  };
+  r.heard.permitted = false;
+  ask_all();
+  CHECK(r.take() == take_result::all);
+  CHECK(r.heard.questions.empty());
+  CHECK(r.heard.refused_cells.size() == outgoing_count);
+  for (const std::uint32_t cell : r.heard.refused_cells) r.ring.answer(cell, 2, 0, {nullptr, 0});
+
+  r.heard.permitted = true;
+  ask_all();
+  CHECK(r.take() == take_result::more);
+  CHECK(r.heard.questions.size() == 1);  // longer than a batch by itself
+  CHECK(r.take() == take_result::more);
+  CHECK(r.heard.questions.size() == 2);
+}
+
+TEST_CASE("Names are short, and so is a reason for not starting") {
+  rig r;
+  r.start();
+  outgoing_head head{};
+  head.module_size = largest_names;
+  head.key_size = 1;
+  r.child_words().outgoing[0].copy_from(&head, sizeof head);
+  r.put(to_entry(entry_kind::outgoing, 0));
+  CHECK(r.take() == take_result::garbage);
+  rig other;
+  const reply_head reason{troupe_outcome_error, 0, largest_names + 1, 0};
+  other.child_words().replies[start_cell].copy_from(&reason, sizeof reason);
+  other.put(to_entry(entry_kind::refused, start_cell));
+  CHECK(other.take() == take_result::garbage);
+}
+
+TEST_CASE("Who replies without taking is found out, also by who only puts") {
+  std::deque<call> calls;
+  rig r;
+  for (std::uint32_t i = 0; i != queue_length + 1 && !r.ring.broken(); ++i) {
+    calls.emplace_back();
+    const auto ticket = r.ring.begin(calls.back(), false);
+    REQUIRE(ticket.has_value());
+    if (r.ring.broken()) break;
+    r.reply(ticket->cell, "done");
+    REQUIRE(r.take() == take_result::all);
+  }
+  CHECK(r.ring.broken());
+  CHECK_FALSE(r.ring.has_more());
+  CHECK(r.take() == take_result::garbage);
+}
+
+TEST_CASE("What was held for long messages is given back") {
+  call big(std::string(3u << 20, 'x'));
+  rig r;
+  CHECK_FALSE(r.ring.untidy());
+  static_cast<void>(r.ring.begin(big, false));
+  const std::uint32_t cell = cell_of(r.take_entry());
+  r.reply_with(cell, {troupe_outcome_value, 0, 3u << 20, 0});
+  CHECK(r.take() == take_result::all);
+  CHECK(big.reply.size() == 3u << 20);
+  CHECK(r.ring.untidy());
+  r.ring.tidy();
+  CHECK(r.ring.untidy());
+  r.ring.shrink();
+  CHECK_FALSE(r.ring.untidy());
 }
 
 TEST_CASE("What does not fit is garbage, and settles nothing") {

@@ -19,8 +19,8 @@ namespace {
 
 std::string path_of(std::string_view module, std::string_view version) {
   if (module == "subject") return subject::module_path("subject");
-  return std::string(TROUPE_TEST_MODULES "/") + std::string(module) + "-" +
-         std::string(version) + ".so";
+  return std::string(TROUPE_TEST_MODULES "/") + std::string(module) + "-" + std::string(version) +
+         ".so";
 }
 
 struct setting {

@@ -8,7 +8,9 @@
 #include <string>
 #include <thread>
 
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <troupe/base/hash.hpp>
@@ -56,7 +58,7 @@ TEST_CASE("System calls that reach out of the sandbox end the process") {
   const std::string forbidden =
       "worker crashed: it made a forbidden system call (killed by SIGSYS)";
   for (const char* act : {"fork_bomb", "open_socket", "unix_socket", "run_program", "trace",
-                          "kill_others", "unshare"}) {
+                          "kill_others", "unshare", "move_sleepers"}) {
     INFO(act);
     CHECK(crash_by(act) == forbidden);
   }
@@ -101,6 +103,51 @@ TEST_CASE("Garbage in the shared memory ends the process that wrote it") {
        {"tail", "entry", "other cell", "long reply", "everything", "started again"}) {
     INFO(how);
     CHECK(crash_by("garbage", how) == garbage);
+  }
+}
+
+TEST_CASE("Out of descriptors, a start fails by name or its process can be killed") {
+  {
+    running warm;
+  }
+  rlimit before{};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+  for (int room = 0; room != 10; ++room) {
+    INFO(room);
+    // All but `room` of the numbers below a limit are in use.
+    std::vector<int> used;
+    const rlimit tight{256, before.rlim_max};
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &tight) == 0);
+    for (int one = ::dup(0); one >= 0; one = ::dup(0)) used.push_back(one);
+    for (int i = 0; i != room && !used.empty(); ++i) {
+      ::close(used.back());
+      used.pop_back();
+    }
+    // The destructor of what has started kills it, and waits for its end.
+    const std::string outcome = subject::start_error("subject");
+    for (const int one : used) ::close(one);
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+    const bool is_named = outcome == "started" || outcome.find("worker failed to start: ") == 0;
+    INFO(outcome);
+    CHECK(is_named);
+  }
+  CHECK(subject::start_error("subject") == "started");
+}
+
+TEST_CASE("A module that does not stop asking for what it may not have is ended") {
+  CHECK(crash_by("pester") ==
+        "worker crashed: it does not stop calling modules that it may not call");
+}
+
+TEST_CASE("The event of the host is out of a module's hands") {
+  for (const bool network : {true, false}) {
+    troupe::module_permissions some;
+    some.network = network;
+    running m("subject", some);
+    if (!m->level().has(troupe::sandbox_part::system_call_filter)) return;
+    CHECK(m.ask("hold_event") ==
+          "value: flags errno " + std::to_string(EPERM) + ", read errno " + std::to_string(EBADF));
+    CHECK(m.ask("echo", "on") == "value: on");
   }
 }
 

@@ -4,11 +4,19 @@
 
 #include <support/catch.hpp>
 
+#include <algorithm>
 #include <string>
+#include <thread>
+#include <vector>
 
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+#include <troupe/function/sandbox/descriptor.hpp>
 
 #include "subject.hpp"
 
@@ -69,6 +77,23 @@ TEST_CASE("Without a helper there is a reason") {
   lost.helper = "/bin/true";
   troupe::detail::process_launcher other(lost);
   CHECK(subject::start_error("subject", {}, other).find("helper") != std::string::npos);
+  CHECK_THROWS_AS(other.level(), troupe::error);
+  // However many ask at once, each is told.
+  std::vector<std::thread> askers;
+  troupe::detail::atomic<int> told{0};
+  for (int i = 0; i != 4; ++i) {
+    askers.emplace_back([&] {
+      for (int round = 0; round != 5; ++round) {
+        try {
+          static_cast<void>(other.level());
+        } catch (const troupe::error&) {
+          told.fetch_add(1, troupe::detail::order::relaxed);
+        }
+      }
+    });
+  }
+  for (std::thread& one : askers) one.join();
+  CHECK(told.load(troupe::detail::order::relaxed) == 20);
 }
 
 TEST_CASE("No descriptor and no variable of the host is in the process") {
@@ -141,6 +166,40 @@ TEST_CASE("Limits are in force, and code is not made") {
   if (!m->level().has(troupe::sandbox_part::system_call_filter)) return;
   CHECK(m.ask("make_code") == refused(EACCES));
   CHECK(m.ask("share_memory") == refused(EPERM));
+  CHECK(m.ask("grow_stack") == refused(EPERM));
+}
+
+TEST_CASE("A static constructor makes no code either, and fakes no filter") {
+  if (!subject::launcher().level().has(troupe::sandbox_part::system_call_filter)) return;
+  CHECK(subject::start_error("makes_code") ==
+        "worker failed to start: it is no module: it has no symbol troupe_module_entry");
+  CHECK(subject::start_error("fakes_filter") ==
+        "worker failed to start: the second filter of system calls cannot be installed");
+}
+
+TEST_CASE("Descriptors are closed without the call for it, too") {
+  using troupe::detail::sandbox::close_counted;
+  using troupe::detail::sandbox::close_listed;
+  for (const auto close_them : {close_listed, close_counted}) {
+    const ::pid_t process = ::fork();
+    REQUIRE(process >= 0);
+    if (process == 0) {
+      rlimit few{};
+      ::getrlimit(RLIMIT_NOFILE, &few);
+      few.rlim_cur = (std::min)(few.rlim_cur, rlim_t{4096});
+      ::setrlimit(RLIMIT_NOFILE, &few);
+      const int one = ::fcntl(1, F_DUPFD, 100);
+      const int other = ::fcntl(1, F_DUPFD, 200);
+      const bool closed = one >= 100 && other >= 200 && close_them(100) &&
+                          ::fcntl(one, F_GETFD) < 0 && ::fcntl(other, F_GETFD) < 0 &&
+                          ::fcntl(1, F_GETFD) >= 0;
+      ::_exit(closed ? 0 : 1);
+    }
+    int status = -1;
+    REQUIRE(::waitpid(process, &status, 0) == process);
+    CHECK(WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) == 0);
+  }
 }
 
 TEST_CASE("The network is there for those who may, and for nobody else") {

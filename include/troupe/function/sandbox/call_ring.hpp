@@ -81,6 +81,9 @@ class ring_listener {
 public:
   virtual void started(troupe_bytes manifest) noexcept = 0;
   virtual void refused(std::string_view why) noexcept = 0;
+  /// False: it may not call that module. Then the listener answers, and the rest of the question is
+  /// not even copied out.
+  virtual bool permits(std::uint32_t cell, std::string_view module) noexcept = 0;
   virtual void asked(const question& q) noexcept = 0;
 
 protected:
@@ -103,8 +106,10 @@ public:
     bool woke;  ///< The other side was asleep.
   };
 
-  /// Entries that one `take` looks at, at most.
+  /// Entries that one `take` looks at, at most; and bytes that it copies out of the arena before it
+  /// looks at no more.
   static constexpr std::uint32_t batch = 256;
+  static constexpr std::uint64_t batch_bytes = std::uint64_t{1} << 20;
   /// Bytes of the arena that are kept when it is tidied, and of the buffer for copies.
   static constexpr std::uint64_t tidy_above = 256u << 10;
 
@@ -117,9 +122,14 @@ public:
   /// `look`, the other side is told that this thread looks for the reply: `look_away` follows.
   std::optional<ticket> begin(module_call& c, bool look) noexcept;
   void look_away() noexcept;
-  /// Between the two: sleeps until there is something to take, or `wake_sleepers`, or for no
-  /// reason.
-  void sleep_for_more() noexcept;
+  /// Between the two: says that this thread is about to sleep; from then on `wake_sleepers` counts
+  /// it. Returns what `sleep_for_more` waits for; that follows.
+  std::uint32_t lie_down() noexcept;
+  /// Sleeps until there is something to take, or `wake_sleepers`, or for no reason. Not beyond
+  /// `deadline`: nanoseconds of the steady clock, or the largest value. Without one only where the
+  /// other side is kept from moving sleepers to another word (FUTEX_REQUEUE), where nobody would
+  /// wake them.
+  void sleep_for_more(std::uint32_t seen, std::int64_t deadline) noexcept;
   /// Called now and then: wakes those who have slept since the call before. True if somebody
   /// sleeps.
   bool wake_sleepers() noexcept;
@@ -143,6 +153,8 @@ public:
     return child_.queue.tail.load(order::seq_cst) != taken_.load(order::relaxed);
   }
   take_result take(ring_listener& listener) noexcept;
+  /// True if a thread that has put something has found the other side cheating: `take` says so.
+  bool broken() const noexcept { return broken_.load(order::relaxed); }
   /// How many entries were ever taken.
   std::uint64_t taken() const noexcept { return taken_total_.load(order::relaxed); }
 
@@ -156,6 +168,13 @@ public:
   std::uint32_t level() const noexcept { return child_.level.load(order::relaxed); }
   bool out_of_memory() const noexcept { return child_.out_of_memory.load(order::relaxed) == 1; }
   bool idle() const noexcept;
+  /// True if memory is held for long messages that were.
+  bool untidy() const noexcept;
+  /// Gives the buffer for copies back if it is large. Like `take`, from one thread at a time.
+  void shrink() noexcept {
+    copies_.shrink(tidy_above);
+    copies_large_.store(false, order::relaxed);
+  }
   /// Gives pages back that nobody uses, if nothing is under way.
   void tidy() noexcept;
 
@@ -163,12 +182,14 @@ private:
   struct slot {
     module_call* call = nullptr;  // null: nobody has this cell
     std::uint64_t block = in_cell;
-    bool stopped = false;  // its stop is in the queue
+    bool put = false;      // its call is in the queue: before that, a reply to it is garbage
+    bool stopped = false;  // its stop is in the queue, or follows its call
     // Changes when a call gets the cell and when it loses it. Written under the lock.
     atomic<std::uint32_t> generation{0};
   };
   struct open_question {
     bool open = false;
+    bool answering = false;         // its answer is being copied in
     std::uint64_t block = in_cell;  // of the answer before
     std::uint32_t position = 0;     // of the answer in the queue
   };
@@ -183,6 +204,7 @@ private:
   // Under the lock.
   bool reserve(module_call& c, std::uint64_t size, std::uint32_t& cell) noexcept;
   bool put(std::uint32_t entry) noexcept;
+  void put_call(std::uint32_t cell) noexcept;
   bool look_at_taken() noexcept;
   void free_answers() noexcept;
   module_call* close_slot(std::uint32_t cell) noexcept;
@@ -196,6 +218,8 @@ private:
   bool take_reply(std::uint32_t cell) noexcept;
   bool take_start(entry_kind kind, ring_listener& listener) noexcept;
   bool take_question(std::uint32_t cell, ring_listener& listener) noexcept;
+  const unsigned char* copy_names(const plain_cell<outgoing_head>& copy, const foreign_cell& cell,
+                                  std::uint64_t size) noexcept;
   template <class Head>
   const unsigned char* copy_out(plain_cell<Head>& copy, const foreign_cell& cell,
                                 std::uint64_t size) noexcept;
@@ -208,7 +232,10 @@ private:
   atomic<std::uint32_t> taken_{0};
   atomic<std::uint64_t> taken_total_{0};
   copy_buffer copies_;        // of `take`
-  bool has_started_ = false;  // of `take`: the word of the start has come
+  std::uint64_t copied_ = 0;  // of `take`: bytes
+  atomic<bool> copies_large_{false};
+  unsigned char names_[largest_names];  // of `take`
+  bool has_started_ = false;            // of `take`: the word of the start has come
   // The queue is full: impossible with who keeps to the rules. Written under the lock.
   atomic<bool> broken_{false};
 
@@ -271,6 +298,14 @@ inline bool call_ring::put(std::uint32_t entry) noexcept {
   ++put_;
   host_.queue.tail.store(put_, order::seq_cst);  // before the look: see child_file::asleep
   return true;
+}
+
+/// From now on the other side may reply; so far `fill` has read what the owner of the call may free
+/// as soon as it is settled.
+inline void call_ring::put_call(std::uint32_t cell) noexcept {
+  slots_[cell].put = true;
+  static_cast<void>(put(to_entry(entry_kind::call, cell)));
+  if (slots_[cell].stopped) static_cast<void>(put(to_entry(entry_kind::stop, cell)));
 }
 
 /// What the other side says that it has taken: believed if it is possible. False if it is not.
@@ -345,7 +380,7 @@ inline std::optional<call_ring::ticket> call_ring::begin(module_call& c, bool lo
   } else {
     fill(c, cell);
   }
-  static_cast<void>(put(to_entry(entry_kind::call, cell)));
+  put_call(cell);
   lock_.unlock();
   t.woke = wake();
   return t;
@@ -357,19 +392,21 @@ inline void call_ring::look_away() noexcept {
   tell_attention();
 }
 
-/// Without a deadline of its own: to set a timer costs as much as the rest of a round trip where
-/// the machine is a virtual one.
-inline void call_ring::sleep_for_more() noexcept {
+inline std::uint32_t call_ring::lie_down() noexcept {
   const std::uint32_t seen = taken_.load(order::relaxed);
-  {
-    const spin_guard guard(lock_);
-    ++sleepers_;
-    ++sleeps_;
-    tell_attention();
-  }
+  const spin_guard guard(lock_);
+  ++sleepers_;
+  ++sleeps_;
+  tell_attention();
+  return seen;
+}
+
+/// To set a timer costs as much as the rest of a round trip where the machine is a virtual one:
+/// hence the wish to do without a deadline.
+inline void call_ring::sleep_for_more(std::uint32_t seen, std::int64_t deadline) noexcept {
   // The kernel compares once more: a tail that has moved since lets nobody sleep.
   if (child_.queue.tail.load(order::seq_cst) == seen) {
-    shared_wait(child_.queue.tail, seen, INT64_MAX);
+    shared_wait(child_.queue.tail, seen, deadline);
   }
   const spin_guard guard(lock_);
   --sleepers_;
@@ -401,7 +438,7 @@ inline void call_ring::begin_waiting() noexcept {
     fill(c, cell);
     lock_.lock();
     --fillers_;
-    static_cast<void>(put(to_entry(entry_kind::call, cell)));
+    put_call(cell);
     lock_.unlock();
     static_cast<void>(wake());
   }
@@ -414,7 +451,7 @@ inline void call_ring::stop(std::uint64_t call_id) noexcept {
   for (std::uint32_t cell = 0; cell != cell_count && !found && !shut_; ++cell) {
     slot& s = slots_[cell];
     found = s.call != nullptr && s.call->id == call_id;
-    if (found && !std::exchange(s.stopped, true)) {
+    if (found && !std::exchange(s.stopped, true) && s.put) {
       static_cast<void>(put(to_entry(entry_kind::stop, cell)));
     }
   }
@@ -453,33 +490,40 @@ inline void call_ring::free_answers() noexcept {
 
 inline void call_ring::answer(std::uint32_t cell, std::uint32_t outcome, std::uint32_t code,
                               troupe_bytes bytes) noexcept {
-  {
-    const spin_guard guard(lock_);
-    open_question& q = questions_[cell];
-    if (!std::exchange(q.open, false)) return;
-    free_answers();
-    std::uint64_t block = in_cell;
-    if (bytes.size > plain_cell<reply_head>::room) {
-      const auto taken = bytes.size <= largest_message ? arena_.take(bytes.size) : std::nullopt;
-      if (!taken || q.block != in_cell) {
-        if (taken) arena_.give(*taken);
-        outcome = troupe_outcome_error;
-        code = static_cast<std::uint32_t>(errc::result_lost);
-        bytes = {nullptr, 0};
-      } else {
-        block = *taken;
-      }
+  open_question& q = questions_[cell];
+  lock_.lock();
+  if (!q.open || std::exchange(q.answering, true)) return lock_.unlock();
+  free_answers();
+  std::uint64_t block = in_cell;
+  if (bytes.size > plain_cell<reply_head>::room) {
+    const auto taken = bytes.size <= largest_message ? arena_.take(bytes.size) : std::nullopt;
+    if (!taken || q.block != in_cell) {
+      if (taken) arena_.give(*taken);
+      outcome = troupe_outcome_error;
+      code = static_cast<std::uint32_t>(errc::result_lost);
+      bytes = {nullptr, 0};
+    } else {
+      block = *taken;
     }
-    plain_cell<reply_head>& out = host_.answers[cell];
-    out.head = {outcome, code, bytes.size, block};
-    unsigned char* const to = block == in_cell ? out.bytes : host_arena() + block;
-    if (bytes.size != 0) std::memcpy(to, bytes.data, bytes.size);
-    if (block != in_cell) {
-      q.block = block;
-      q.position = put_;
-    }
-    static_cast<void>(put(to_entry(entry_kind::answer, cell)));
   }
+  plain_cell<reply_head>& out = host_.answers[cell];
+  out.head = {outcome, code, bytes.size, block};
+  if (block != in_cell) {  // not under the lock; `end` waits for it
+    ++fillers_;
+    lock_.unlock();
+    std::memcpy(host_arena() + block, bytes.data, bytes.size);
+    lock_.lock();
+    --fillers_;
+    q.block = block;
+    q.position = put_;
+  } else if (bytes.size != 0) {
+    std::memcpy(out.bytes, bytes.data, bytes.size);
+  }
+  // Only now may the other side ask in this cell again.
+  q.open = false;
+  q.answering = false;
+  static_cast<void>(put(to_entry(entry_kind::answer, cell)));
+  lock_.unlock();
   static_cast<void>(wake());
 }
 
@@ -490,8 +534,9 @@ inline take_result call_ring::take(ring_listener& listener) noexcept {
   // Pairs with the other side's store behind its entry and cell.
   const std::uint32_t tail = child_.queue.tail.load(order::acquire);
   if (tail - at > queue_length) return take_result::garbage;
+  copied_ = 0;
   for (std::uint32_t count = 0; at != tail; ++count) {
-    if (count == batch) return take_result::more;
+    if (count == batch || copied_ >= batch_bytes) return take_result::more;
     const std::uint32_t entry = child_.queue.entries[at % queue_length].load(order::relaxed);
     if (!take_entry(entry, listener)) return take_result::garbage;
     ++at;
@@ -538,6 +583,8 @@ const unsigned char* call_ring::copy_out(plain_cell<Head>& copy, const foreign_c
   if (block > arena_size || size > arena_size - block) return nullptr;
   unsigned char* const to = copies_.room(size == 0 ? 1 : size);
   if (to != nullptr) std::memcpy(to, child_arena() + block, size);
+  copied_ += size;
+  if (size > tidy_above) copies_large_.store(true, order::relaxed);
   return to;
 }
 
@@ -547,6 +594,7 @@ inline module_call* call_ring::close_slot(std::uint32_t cell) noexcept {
   module_call* const call = std::exchange(s.call, nullptr);
   if (call == nullptr) return nullptr;
   if (s.block != in_cell) arena_.give(std::exchange(s.block, in_cell));
+  s.put = false;
   s.stopped = false;
   s.generation.fetch_add(1, order::release);
   free_.push_back(cell);
@@ -558,14 +606,17 @@ inline bool call_ring::take_reply(std::uint32_t cell) noexcept {
   plain_cell<reply_head> copy;
   from.copy_to(&copy, sizeof copy.head);
   if (copy.head.outcome > troupe_outcome_error) return false;
+  {
+    const spin_guard guard(lock_);
+    if (!slots_[cell].put) return false;  // nobody's, or still being copied in
+  }
   const unsigned char* const bytes = copy_out(copy, from, copy.head.size);
   if (bytes == nullptr) return false;
   module_call* call = nullptr;
   {
     const spin_guard guard(lock_);
-    call = close_slot(cell);
+    call = close_slot(cell);  // it is there: only who takes closes it, and `end` comes later
   }
-  if (call == nullptr) return false;
   call->settle(call, copy.head.outcome, copy.head.code, {bytes, copy.head.size});
   begin_waiting();
   return true;
@@ -575,6 +626,7 @@ inline bool call_ring::take_start(entry_kind kind, ring_listener& listener) noex
   const foreign_cell& from = child_.replies[start_cell];
   plain_cell<reply_head> copy;
   from.copy_to(&copy, sizeof copy.head);
+  if (kind == entry_kind::refused && copy.head.size > largest_names) return false;
   const unsigned char* const bytes = copy_out(copy, from, copy.head.size);
   if (bytes == nullptr) return false;
   if (kind == entry_kind::started) {
@@ -585,21 +637,38 @@ inline bool call_ring::take_start(entry_kind kind, ring_listener& listener) noex
   return true;
 }
 
+/// The names of a question, to where the rest of it does not overwrite them. Null as in `copy_out`.
+inline const unsigned char* call_ring::copy_names(const plain_cell<outgoing_head>& copy,
+                                                  const foreign_cell& cell,
+                                                  std::uint64_t size) noexcept {
+  const std::uint64_t block = copy.head.block;
+  if (block == in_cell) {
+    if (size > plain_cell<outgoing_head>::room) return nullptr;
+    plain_cell<outgoing_head> whole;
+    cell.copy_to(&whole, sizeof whole.head + static_cast<std::size_t>(size));
+    std::memcpy(names_, whole.bytes, static_cast<std::size_t>(size));
+    return names_;
+  }
+  if (block > arena_size || size > arena_size - block) return nullptr;
+  std::memcpy(names_, child_arena() + block, static_cast<std::size_t>(size));
+  return names_;
+}
+
 inline bool call_ring::take_question(std::uint32_t cell, ring_listener& listener) noexcept {
   const foreign_cell& from = child_.outgoing[cell];
   plain_cell<outgoing_head> copy;
   from.copy_to(&copy, sizeof copy.head);
   const outgoing_head& head = copy.head;
-  if (head.payload_size > largest_message) return false;
   const std::uint64_t names =
       std::uint64_t{head.module_size} + head.version_size + head.function_size + head.key_size;
-  const unsigned char* const bytes = copy_out(copy, from, names + head.payload_size);
-  if (bytes == nullptr) return false;
+  if (names > largest_names || head.payload_size > largest_message - names) return false;
+  const unsigned char* const named = copy_names(copy, from, names);
+  if (named == nullptr) return false;
   {
     const spin_guard guard(lock_);
     if (std::exchange(questions_[cell].open, true)) return false;
   }
-  const char* text = reinterpret_cast<const char*>(bytes);
+  const char* text = reinterpret_cast<const char*>(named);
   const auto next = [&text](std::uint32_t size) {
     return std::string_view(std::exchange(text, text + size), size);
   };
@@ -607,6 +676,9 @@ inline bool call_ring::take_question(std::uint32_t cell, ring_listener& listener
   const std::string_view version = next(head.version_size);
   const std::string_view function = next(head.function_size);
   const std::string_view key = next(head.key_size);
+  if (!listener.permits(cell, module)) return true;
+  const unsigned char* const bytes = copy_out(copy, from, names + head.payload_size);
+  if (bytes == nullptr) return false;
   listener.asked({cell,
                   head.format,
                   head.deadline,
@@ -638,6 +710,8 @@ inline void call_ring::end(errc why, std::string_view detail) noexcept {
   for (std::uint32_t at = child_taken_; at != put_; ++at) {
     const std::uint32_t entry = host_.queue.entries[at % queue_length].load(order::relaxed);
     if (kind_of(entry) != static_cast<std::uint32_t>(entry_kind::call)) continue;
+    // The word is our own, but where the file cannot be sealed the other side may have written it.
+    if (cell_of(entry) >= cell_count) continue;
     if (module_call* const c = close_slot(cell_of(entry))) back.push_back(*c);
   }
   for (std::uint32_t cell = 0; cell != cell_count; ++cell) {
@@ -654,6 +728,12 @@ inline void call_ring::end(errc why, std::string_view detail) noexcept {
 inline bool call_ring::idle() const noexcept {
   const spin_guard guard(lock_);
   return free_.size() == cell_count;
+}
+
+inline bool call_ring::untidy() const noexcept {
+  if (copies_large_.load(order::relaxed)) return true;
+  const spin_guard guard(lock_);
+  return arena_.highest() > tidy_above;
 }
 
 inline void call_ring::tidy() noexcept {

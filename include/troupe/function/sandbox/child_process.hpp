@@ -83,6 +83,12 @@ public:
     if (c->owners_.fetch_sub(1, order::acq_rel) == 1) delete c;
   }
 
+  /// Functions of a module: its callers look for one after the other.
+  static constexpr std::size_t most_functions = 4096;
+  /// Calls of others that are refused before the child is killed, apart from 16 for everything that
+  /// it does besides.
+  static constexpr std::uint64_t most_refused = 1024;
+
   // -- For the instance --
 
   /// A permit comes when the child has started, or will not.
@@ -94,7 +100,10 @@ public:
   const module_manifest& manifest() const noexcept { return manifest_; }
 
   void call(module_call& c) noexcept;
-  void stop(std::uint64_t id) noexcept { ring_.stop(id); }
+  void stop(std::uint64_t id) noexcept {
+    ring_.stop(id);
+    look_for_faults();
+  }
   void close() noexcept;
   void kill(errc why, std::string_view detail) noexcept;
   sandbox_level level() const noexcept { return sandbox_level(ring_.level()); }
@@ -112,10 +121,18 @@ public:
   bool starting() const noexcept { return starting_.load(order::acquire); }
   void spawned(descriptor process) noexcept;
   void not_spawned(int error) noexcept;
+  /// There is a process, but no handle for it: its helper has been told to end it.
+  void not_held() noexcept;
   void exited(int code, int status) noexcept;
   /// The helper is gone, and the child with it.
   void lost(std::string_view why) noexcept;
+  /// The event is not read, and never written to by the host: its flags are in the child's hands
+  /// too, who could make either block.
   void on_event() noexcept;
+  /// Somebody has called `look_guard::request`, perhaps for this child.
+  void on_request() noexcept {
+    if (requested_.exchange(false, order::seq_cst)) drain();
+  }
   void on_time() noexcept;
   /// Every `look_guard::tick`, where `guarded_by` has been called. True if somebody sleeps.
   bool on_tick() noexcept { return ring_.wake_sleepers(); }
@@ -137,9 +154,12 @@ private:
   ~child_process() = default;
 
   void drain() noexcept;
+  void request_drain() noexcept;
   bool drain_once() noexcept;
   void look(call_ring::ticket t) noexcept;
+  void look_for_faults() noexcept;
   bool may_look() noexcept;
+  std::int64_t sleep_deadline(time_point until) const noexcept;
   void end_by_itself(std::string_view detail) noexcept;
   void signal_kill() noexcept;
   void note_end(std::string_view why) noexcept;
@@ -148,6 +168,7 @@ private:
 
   void started(troupe_bytes manifest) noexcept override;
   void refused(std::string_view why) noexcept override;
+  bool permits(std::uint32_t cell, std::string_view module) noexcept override;
   void asked(const question& q) noexcept override;
   static void on_answer(void* context, std::uint32_t outcome, std::uint32_t code,
                         troupe_bytes bytes) noexcept;
@@ -160,6 +181,7 @@ private:
   const descriptor event_;
   call_ring ring_;
   std::vector<asked_answer> answers_;
+  std::uint64_t refused_ = 0;  // calls of the child, by whoever drains
 
   std::shared_ptr<look_guard> guard_owner_;  // written once, by the reactor
   atomic<look_guard*> guard_{nullptr};       // the same; until then nobody sleeps
@@ -175,11 +197,13 @@ private:
   atomic<const thread_state*> drainer_{nullptr};
   atomic<bool> dead_{false};  // its memory changes no more: the drainer ends it all
   atomic<bool> wants_tidying_{false};
+  atomic<bool> shrinks_{false};  // the next who drains gives the buffer back
   // Calls since one looked in vain; 0: none has. The next ones do not look.
   atomic<std::uint32_t> misses_{0};
   // Nanoseconds for which the next caller looks without sleeping.
   atomic<duration::rep> look_for_{duration(look_time).count()};
-  std::uint64_t events_ = 0;  // of the reactor: what the child has added to the event
+  atomic<bool> requested_{false};  // of the reactor, by `look_guard::request`
+  std::uint64_t events_ = 0;       // of the reactor: how often the child has woken it
 
   mutable spin_lock lock_;  // guards all below
   phase phase_ = phase::starting;
@@ -213,6 +237,7 @@ inline child_process::child_process(child_wish wish, std::vector<std::string> ma
 inline void child_process::call(module_call& c) noexcept {
   const bool looks = may_look();
   const auto ticket = ring_.begin(c, looks);
+  look_for_faults();
   if (ticket && looks) look(*ticket);
 }
 
@@ -245,8 +270,11 @@ inline void child_process::look(call_ring::ticket t) noexcept {
     } else if (now - begun >= awake) {
       slept = true;
       if (look_guard* const guard = guard_.load(order::acquire)) {
+        // First counted as a sleeper, then the guard: a reactor that goes to rest in between looks
+        // for sleepers behind that, and finds this one; see `reactor::tick`.
+        const std::uint32_t seen = ring_.lie_down();
         guard->expect();
-        ring_.sleep_for_more();
+        ring_.sleep_for_more(seen, sleep_deadline(until));
       }
     } else {
       for (int i = 0; i != 32 && !ring_.has_more(); ++i) cpu_relax();
@@ -260,6 +288,16 @@ inline void child_process::look(call_ring::ticket t) noexcept {
   }
   ring_.look_away();
   if (ring_.has_more()) drain();
+  // Where callers look for all replies there are no events.
+  if (ring_.untidy() && !wants_tidying_.exchange(true, order::relaxed)) request_drain();
+}
+
+/// None, if the filter of system calls keeps the child from moving whoever sleeps at a shared word:
+/// it does not load its module without the filter that is required of it. What it says of its own
+/// level is no base for that, because the module can write there.
+inline std::int64_t child_process::sleep_deadline(time_point until) const noexcept {
+  if (wish_.required.has(sandbox_part::system_call_filter)) return INT64_MAX;
+  return duration(until.time_since_epoch()).count();
 }
 
 inline void child_process::close() noexcept {
@@ -268,6 +306,13 @@ inline void child_process::close() noexcept {
     closing_ = true;
   }
   ring_.close();
+  look_for_faults();
+}
+
+/// What a caller's thread has found out about the child is said by whoever drains; a child that
+/// keeps quiet gives nobody a reason to.
+inline void child_process::look_for_faults() noexcept {
+  if (ring_.broken()) request_drain();
 }
 
 // -- Draining ------------------------------------------------------------------------------------
@@ -279,9 +324,7 @@ inline void child_process::drain() noexcept {
   do {
     seen = drains_.load(order::acquire);
     if (drain_once()) {
-      // Others first: the reactor comes back.
-      const std::uint64_t one = 1;
-      if (::write(event_.get(), &one, sizeof one) < 0) continue;
+      request_drain();  // others first: the reactor comes back
     }
     // Forgotten before the role is given up: the next drainer writes its own.
     drainer_.store(nullptr, order::relaxed);
@@ -291,6 +334,7 @@ inline void child_process::drain() noexcept {
 /// True if there is more to do, later.
 inline bool child_process::drain_once() noexcept {
   drainer_.store(&this_thread_state(), order::relaxed);
+  if (shrinks_.load(order::relaxed) && shrinks_.exchange(false, order::acquire)) ring_.shrink();
   const bool dead = dead_.load(order::acquire);  // before the look: then nothing comes behind it
   for (;;) {
     {
@@ -310,22 +354,28 @@ inline bool child_process::drain_once() noexcept {
   return false;
 }
 
+/// Has the reactor drain, soon.
+inline void child_process::request_drain() noexcept {
+  requested_.store(true, order::seq_cst);
+  if (look_guard* const guard = guard_.load(order::acquire)) guard->request();
+}
+
 inline void child_process::on_event() noexcept {
-  std::uint64_t count = 0;
-  if (::read(event_.get(), &count, sizeof count) < 0) count = 0;
   drain();
-  // Each event has an entry; the host's own are few. Who only wakes is kept from it.
-  events_ += count;
+  // Each event has an entry; several may come as one. Who only wakes is kept from it.
+  ++events_;
   if (events_ > ring_.taken() + ring_.taken() / call_ring::batch + 2 * queue_length) {
     end_by_itself("it woke its host for nothing");
   }
-  if (ring_.idle()) wants_tidying_.store(true, order::relaxed);
+  if (ring_.untidy()) wants_tidying_.store(true, order::relaxed);
 }
 
 inline void child_process::tidy() noexcept {
-  if (!ring_.idle()) return;
   wants_tidying_.store(false, order::relaxed);
+  if (!ring_.idle()) return;
   ring_.tidy();
+  shrinks_.store(true, order::release);
+  drain();
 }
 
 // -- Starting ------------------------------------------------------------------------------------
@@ -339,7 +389,7 @@ inline void child_process::started(troupe_bytes bytes) noexcept {
     const std::span<const std::byte> message(reinterpret_cast<const std::byte*>(bytes.data),
                                              static_cast<std::size_t>(bytes.size));
     auto manifest = decode<module_manifest>(message, limits);
-    understood = manifest.has_value();
+    understood = manifest.has_value() && manifest->functions.size() <= most_functions;
     if (understood) manifest_ = std::move(*manifest);
   } catch (...) {
     understood = false;
@@ -404,6 +454,10 @@ inline void child_process::spawned(descriptor process) noexcept {
 
 inline void child_process::not_spawned(int error) noexcept {
   lost("its process cannot be started: " + std::generic_category().message(error));
+}
+
+inline void child_process::not_held() noexcept {
+  lost("its process cannot be held: no descriptor is left for its handle");
 }
 
 // -- The end -------------------------------------------------------------------------------------
@@ -529,15 +583,24 @@ inline std::size_t child_process::memory() const noexcept {
 
 // -- Calls of the module -------------------------------------------------------------------------
 
+inline bool child_process::permits(std::uint32_t cell, std::string_view module) noexcept {
+  for (const std::string& one : may_call_) {
+    if (one == "*" || one == module) return true;
+  }
+  // It hears of it at once, and could go on without end, without ever being called.
+  ++refused_;
+  if (refused_ > most_refused + 16 * (ring_.taken() + 1 - refused_)) {
+    end_by_itself("it does not stop calling modules that it may not call");
+    return false;
+  }
+  static constexpr std::string_view why = "the module may not call that one";
+  ring_.answer(cell, troupe_outcome_error, static_cast<std::uint32_t>(errc::refused),
+               {reinterpret_cast<const unsigned char*>(why.data()), why.size()});
+  return false;
+}
+
 inline void child_process::asked(const question& q) noexcept {
   asked_answer& answer = answers_[q.cell];
-  bool permitted = false;
-  for (const std::string& one : may_call_) permitted = permitted || one == "*" || one == q.module;
-  if (!permitted) {
-    static constexpr std::string_view why = "the module may not call that one";
-    return ring_.answer(q.cell, troupe_outcome_error, static_cast<std::uint32_t>(errc::refused),
-                        {reinterpret_cast<const unsigned char*>(why.data()), why.size()});
-  }
   outgoing_call c;
   c.module = q.module;
   c.version = q.version;
@@ -557,6 +620,7 @@ inline void child_process::on_answer(void* context, std::uint32_t outcome, std::
   const asked_answer& answer = *static_cast<const asked_answer*>(context);
   child_process* const child = answer.child;
   child->ring_.answer(answer.cell, outcome, code, bytes);
+  child->look_for_faults();
   release(child);
 }
 

@@ -8,11 +8,15 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -42,6 +46,37 @@ public:
 private:
   int number_ = -1;
 };
+
+/// Closes those that /proc lists from `first` on. False: it cannot be asked.
+inline bool close_listed(int first) noexcept {
+  DIR* const directory = ::opendir("/proc/self/fd");
+  if (directory == nullptr) return false;
+  while (const dirent* const entry = ::readdir(directory)) {
+    const int number = std::atoi(entry->d_name);
+    if (number >= first && number != ::dirfd(directory)) ::close(number);
+  }
+  ::closedir(directory);
+  return true;
+}
+
+/// Closes all from `first` on that the process could have opened under its limit. False: there may
+/// be too many to try.
+inline bool close_counted(int first) noexcept {
+  constexpr rlim_t most = rlim_t{1} << 20;
+  rlimit both{};
+  if (::getrlimit(RLIMIT_NOFILE, &both) != 0 || both.rlim_cur > most) return false;
+  for (int number = first; number < static_cast<int>(both.rlim_cur); ++number) ::close(number);
+  return true;
+}
+
+/// Closes all descriptors from `first` on, also where the kernel, or a filter around this process,
+/// does not know how to in one call. False: some may be open still.
+inline bool close_from(int first) noexcept {
+#if defined(SYS_close_range)
+  if (::syscall(SYS_close_range, static_cast<unsigned>(first), ~0U, 0U) == 0) return true;
+#endif
+  return close_listed(first) || close_counted(first);
+}
 
 /// The most descriptors that one message carries.
 inline constexpr std::size_t descriptors_per_message = 4;

@@ -165,7 +165,7 @@ private:
     std::string root;
   };
 
-  static void leave_descriptors() noexcept;
+  static bool leave_descriptors() noexcept;
   static bool own_user_namespace() noexcept;
   static bool own_process_namespace() noexcept;
   static void preload() noexcept;
@@ -192,18 +192,22 @@ private:
   bool has_root_ = false;
   bool has_processes_ = false;
   bool was_root_ = false;
+  bool is_clean_ = false;            // no descriptor of the host is left
   std::uint64_t own_memory_ = 0;     // bytes of private memory that a child begins with
   std::uint64_t own_addresses_ = 0;  // bytes of addresses, the same
 };
 
 // -- Becoming a helper ---------------------------------------------------------------------------
 
-inline void helper::leave_descriptors() noexcept {
+/// False: descriptors of the host may be left.
+inline bool helper::leave_descriptors() noexcept {
   const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
-  for (int i = 0; i != 3; ++i) ::dup2(null, i);
+  for (int i = 0; i != 3; ++i) {
+    if (null < 0 || ::dup2(null, i) < 0) ::_exit(122);  // those of the host are for no module
+  }
   if (null > helper_socket) ::close(null);
-  static_cast<void>(::syscall(SYS_close_range, helper_socket + 1, ~0U, 0U));
   static_cast<void>(::fcntl(helper_socket, F_SETFD, FD_CLOEXEC));
+  return close_from(helper_socket + 1);
 }
 
 inline bool write_file(const char* path, const std::string& text) noexcept {
@@ -294,6 +298,7 @@ inline sandbox_level helper::probe() {
   const ::pid_t process = ::fork();
   if (process == 0) {
     sandbox_level level = confine(wish_of(wanted), nullptr);
+    if (!is_clean_) level = level - sandbox_part::own_process;
     if (has_processes_) level = level | sandbox_part::process_namespace;
     const filter_wish filter{static_cast<std::uint32_t>(::getpid()), child_event, false, false};
     if (install_filter(filter) && install_filter_after_load(filter)) {
@@ -312,8 +317,9 @@ inline sandbox_level helper::probe() {
 }
 
 inline void helper::run() {
-  leave_descriptors();
+  const bool is_clean = leave_descriptors();
   helper self;
+  self.is_clean_ = is_clean;
   self.was_root_ = ::geteuid() == 0;
   if (!self.was_root_) static_cast<void>(own_user_namespace());
   self.has_processes_ = own_process_namespace();
@@ -348,6 +354,12 @@ inline bool helper::take_order() {
   received got = receive_message(helper_socket, &wanted.message, sizeof wanted.message, 0);
   if (got.size <= 0) return false;
   std::move(std::begin(got.descriptors), std::end(got.descriptors), std::begin(wanted.files));
+  if (got.size == sizeof wanted.message && wanted.message.end != 0) {
+    for (const child& c : children_) {
+      if (c.name == wanted.message.child) static_cast<void>(::kill(c.process, SIGKILL));
+    }
+    return true;
+  }
   if (got.size != sizeof wanted.message || !wanted.files[3]) return true;
   wanted.message.source[spawn_message::longest_path - 1] = 0;
   wanted.message.target[spawn_message::longest_path - 1] = 0;
@@ -462,14 +474,18 @@ inline void helper::run_module(order_of_child& wanted) {
   const int module = ::fcntl(wanted.files[3].get(), F_DUPFD, 64);
   ::dup2(event, child_event);
   ::dup2(module, child_module);
-  static_cast<void>(::syscall(SYS_close_range, child_module + 1, ~0U, 0U));
+  const bool is_clean = close_from(child_module + 1) && is_clean_;
   for (descriptor& one : wanted.files) static_cast<void>(one.release());
   static_cast<void>(signals_.release());
 
   const child_memory memory{reinterpret_cast<const host_file*>(host.data()),
                             reinterpret_cast<child_file*>(own.data())};
+  // Whoever is short of memory ends modules first.
+  static_cast<void>(
+      write_file(has_root_ ? "/old/proc/self/oom_score_adj" : "/proc/self/oom_score_adj", "1000"));
   module_runner runner(memory, child_event);
   sandbox_level level = confine(wish_of(wanted), "/module");
+  if (!is_clean) level = level - sandbox_part::own_process;
   if (has_processes_) level = level | sandbox_part::process_namespace;
   const bool network = wanted.message.network != 0;
   const filter_wish filter{static_cast<std::uint32_t>(::getpid()), child_event,
@@ -489,10 +505,11 @@ inline void helper::run_module(order_of_child& wanted) {
   });
   const bool in_root = level.has(sandbox_part::empty_root);
   if (!runner.load(in_root ? "/module" : "/proc/self/fd/4")) return;
-  ::close(child_module);
-  if (level.has(sandbox_part::system_call_filter) && !install_filter_after_load(filter)) {
+  if (level.has(sandbox_part::system_call_filter) &&
+      (!install_filter_after_load(filter) || !refuses_code(child_module))) {
     return runner.refuse("the second filter of system calls cannot be installed");
   }
+  ::close(child_module);
   runner.serve();
 }
 

@@ -29,7 +29,7 @@
 
 namespace troupe::detail::sandbox {
 
-inline constexpr std::uint32_t layout_version = 1;
+inline constexpr std::uint32_t layout_version = 2;
 
 inline constexpr std::uint32_t cell_count = 1024;        // calls in flight
 inline constexpr std::uint32_t outgoing_count = 256;     // calls of the module in flight
@@ -39,6 +39,9 @@ inline constexpr std::size_t cell_size = 256;
 inline constexpr std::uint64_t arena_size = std::uint64_t{64} << 20;
 /// The most bytes of one message.
 inline constexpr std::uint64_t largest_message = std::uint64_t{32} << 20;
+/// The most bytes of the names of a call of the module: module, version, function and key together;
+/// and of the reason why it does not start.
+inline constexpr std::uint64_t largest_names = 4096;
 
 static_assert(2 * cell_count + outgoing_count + 1 <= queue_length);
 static_assert((queue_length & (queue_length - 1)) == 0);

@@ -194,6 +194,7 @@ private:
 // -- Starting ------------------------------------------------------------------------------------
 
 inline void module_runner::refuse(std::string_view why) {
+  why = why.substr(0, largest_names);
   const troupe_bytes text{reinterpret_cast<const unsigned char*>(why.data()), why.size()};
   reply(start_cell, entry_kind::refused, troupe_outcome_error, 0, text);
 }
@@ -515,7 +516,8 @@ inline void module_runner::on_call(void* self, troupe_bytes module, troupe_bytes
                    in_cell};
   question.asked_by = {settled, context};
   const std::uint64_t total = module.size + version.size + function.size + key.size + payload.size;
-  if (total > largest_message) {  // told later: never inside this function
+  const std::uint64_t names = total - payload.size;
+  if (total > largest_message || names > largest_names) {  // told later: never inside this function
     question.head.reserved = static_cast<std::uint32_t>(errc::too_large);
   } else {
     question.bytes.reserve(total);

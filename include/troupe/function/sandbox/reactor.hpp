@@ -69,6 +69,8 @@ public:
   std::uint32_t helpers_started() const noexcept { return helpers_.load(order::relaxed); }
 
 private:
+  static constexpr std::uint32_t level_known = 1;
+  static constexpr std::uint32_t level_failure = 2;
   static constexpr std::uint64_t command_name = 0;
   static constexpr std::uint64_t helper_name = 1;
   static constexpr std::size_t most_orders = 16;  // that the helper has not answered yet
@@ -77,17 +79,21 @@ private:
   void loop() noexcept;
   void take_commands() noexcept;
   void send_orders() noexcept;
+  void fail_level() noexcept;
   bool ensure_helper() noexcept;
   int send_order(const child_process& child) noexcept;
   void refuse_waiting(std::string_view why) noexcept;
   void on_helper() noexcept;
   void on_message(const helper_message& m, descriptor attached) noexcept;
+  void end_unheld(const child_process& child) noexcept;
   void lose_helper() noexcept;
   void on_child(std::uint64_t name) noexcept;
   int next_timeout() noexcept;
+  void note_untidy(const child_process& child) noexcept;
   void tidy_idle() noexcept;
+  void serve_requests() noexcept;
   void tick() noexcept;
-  bool watch(int file, std::uint64_t name) noexcept;
+  bool watch(int file, std::uint64_t name, std::uint32_t how = EPOLLIN) noexcept;
   void forget(std::uint64_t name) noexcept;
   void wake() noexcept;
 
@@ -99,7 +105,8 @@ private:
   forward_queue<child_process, &child_process::next> commands_;  // each with a reference
   bool stopping_ = false;
 
-  // 0: not known; 1: in level_; 2: there is no helper. A futex.
+  // The lowest bit: the level is known, in level_. Above it: how often it could not be found out.
+  // So whoever waits for a change misses none, however many wait. A futex.
   atomic<std::uint32_t> level_state_{0};
   atomic<std::uint32_t> level_{0};
   atomic<bool> level_wanted_{false};
@@ -147,9 +154,9 @@ inline void reactor::wake() noexcept {
   if (::write(command_.get(), &one, sizeof one) < 0) return;  // full: it is awake
 }
 
-inline bool reactor::watch(int file, std::uint64_t name) noexcept {
+inline bool reactor::watch(int file, std::uint64_t name, std::uint32_t how) noexcept {
   ::epoll_event event{};
-  event.events = EPOLLIN;
+  event.events = how;
   event.data.u64 = name;
   return ::epoll_ctl(poll_.get(), EPOLL_CTL_ADD, file, &event) == 0;
 }
@@ -163,13 +170,16 @@ inline void reactor::start(child_ptr child) noexcept {
 }
 
 inline sandbox_level reactor::level() {
-  level_wanted_.store(true, order::relaxed);
-  while (level_state_.load(order::acquire) == 0) {
+  const std::uint32_t before = level_state_.load(order::acquire);
+  std::uint32_t seen = before;
+  while ((seen & level_known) == 0 && seen == before) {
+    level_wanted_.store(true,
+                        order::seq_cst);  // each time: another's failure may have taken it back
     wake();
-    futex_wait(level_state_, 0);
+    futex_wait(level_state_, before);
+    seen = level_state_.load(order::acquire);
   }
-  if (level_state_.load(order::acquire) == 1) return sandbox_level(level_.load(order::relaxed));
-  level_state_.store(0, order::relaxed);  // the next one tries again
+  if ((seen & level_known) != 0) return sandbox_level(level_.load(order::relaxed));
   throw error(errc::start_failed, {}, "there is no helper for the sandbox");
 }
 
@@ -197,6 +207,7 @@ inline void reactor::loop() noexcept {
         on_child(name);
       }
     }
+    serve_requests();
     tick();
     tidy_idle();
   }
@@ -246,13 +257,11 @@ inline bool reactor::ensure_helper() noexcept {
 
 inline void reactor::send_orders() noexcept {
   const bool wants_level =
-      level_wanted_.load(order::relaxed) && level_state_.load(order::relaxed) == 0;
+      level_wanted_.load(order::seq_cst) && (level_state_.load(order::relaxed) & level_known) == 0;
   if (waiting_.empty() && !wants_level) return;
   if (!ensure_helper()) {
     refuse_waiting(no_helper_);
-    level_state_.store(2, order::release);
-    futex_wake_all(&level_state_);
-    level_wanted_.store(false, order::relaxed);
+    fail_level();
     return;
   }
   while (!waiting_.empty() && orders_ != most_orders) {
@@ -273,6 +282,14 @@ inline void reactor::send_orders() noexcept {
   }
 }
 
+/// Tells those who wait for the level that there is none. The next one has it tried again.
+inline void reactor::fail_level() noexcept {
+  if ((level_state_.load(order::relaxed) & level_known) != 0) return;
+  level_wanted_.store(false, order::seq_cst);
+  level_state_.fetch_add(level_failure, order::release);
+  futex_wake_all(&level_state_);
+}
+
 /// Returns 0 or an errno.
 inline int reactor::send_order(const child_process& child) noexcept {
   const child_wish& wish = child.wish();
@@ -289,7 +306,8 @@ inline int reactor::send_order(const child_process& child) noexcept {
                        wish.image.descriptor()};
   const int error = send_message(helper_.socket(), &m, sizeof m, files, 4);
   if (error != 0) return error;
-  return watch(child.event(), child.name) ? 0 : errno;
+  // By its edge: each time that the child raises it, and it is never lowered.
+  return watch(child.event(), child.name, EPOLLIN | EPOLLET) ? 0 : errno;
 }
 
 // -- What the helper says ------------------------------------------------------------------------
@@ -311,7 +329,7 @@ inline void reactor::on_message(const helper_message& m, descriptor attached) no
       return lose_helper();
     }
     level_.store(m.level, order::relaxed);
-    level_state_.store(1, order::release);
+    level_state_.fetch_or(level_known, order::release);
     futex_wake_all(&level_state_);
     return;
   }
@@ -321,6 +339,12 @@ inline void reactor::on_message(const helper_message& m, descriptor attached) no
   const child_ptr child = found->second;
   switch (m.kind) {
     case helper_says::spawned:
+      if (!attached) {  // this process has no descriptor left: nobody could kill the child
+        forget(m.child);
+        end_unheld(*child);
+        child->not_held();
+        break;
+      }
       child->spawned(std::move(attached));
       break;
     case helper_says::not_spawned:
@@ -336,10 +360,20 @@ inline void reactor::on_message(const helper_message& m, descriptor attached) no
   }
 }
 
+/// Has the helper end a child that waits for its start and that the host has no handle of.
+inline void reactor::end_unheld(const child_process& child) noexcept {
+  spawn_message m{};
+  m.child = child.name;
+  m.end = 1;
+  if (send_message(helper_.socket(), &m, sizeof m, nullptr, 0) != 0) lose_helper();
+}
+
 /// The helper has died, or is to: the kernel takes its children along, and they are told apart from
 /// those that end by themselves.
 inline void reactor::lose_helper() noexcept {
   if (!helper_) return;
+  // One that dies before it has said hello is not started over and over for those who wait.
+  fail_level();
   std::string why;
   try {
     why = "the helper of its sandbox has ended: " + helper_.end();
@@ -369,7 +403,12 @@ inline void reactor::on_child(std::uint64_t name) noexcept {
   if (found == children_.end()) return;
   const child_ptr child = found->second;
   child->on_event();
-  if (!child->wants_tidying()) return;
+  note_untidy(*child);
+}
+
+inline void reactor::note_untidy(const child_process& child) noexcept {
+  if (!child.wants_tidying()) return;
+  const std::uint64_t name = child.name;
   if (std::find(tidy_.begin(), tidy_.end(), name) == tidy_.end()) tidy_.push_back(name);
   if (tidy_at_ == never) tidy_at_ = saturating_add(steady_now(), tidy_time);
 }
@@ -382,6 +421,15 @@ inline void reactor::tidy_idle() noexcept {
     if (found != children_.end()) found->second->tidy();
   }
   tidy_.clear();
+}
+
+/// What other threads, or this one before, have asked for by `look_guard::request`.
+inline void reactor::serve_requests() noexcept {
+  if (!guard_->take_requests()) return;
+  for (auto& [name, child] : children_) {
+    child->on_request();
+    note_untidy(*child);
+  }
 }
 
 /// Wakes callers that have slept for their replies for too long.

@@ -17,6 +17,7 @@
 
 #include <linux/audit.h>
 #include <linux/filter.h>
+#include <linux/futex.h>
 #include <linux/seccomp.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -87,6 +88,15 @@ public:
     skip_unless(BPF_JSET, bits, 1);
     answer(refused(error));
   }
+  /// Argument `n` has one of `bits`, and argument `m` one of `others`: refused.
+  void refuse_with_both(int n, std::uint32_t bits, int m, std::uint32_t others,
+                        int error) noexcept {
+    load_argument(n);
+    skip_unless(BPF_JSET, bits, 3);
+    load_argument(m);
+    skip_unless(BPF_JSET, others, 1);
+    answer(refused(error));
+  }
   void allow_up_to(int n, std::uint32_t largest) noexcept {
     load_argument(n);
     skip_if(BPF_JGT, largest, 1);
@@ -101,6 +111,16 @@ public:
     load_argument(n);
     skip_unless(BPF_JEQ, value, 1);
     answer(allowed);
+  }
+  /// Argument `n` without `bits` is one of `values`.
+  void allow_apart_from(int n, std::uint32_t bits,
+                        std::initializer_list<std::uint32_t> values) noexcept {
+    load_argument(n);
+    push(BPF_STMT(BPF_ALU | BPF_AND | BPF_K, ~bits));
+    for (const std::uint32_t value : values) {
+      skip_unless(BPF_JEQ, value, 1);
+      answer(allowed);
+    }
   }
   /// A pointer that is null.
   void allow_null(int n) noexcept {
@@ -174,8 +194,11 @@ private:
 
 /// What nobody gains anything by, and what a computation needs.
 inline void allow_computing(filter_program& f, const filter_wish& wish) noexcept {
-  f.allow({SYS_futex,
-           SYS_clock_gettime,
+  f.of_call(SYS_futex);  // those that move sleepers would move threads of the host
+  f.allow_apart_from(1, FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME,
+                     {FUTEX_WAIT, FUTEX_WAKE, FUTEX_WAIT_BITSET, FUTEX_WAKE_BITSET});
+  f.otherwise_end();
+  f.allow({SYS_clock_gettime,
            SYS_munmap,
            SYS_madvise,
            SYS_mremap,
@@ -199,8 +222,6 @@ inline void allow_computing(filter_program& f, const filter_wish& wish) noexcept
            SYS_geteuid,
            SYS_getgid,
            SYS_getegid,
-           SYS_read,
-           SYS_readv,
            SYS_pread64,
            SYS_lseek,
            SYS_fstat,
@@ -217,10 +238,22 @@ inline void allow_computing(filter_program& f, const filter_wish& wish) noexcept
 #if defined(__x86_64__)
   f.allow({SYS_poll, SYS_select, SYS_times, SYS_time});
 #endif
-  f.of_call(SYS_mmap);  // shared memory is not counted against its limit
-  f.allow_without(3, MAP_SHARED);
-  f.otherwise_refuse(EPERM);
-  f.allow({SYS_mprotect});
+  // The event is the host's, too: what is read from it, the host is not told.
+  for (const long number : {SYS_read, SYS_readv}) {
+    f.of_call(number);
+    f.refuse_up_to(0, wish.last_descriptor, EBADF);
+    f.otherwise_allow();
+  }
+  // Not counted against its limit: shared memory, stacks that grow, huge pages. And no page that is
+  // or was written to becomes code: the library is mapped from its file.
+  f.of_call(SYS_mmap);
+  f.refuse_with(3, MAP_SHARED | MAP_GROWSDOWN | MAP_HUGETLB, EPERM);
+  f.refuse_with_both(2, PROT_EXEC, 2, PROT_WRITE, EACCES);
+  f.refuse_with_both(2, PROT_EXEC, 3, MAP_ANONYMOUS, EACCES);
+  f.otherwise_allow();
+  f.of_call(SYS_mprotect);
+  f.refuse_with(2, PROT_EXEC, EACCES);
+  f.otherwise_allow();
   f.of_call(SYS_tgkill);  // abort() and raise()
   f.allow_equal(0, wish.process);
   f.otherwise_end();
@@ -255,7 +288,7 @@ inline void allow_files(filter_program& f, const filter_wish& wish) noexcept {
 #endif
 }
 
-inline void allow_network(filter_program& f) noexcept {
+inline void allow_network(filter_program& f, const filter_wish& wish) noexcept {
   f.of_call(SYS_socket);
   f.allow_equal(0, AF_INET);
   f.allow_equal(0, AF_INET6);
@@ -263,10 +296,11 @@ inline void allow_network(filter_program& f) noexcept {
   f.allow({SYS_connect, SYS_bind, SYS_listen, SYS_accept4, SYS_sendto, SYS_recvfrom, SYS_sendmsg,
            SYS_recvmsg, SYS_setsockopt, SYS_getsockopt, SYS_getsockname, SYS_getpeername,
            SYS_shutdown, SYS_epoll_create1, SYS_epoll_ctl, SYS_epoll_pwait, SYS_write, SYS_writev});
-  f.of_call(SYS_fcntl);  // blocking or not
+  f.of_call(SYS_fcntl);  // blocking or not: but for the event, whose flags are the host's, too
   f.allow_equal(1, F_GETFL);
-  f.allow_equal(1, F_SETFL);
   f.allow_equal(1, F_GETFD);
+  f.refuse_up_to(0, wish.last_descriptor, EPERM);
+  f.allow_equal(1, F_SETFL);
   f.allow_equal(1, F_SETFD);
   f.otherwise_refuse(EPERM);
 #if defined(__x86_64__)
@@ -281,7 +315,7 @@ inline bool install_filter(const filter_wish& wish) noexcept {
   allow_computing(f, wish);
   allow_files(f, wish);
   if (wish.network) {
-    allow_network(f);
+    allow_network(f, wish);
   } else {
     for (const long number : {SYS_write, SYS_writev}) {
       f.of_call(number);
@@ -304,6 +338,15 @@ inline bool install_filter(const filter_wish& wish) noexcept {
 #endif
   f.end(true);
   return f.install();
+}
+
+/// True if no file can be mapped as code any more: a static constructor may have seen to it that
+/// the filter below is taken, and is not there.
+inline bool refuses_code(int file) noexcept {
+  void* const page = ::mmap(nullptr, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, file, 0);
+  if (page == MAP_FAILED) return true;
+  ::munmap(page, 4096);
+  return false;
 }
 
 /// What comes on top once the module is loaded: no more code, and no files if it may read none.

@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/futex.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
@@ -163,6 +164,11 @@ void make_code(troupe_module_call* c) {
       mmap(nullptr, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   settle(c, page == MAP_FAILED ? "errno " + std::to_string(errno) : "ok");
 }
+void grow_stack(troupe_module_call* c) {
+  void* const page = mmap(nullptr, 4096, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN, -1, 0);
+  settle(c, page == MAP_FAILED ? "errno " + std::to_string(errno) : "ok");
+}
 void share_memory(troupe_module_call* c) {
   void* const page = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   settle(c, page == MAP_FAILED ? "errno " + std::to_string(errno) : "ok");
@@ -278,6 +284,19 @@ void old_calls(troupe_module_call* c) {
   settle(c, "none");
 #endif
 }
+// Whoever sleeps at a shared word, moved to another one.
+void move_sleepers(troupe_module_call* c) {
+  static std::uint32_t words[2];
+  settle(c, outcome_of(syscall(SYS_futex, &words[0], FUTEX_REQUEUE, 0, 1, &words[1], 0)));
+}
+// Asks, and asks again as soon as it is refused.
+void ask_again(void*, std::uint32_t, std::uint32_t, troupe_bytes) {
+  raw::host->call(raw::host->self, raw::bytes_of("forbidden"), {}, raw::bytes_of("f"), 1, {}, {},
+                  INT64_MAX, ask_again, nullptr);
+}
+void pester(troupe_module_call*) {
+  for (int i = 0; i != 100; ++i) ask_again(nullptr, 0, 0, {});
+}
 void raise_signal(troupe_module_call*) { raise(SIGTERM); }
 void ignore_signals(troupe_module_call*) {
   for (int i = 1; i != 64; ++i) signal(i, SIG_IGN);
@@ -316,6 +335,14 @@ box::child_file* find_child_file(const troupe_module_call* c) {
     return reinterpret_cast<box::child_file*>(at - child_size);
   }
   return nullptr;
+}
+
+// Makes the event of the host block, empties it behind the host's back, and fills it.
+void hold_event(troupe_module_call* c) {
+  std::uint64_t count = 0;
+  std::string all = "flags " + outcome_of(fcntl(3, F_SETFL, 0));
+  all += ", read " + outcome_of(read(3, &count, sizeof count));
+  settle(c, all);
 }
 
 void garbage(troupe_module_call* c) {
@@ -375,6 +402,7 @@ const std::vector<entry> functions = {
     {"limits", limits},
     {"make_code", make_code},
     {"share_memory", share_memory},
+    {"grow_stack", grow_stack},
     {"start_thread", start_thread},
     {"load_library", load_library},
     {"leak_descriptors", leak_descriptors},
@@ -401,6 +429,9 @@ const std::vector<entry> functions = {
     {"raise", raise_signal},
     {"ignore_signals", ignore_signals},
     {"garbage", garbage},
+    {"pester", pester},
+    {"hold_event", hold_event},
+    {"move_sleepers", move_sleepers},
     {"never", never},
 };
 
