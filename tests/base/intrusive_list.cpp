@@ -119,6 +119,19 @@ TEST_CASE("an element is removed from wherever it stands", "[intrusive_list]") {
   CHECK(ids_of(l) == ids{2});
 }
 
+TEST_CASE("an element is inserted before wherever another stands", "[intrusive_list]") {
+  element one(1);
+  element two(2);
+  element three(3);
+  element four(4);
+  list l;
+  l.push_back(three);
+  l.insert(l.at(three), one);
+  l.insert(l.at(three), two);
+  l.insert(l.end(), four);
+  CHECK(ids_of(l) == ids{1, 2, 3, 4});
+}
+
 TEST_CASE("an iterator survives the removal of elements it has passed", "[intrusive_list]") {
   element one(1);
   element two(2);

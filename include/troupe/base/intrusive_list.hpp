@@ -94,6 +94,11 @@ public:
   void push_back(T& element) noexcept { link_before(ring_, element); }
   void push_front(T& element) noexcept { link_before(*ring_.next_, element); }
 
+  /// Where `element` of this list stands.
+  [[nodiscard]] iterator at(T& element) noexcept { return iterator(&element); }
+  /// Links `element` before what stands there.
+  void insert(iterator position, T& element) noexcept;
+
   /// Unlinks `element` from the list it is in, whichever that is.
   static void remove(T& element) noexcept;
 
@@ -215,6 +220,11 @@ void intrusive_list<T>::link_before(list_hook& position, list_hook& hook) noexce
   hook.next_ = &position;
   position.prev_->next_ = &hook;
   position.prev_ = &hook;
+}
+
+template <class T>
+void intrusive_list<T>::insert(iterator position, T& element) noexcept {
+  link_before(*position.at_, element);
 }
 
 template <class T>

@@ -42,6 +42,7 @@ inline void function_core::give(running_module& r, open_call& c) noexcept {
   c.place = call_place::running;
   c.where = intrusive_ptr<running_module>(&r);
   c.id = ++r.last_call;
+  c.begun = false;
 }
 
 inline void function_core::issue(open_call& c) noexcept {
@@ -52,6 +53,7 @@ inline void function_core::issue(open_call& c) noexcept {
   {
     const spin_guard guard(lock_);
     is_over = c.place == call_place::gone;
+    c.turn = ++turns_;
     if (!is_over && !c.names_version) follow_version(c);
     module_slot& s = c.slot();
     if (is_over) {
@@ -61,10 +63,11 @@ inline void function_core::issue(open_call& c) noexcept {
     } else if (s.current != nullptr) {
       to = s.current;
       give(*to, c);
+      c.begun = true;
     } else if (s.waiting_count >= options_.max_waiting) {
       refused = errc::mailbox_full;
     } else {
-      wait(s, c, false);
+      wait(s, c);
       see_to_start(s, todo);
     }
     if (refused != errc{}) c.place = call_place::gone;
@@ -86,14 +89,23 @@ inline void function_core::follow_version(open_call& c) noexcept {
   }
 }
 
-/// The call waits for an instance; `first`: in front of all others.
-inline void function_core::wait(module_slot& s, open_call& c, bool first) noexcept {
+/// The call waits for an instance.
+inline void function_core::wait(module_slot& s, open_call& c) noexcept {
   c.place = call_place::waiting;
-  if (first) {
-    s.waiting.push_front(c);
-  } else {
-    s.waiting.push_back(c);
-  }
+  s.waiting.push_back(c);
+  ++s.waiting_count;
+  ++waiting_calls_;
+}
+
+/// It was given back: it stands before those that were issued later. Many may come, mostly in the
+/// order in which they were issued: the place of the last is where the next is looked for.
+inline void function_core::wait_again(module_slot& s, open_call& c) noexcept {
+  c.place = call_place::waiting;
+  const bool is_behind = s.last_back != nullptr && s.last_back->turn < c.turn;
+  auto at = is_behind ? s.waiting.at(*s.last_back) : s.waiting.begin();
+  while (at != s.waiting.end() && at->turn < c.turn) ++at;
+  s.waiting.insert(at, c);
+  s.last_back = &c;
   ++s.waiting_count;
   ++waiting_calls_;
 }
@@ -102,14 +114,19 @@ inline void function_core::wait(module_slot& s, open_call& c, bool first) noexce
 inline void function_core::wait_no_more(open_call& c, to_do& todo) noexcept {
   c.place = call_place::gone;
   c.slot().waiting.remove(c);
+  if (c.slot().last_back == &c) c.slot().last_back = nullptr;
   --c.slot().waiting_count;
   --waiting_calls_;
   ++counts_.calls;
   note_quiet(todo);
 }
 
-/// The call was given to the instance.
+/// A stop request, or the end of its time, may come at any moment: what comes before the instance
+/// has the call is seen behind that, what comes later the instance is told.
 inline void function_core::dispatch(open_call& c, running_module& r) noexcept {
+  if (c.ended() > call_end::waiting || c.stop_wanted.load(order::acquire)) {
+    return refuse(c, errc::cancelled, {});
+  }
   const module_manifest& m = r.instance->manifest();
   const auto index = m.find(c.function_name());
   if (!index) {
@@ -123,11 +140,15 @@ inline void function_core::dispatch(open_call& c, running_module& r) noexcept {
     return refuse(c, errc::bad_message, "its result is another: " + f.signature);
   }
   c.make_ready(*index);
+  const std::uint64_t id = c.id;
+  const intrusive_ptr<running_module> kept(&r);  // the call's own may be gone behind this
   r.instance->call(c);
+  // Pairs with the store before `stop`: one of the two comes behind the other in the instance.
+  if (c.stop_wanted.load(order::acquire)) r.instance->stop(id);
 }
 
 inline void function_core::refuse(open_call& c, errc why, std::string text) noexcept {
-  call_ended(c, true);
+  call_ended(c, false);  // nothing that the module has done well
   c.fail(why, std::move(text));
   release(&c);
 }
@@ -138,7 +159,7 @@ inline void function_core::take_from(running_module& r, to_do& todo) {
   if (--r.in_flight != 0) return;
   if (r.closing) return;
   if (r.retiring) {
-    r.closing = true;
+    begin_end(r);
     todo.close.emplace_back(&r);
     return;
   }
@@ -166,17 +187,25 @@ inline void function_core::call_ended(open_call& c, bool went_well) noexcept {
 }
 
 /// It never began; the one that takes the place of its instance gets it, before those that came
-/// later.
+/// later. An instance that gives calls back without having been closed has died, whether it has
+/// said so or not; a call that was with too many of those ends. Nothing is called from here:
+/// whoever gives back may be inside of `call`.
 inline void function_core::call_given_back(open_call& c) noexcept {
   module_slot& s = c.slot();
   to_do todo;
   running_module* to = nullptr;
   bool is_over = false;
+  errc why = errc::worker_stopped;
   {
     const spin_guard guard(lock_);
     todo.gone = std::move(c.where);
-    take_from(*todo.gone, todo);
-    if (hurried_ || c.ended() > call_end::waiting) {
+    running_module& giver = *todo.gone;
+    if (s.current == &giver) note_death(giver, todo);
+    take_from(giver, todo);
+    if (giver.died) ++c.deaths;
+    if (c.deaths == most_deaths) why = errc::worker_crashed;
+    if (c.stop_wanted.load(order::relaxed)) why = errc::cancelled;
+    if (hurried_ || why != errc::worker_stopped || c.ended() > call_end::waiting) {
       is_over = true;
       c.place = call_place::gone;
       ++counts_.calls;
@@ -185,49 +214,44 @@ inline void function_core::call_given_back(open_call& c) noexcept {
       to = s.current;
       give(*to, c);
     } else {
-      wait(s, c, true);
+      wait_again(s, c);
       see_to_start(s, todo);
     }
   }
+  if (to != nullptr) on_.post(c);
   carry_out(todo);
-  if (to != nullptr) return dispatch(c, *to);
   if (!is_over) return;
-  c.fail(errc::worker_stopped, {});
+  c.fail(why, why == errc::worker_crashed ? "its module died each time before it began" : "");
   release(&c);
 }
 
-/// Its time is up; or the grace after that, if its caller has been told already.
+/// Its time is up.
 inline void function_core::call_expired(open_call& c) noexcept {
   intrusive_ptr<running_module> r;
   to_do todo;
   call_place place{};
+  std::uint64_t id = 0;
+  bool begun = false;
   {
     const spin_guard guard(lock_);
     place = c.place;
     if (place == call_place::waiting) wait_no_more(c, todo);
     if (place == call_place::nowhere) c.place = call_place::gone;
     if (place == call_place::running) r = c.where;
+    begun = c.begun;
+    id = c.id;
+    if (r && begun) c.stop_wanted.store(true, order::release);
   }
   carry_out(todo);
   if (place == call_place::gone) return;
-  if (place == call_place::nowhere) {
+  if (!r || !begun) {  // whoever is about to take it to its instance looks first
     c.settle_as(call_end::expired);
+    if (place == call_place::waiting) release(&c);
     return;
   }
-  if (place == call_place::waiting) {
-    c.settle_as(call_end::expired);
-    return release(&c);
-  }
-  const bool is_process = r->instance->kept() == isolation::process;
-  if (c.settle_as(call_end::timed_out)) {
-    r->instance->stop(c.id);
-    if (is_process) on_.arm(c.limit_timer_of(), saturating_add(on_.now(), options_.stop_grace));
-    return;
-  }
-  if (!is_process || c.ended() != call_end::timed_out) return;
-  constexpr std::string_view why = "it was killed: a call did not come to its end in time";
-  instance_failed(*r, errc::worker_crashed, why);
-  r->instance->kill(errc::worker_crashed, why);
+  if (!c.settle_as(call_end::timed_out)) return;
+  r->instance->stop(id);
+  begin_grace(c);
 }
 
 /// Its caller was asked to stop: one that waits is withdrawn, one that runs is asked in turn.
@@ -235,19 +259,50 @@ inline void function_core::call_cancelled(open_call& c) noexcept {
   intrusive_ptr<running_module> r;
   to_do todo;
   call_place place{};
+  std::uint64_t id = 0;
+  bool begun = false;
   {
     const spin_guard guard(lock_);
     place = c.place;
     if (place == call_place::waiting) wait_no_more(c, todo);
     if (place == call_place::nowhere) c.place = call_place::gone;
     if (place == call_place::running) r = c.where;
+    begun = c.begun;
+    id = c.id;
+    if (r) c.stop_wanted.store(true, order::release);
   }
   carry_out(todo);
-  if (r) return r->instance->stop(c.id);
+  if (r) {
+    if (!begun) return;  // whoever is about to take it to its instance looks first
+    r->instance->stop(id);
+    return begin_grace(c);
+  }
   if (place == call_place::gone) return;
   c.stop_timer();
   c.settle_as(call_end::cancelled);
   if (place == call_place::waiting) release(&c);
+}
+
+/// A process that was asked to stop a call has so much time for it.
+inline void function_core::begin_grace(open_call& c) noexcept {
+  const spin_guard guard(lock_);
+  if (c.place != call_place::running || c.in_grace) return;
+  if (c.where->instance->kept() != isolation::process) return;
+  c.arm_grace(on_, saturating_add(on_.now(), options_.stop_grace));
+}
+
+/// It has not stopped: only its process can be ended.
+inline void function_core::call_out_of_grace(open_call& c) noexcept {
+  intrusive_ptr<running_module> r;
+  {
+    const spin_guard guard(lock_);
+    if (c.place != call_place::running) return;
+    r = c.where;
+  }
+  c.settle_as(call_end::cancelled);  // unless its time was up
+  constexpr std::string_view why = "it was killed: a call did not come to its end in time";
+  instance_failed(*r, errc::worker_crashed, why);
+  r->instance->kill(errc::worker_crashed, why);
 }
 
 inline std::vector<open_call*> function_core::take_waiting(module_slot& s) noexcept {
@@ -258,6 +313,7 @@ inline std::vector<open_call*> function_core::take_waiting(module_slot& s) noexc
     c->place = call_place::gone;
     taken.push_back(c);
   }
+  s.last_back = nullptr;
   waiting_calls_ -= s.waiting_count;
   s.waiting_count = 0;
   return taken;
@@ -266,10 +322,9 @@ inline std::vector<open_call*> function_core::take_waiting(module_slot& s) noexc
 // --- what a call needs of it --------------------------------------------------------------------
 
 inline void open_call::stop_timer() noexcept {
-  if (!timed_) return;
   executor& on = core_.where();
-  on.disarm(timer_);
-  on.disarm(timer_);  // it may have fired meanwhile, and have armed itself once more
+  if (timed_) on.disarm(timer_);
+  if (in_grace) on.disarm(grace_);  // nobody arms it any more: no instance has the call
 }
 
 inline void open_call::arm_timer(executor& on, time_point until) {
@@ -279,9 +334,14 @@ inline void open_call::arm_timer(executor& on, time_point until) {
   on.arm(timer_, until);
 }
 
-inline void open_call::limit_timer::on_time(timer& t) noexcept {
-  open_call& call = static_cast<limit_timer&>(t).call_;
-  call.core_.call_expired(call);
+/// What is done because of these may end the call inside of them.
+inline void open_call::on_limit(timer& t) noexcept {
+  const intrusive_ptr<open_call> call(&static_cast<call_timer&>(t).call);
+  call->core_.call_expired(*call);
+}
+inline void open_call::on_grace(timer& t) noexcept {
+  const intrusive_ptr<open_call> call(&static_cast<call_timer&>(t).call);
+  call->core_.call_out_of_grace(*call);
 }
 
 inline void open_call::on_stop(stop_hook& h) noexcept {
@@ -296,7 +356,7 @@ inline void open_call::run_issue(runnable& r) noexcept {
   auto& self = static_cast<open_call&>(r);
   const intrusive_ptr<open_call> kept(&self);
   const intrusive_ptr<function_core> core(&self.core_);
-  if (running_module* const to = core->given_to(self)) return core->dispatch(self, *to);
+  if (running_module* const to = core->begin_there(self)) return core->dispatch(self, *to);
   core->issue(self);
   self.issued();
 }
@@ -340,7 +400,8 @@ inline bool open_call::issue_for(frame& f) {
       return false;
     }
     const time_point until = (std::min)(saturating_add(now, most), chain.deadline);
-    if (most != endless) arm_timer(core.where(), until);
+    // In a process, what does not end by itself is ended; here it can only be asked to.
+    if (most != endless || !core.runs_on_caller(*this)) arm_timer(core.where(), until);
   }
   bool* const flag = std::exchange(f.completed_inline, nullptr);
   const intrusive_ptr<open_call> self(this);

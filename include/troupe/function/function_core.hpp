@@ -93,11 +93,14 @@ public:
   // --- for calls --------------------------------------------------------------------------------
   /// Takes a call, which refers to itself for the host; settles it in any case.
   void issue(open_call& c) noexcept;
+  /// Takes a call to the instance that it was given to. Whoever calls this refers to it besides.
   void dispatch(open_call& c, running_module& r) noexcept;
-  /// The instance that has the call already, if any.
-  running_module* given_to(const open_call& c) noexcept {
+  /// The instance that has the call already, if any; it begins there now.
+  running_module* begin_there(open_call& c) noexcept {
     const spin_guard guard(lock_);
-    return c.place == call_place::running ? c.where.get() : nullptr;
+    if (c.place != call_place::running) return nullptr;
+    c.begun = true;
+    return c.where.get();
   }
   /// The limit that holds for a call; `endless`: none.
   duration limit_of(const open_call& c) const noexcept;
@@ -109,6 +112,7 @@ public:
   void call_ended(open_call& c, bool went_well) noexcept;
   void call_given_back(open_call& c) noexcept;
   void call_expired(open_call& c) noexcept;
+  void call_out_of_grace(open_call& c) noexcept;
   void call_cancelled(open_call& c) noexcept;
 
   // --- for instances ----------------------------------------------------------------------------
@@ -205,6 +209,12 @@ private:
   /// A call of one module by another ends at last: the two may wait for each other in a circle,
   /// which nobody sees.
   static constexpr duration longest_relayed = std::chrono::seconds(30);
+  /// An instance that was closed ends by then; a process is killed, any other is not counted on.
+  static constexpr duration longest_end = std::chrono::seconds(1);
+  /// One that is drained is counted on for so long.
+  static constexpr duration longest_drain = std::chrono::seconds(1);
+  /// So many instances may die before a call begins; then it is its fault.
+  static constexpr std::uint32_t most_deaths = 3;
 
   // The lock is held in all of these.
   module_record& record_of(std::string_view module);
@@ -220,9 +230,12 @@ private:
   void make_room(to_do& todo);
   void serve_line(to_do& todo);
   void retire(running_module& r, to_do& todo);
+  void begin_end(running_module& r) noexcept;
+  void note_death(running_module& r, to_do& todo);
   void give(running_module& r, open_call& c) noexcept;
   void follow_version(open_call& c) noexcept;
-  void wait(module_slot& s, open_call& c, bool first) noexcept;
+  void wait(module_slot& s, open_call& c) noexcept;
+  void wait_again(module_slot& s, open_call& c) noexcept;
   void wait_no_more(open_call& c, to_do& todo) noexcept;
   void take_from(running_module& r, to_do& todo);
   void note_failure(module_slot& s) noexcept;
@@ -240,11 +253,13 @@ private:
   void refuse(open_call& c, errc why, std::string text) noexcept;
   void fail_all(std::vector<open_call*>& calls, const std::exception_ptr& why) noexcept;
   void start_failed(module_slot& s, const attempt_ptr& a, std::exception_ptr why) noexcept;
-  void start_succeeded(module_slot& s, const attempt_ptr& a) noexcept;
+  bool start_succeeded(module_slot& s, const attempt_ptr& a) noexcept;
   void start_ended(module_slot& s, const attempt_ptr& a, std::exception_ptr why) noexcept;
   void start_timed_out(module_slot& s, const attempt_ptr& a) noexcept;
   void pause_ended(module_slot& s) noexcept;
+  void begin_grace(open_call& c) noexcept;
   void look_at_idle() noexcept;
+  void look_at_ending() noexcept;
   void lose_patience() noexcept;
   void end_what_is_left() noexcept;
   void kill_what_is_left() noexcept;
@@ -285,6 +300,8 @@ private:
   std::size_t workers_ = 0;                              // instances and attempts
   std::size_t starting_ = 0;                             // attempts
   std::size_t leaving_ = 0;                              // instances that take no calls any more
+  std::size_t going_ = 0;                                // of them, those that are about to end
+  std::uint64_t turns_ = 0;                              // calls that were issued
   std::size_t waiting_calls_ = 0;
   std::size_t running_calls_ = 0;
   std::size_t sweep_at_ = 256;  // so many slots are looked through
@@ -293,6 +310,7 @@ private:
   bool watching_ = false;
   alarm idle_alarm_{*this, &function_core::look_at_idle};
   alarm patience_{*this, &function_core::lose_patience};
+  alarm end_alarm_{*this, &function_core::look_at_ending};
   function_stats counts_;  // those that only grow
   tasks tasks_;
   atomic<std::uint32_t> references_{0};

@@ -58,7 +58,8 @@ inline void function_core::end_what_is_left() noexcept {
     const auto all = instances_;
     for (const auto& r : all) {
       retire(*r, todo);
-      if (std::exchange(r->closing, true)) continue;
+      if (r->closing) continue;
+      begin_end(*r);
       todo.close.push_back(r);
     }
     note_quiet(todo);
@@ -94,6 +95,7 @@ inline task<> function_core::drain(duration limit, bool for_good) {
   if (!for_good) co_return;
   while (!idle_alarm_.stop()) co_await yield();
   while (!patience_.stop()) co_await yield();
+  while (!end_alarm_.stop()) co_await yield();
   tasks_.request_stop();
   auto tasks_ended = tasks_.all_ended();
   co_await std::move(tasks_ended);

@@ -66,25 +66,62 @@ inline void function_core::serve_line(to_do& todo) {
 }
 
 /// As many leave as wait for room: those first that have been idle for longest. Where none is, one
-/// after the other is drained.
+/// after the other is drained. One that still has calls may take its time: it is not counted.
 inline void function_core::make_room(to_do& todo) {
-  while (line_.size() > leaving_ && !idle_.empty()) {
+  while (line_.size() > going_ && !idle_.empty()) {
     ++counts_.evictions;
     retire(idle_.front(), todo);
   }
-  if (line_.size() > leaving_) patience_.set(saturating_add(on_.now(), options_.patience));
+  if (line_.size() > going_) patience_.set(saturating_add(on_.now(), options_.patience));
 }
 
 /// No new call goes to it; once it has none, it ends.
 inline void function_core::retire(running_module& r, to_do& todo) {
   if (r.retiring) return;
   r.retiring = true;
+  r.retired_at = on_.now();
   ++leaving_;
   if (r.linked()) idle_.remove(r);
   if (r.slot->current == &r) r.slot->current = nullptr;
   if (r.in_flight != 0 || r.closing) return;
-  r.closing = true;
+  begin_end(r);
   todo.close.emplace_back(&r);
+}
+
+/// It is closed, or ends by itself. Not for ever.
+inline void function_core::begin_end(running_module& r) noexcept {
+  r.closing = true;
+  r.end_by = saturating_add(on_.now(), longest_end);
+  ++going_;
+  end_alarm_.set(r.end_by);
+}
+
+/// Instances that should have ended by now: processes are killed; others stay until they end, and
+/// nobody counts on their room any more.
+inline void function_core::look_at_ending() noexcept {
+  std::vector<intrusive_ptr<running_module>> left;
+  to_do todo;
+  {
+    const spin_guard guard(lock_);
+    end_alarm_.is_set = false;
+    if (end_alarm_.stopped) return;
+    const time_point now = on_.now();
+    time_point next = never;
+    for (const auto& r : instances_) {
+      if (!r->closing || r->overdue) continue;
+      if (r->end_by > now) {
+        next = (std::min)(next, r->end_by);
+        continue;
+      }
+      r->overdue = true;
+      --going_;
+      left.push_back(r);
+    }
+    if (next != never) end_alarm_.set(next);
+    if (!line_.empty()) make_room(todo);
+  }
+  for (const auto& r : left) r->instance->kill(errc::interrupted, "it did not come to its end");
+  carry_out(todo);
 }
 
 /// The longest without a new start among those that are busy makes room.
@@ -94,7 +131,11 @@ inline void function_core::lose_patience() noexcept {
     const spin_guard guard(lock_);
     patience_.is_set = false;
     if (line_.empty() || patience_.stopped) return;
-    if (idle_.empty()) {
+    const time_point now = on_.now();
+    const auto leaving = std::count_if(instances_.begin(), instances_.end(), [now](const auto& r) {
+      return r->retiring && !r->overdue && saturating_add(r->retired_at, longest_drain) > now;
+    });
+    if (idle_.empty() && line_.size() > static_cast<std::size_t>(leaving)) {
       const auto victim = std::find_if(instances_.begin(), instances_.end(), [](const auto& r) {
         return !r->retiring && r->in_flight != 0;
       });
@@ -176,13 +217,19 @@ inline void function_core::instance_failed(running_module& r, errc,
       return;
     }
     if (r.closing) return;
-    ++counts_.crashes;
-    note_failure(*r.slot);
-    r.closing = true;  // it ends by itself
-    retire(r, todo);
+    note_death(r, todo);
     if (r.slot->waiting_count != 0) see_to_start(*r.slot, todo);
   }
   carry_out(todo);
+}
+
+/// It ends by itself. Whether its calls come back first, or word of it, is all the same.
+inline void function_core::note_death(running_module& r, to_do& todo) {
+  ++counts_.crashes;
+  note_failure(*r.slot);
+  r.died = true;
+  begin_end(r);
+  retire(r, todo);
 }
 
 inline void function_core::instance_ended(running_module& r) noexcept {
@@ -196,6 +243,7 @@ inline void function_core::instance_ended(running_module& r) noexcept {
     todo.close.clear();
     --leaving_;
     --workers_;
+    if (!r.overdue) --going_;
     const auto found = std::find_if(instances_.begin(), instances_.end(),
                                     [&r](const auto& i) { return i.get() == &r; });
     gone = std::move(*found);

@@ -228,23 +228,19 @@ inline void function_core::fail_all(std::vector<open_call*>& calls,
 inline void function_core::start_ended(module_slot& s, const attempt_ptr& a,
                                        std::exception_ptr why) noexcept {
   running_module& r = *a->made;
-  bool dies = false;
-  {
-    const spin_guard guard(lock_);
-    if (r.has_failed) {
-      dies = !r.has_ended;
-      why = start_failure(s, r.failure);
-    }
+  if (!why) {
+    if (start_succeeded(s, a)) return;
+    why = start_failure(s, r.failure.empty() ? std::string("it has ended") : r.failure);
   }
-  if (!why) return start_succeeded(s, a);
   start_failed(s, a, std::move(why));
   to_do todo;
   {
     const spin_guard guard(lock_);
     --starting_;
-    if (dies && !r.has_ended) {  // it is still to tell of its end
-      r.adopted = r.closing = r.retiring = true;
-      ++leaving_;
+    if (r.instance && !r.has_ended) {  // it is still to tell of its end
+      r.adopted = true;
+      begin_end(r);
+      retire(r, todo);
       instances_.emplace_back(&r);
     } else {
       --workers_;
@@ -255,13 +251,16 @@ inline void function_core::start_ended(module_slot& s, const attempt_ptr& a,
   carry_out(todo);
 }
 
-inline void function_core::start_succeeded(module_slot& s, const attempt_ptr& a) noexcept {
+/// False, and nothing has changed: the instance has died meanwhile. It is asked under the lock that
+/// makes it one that takes calls, for its death is said but once.
+inline bool function_core::start_succeeded(module_slot& s, const attempt_ptr& a) noexcept {
   running_module& r = *a->made;
   std::vector<open_call*> first;
   std::vector<std::shared_ptr<load_ticket>> tickets;
   to_do todo;
   {
     const spin_guard guard(lock_);
+    if (r.has_failed || r.has_ended) return false;
     --starting_;
     r.adopted = true;
     instances_.emplace_back(&r);
@@ -309,6 +308,7 @@ inline void function_core::start_succeeded(module_slot& s, const attempt_ptr& a)
   for (open_call* const c : first) on_.fork(*c);  // each by itself: one may block its thread
   for (const auto& t : tickets) t->over.release();
   carry_out(todo);
+  return true;
 }
 
 }  // namespace troupe::detail

@@ -90,7 +90,8 @@ public:
   bool pauses = false;                     // until the back-off is over
   bool start_again = false;                // what is being started is out of date already
   bool start_again_remembers = false;
-  unsigned failures = 0;  // starts and instances that failed since a call went well
+  open_call* last_back = nullptr;  // that was given back, while it waits: the next may stand behind
+  unsigned failures = 0;           // starts and instances that failed since a call went well
   time_point not_before = (time_point::min)();
   std::vector<std::shared_ptr<load_ticket>> tickets;
   // The file that the instance is a copy of.
@@ -127,10 +128,14 @@ public:
   std::uint64_t last_call = 0;                // the number that was given last
   std::uint64_t in_flight = 0;                // calls that it has
   time_point idle_since{};
+  time_point retired_at{};
+  time_point end_by{};      // then it is looked at once more, if it is closing
   bool adopted = false;     // it takes calls, or has taken some
   bool retiring = false;    // it takes no calls any more
   bool closing = false;     // its end was begun, or has come by itself
-  bool has_failed = false;  // it has died, by `failure`
+  bool overdue = false;     // it was to end, and has not
+  bool died = false;        // while it took calls
+  bool has_failed = false;  // it has died before it was adopted, by `failure`
   bool has_ended = false;
   std::string failure;
 

@@ -84,6 +84,13 @@ public:
   // --- the host's -------------------------------------------------------------------------------
   call_place place = call_place::nowhere;  // both guarded by its lock
   intrusive_ptr<running_module> where;     // who has it while it runs
+  std::uint64_t turn = 0;    // the order in which calls were issued; guarded by its lock
+  std::uint32_t deaths = 0;  // instances that have died with it, unbegun; likewise
+  bool begun = false;        // it is taken to its instance, or was; likewise
+  bool in_grace = false;     // its second timer was armed; likewise
+  /// Asked to stop, or told that its time is up: set before the instance is told, and looked at
+  /// behind its `call`, which may have been too late to be found.
+  atomic<bool> stop_wanted{false};
 
   /// Shows the module what is asked.
   void make_ready(std::uint32_t function_index) noexcept;
@@ -113,7 +120,11 @@ public:
   void arm_timer(executor& on, time_point until);
   /// It was waited for: no stop request reaches it any more.
   void forget_caller() noexcept { detach(); }
-  timer& limit_timer_of() noexcept { return timer_; }
+  /// While an instance has it, under the lock of the host, once.
+  void arm_grace(executor& on, time_point until) noexcept {
+    in_grace = true;
+    on.arm(grace_, until);
+  }
 
   void give_back() noexcept override;
 
@@ -134,15 +145,13 @@ private:
   static void settled_by_module(troupe_module_call* c, std::uint32_t outcome, std::uint32_t code,
                                 troupe_bytes reply) noexcept;
   static void run_issue(runnable& r) noexcept;
-  /// Its time limit; later the grace after that.
-  class limit_timer final : public timer {
+  class call_timer final : public timer {
   public:
-    explicit limit_timer(open_call& c) noexcept : timer(&limit_timer::on_time), call_(c) {}
-
-  private:
-    static void on_time(timer& t) noexcept;
-    open_call& call_;
+    call_timer(open_call& of, void (*f)(timer&) noexcept) noexcept : timer(f), call(of) {}
+    open_call& call;
   };
+  static void on_limit(timer& t) noexcept;
+  static void on_grace(timer& t) noexcept;
 
   static void on_stop(stop_hook& h) noexcept;
 
@@ -154,8 +163,9 @@ private:
   std::exception_ptr failure_;  // of the host's
   std::uint32_t outcome_ = 0;   // of the reply, and its code
   std::uint32_t code_ = 0;
-  bool timed_ = false;  // its timer was armed
-  limit_timer timer_{*this};
+  bool timed_ = false;                             // its timer was armed
+  call_timer timer_{*this, &open_call::on_limit};  // its time limit
+  call_timer grace_{*this, &open_call::on_grace};  // what a process has behind that, or a stop
   // issuing: the caller is inside await_suspend; waiting: it is suspended, and whoever settles the
   // call makes it ready. Release of settling pairs with the caller's acquire in `ended`.
   atomic<call_end> end_{call_end::issuing};

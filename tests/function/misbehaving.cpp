@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: MIT
+// What a host does with instances that break the rules: made up here, so that they do it in time.
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <troupe.hpp>
+#include <troupe/function.hpp>
+
+#include "kit.hpp"
+
+using namespace std::chrono_literals;
+using troupe::errc;
+using troupe::detail::cpu_relax;
+using troupe::detail::instance_owner;
+using troupe::detail::module_call;
+using troupe::detail::outgoing_call;
+
+namespace {
+
+class made_up;
+
+/// What all instances of a test do; each may be empty.
+struct manners {
+  std::function<void(made_up&, module_call&)> call;
+  std::function<void(made_up&, std::uint64_t)> stop;
+  bool ignores_close = false;
+  troupe::isolation kept = troupe::isolation::process;
+
+  std::mutex mutex;  // guards those below
+  int started = 0;
+  int killed = 0;
+  std::vector<std::string> seen;
+};
+
+std::string text_of(const module_call& c) {
+  return std::string(reinterpret_cast<const char*>(c.payload.data),
+                     static_cast<std::size_t>(c.payload.size));
+}
+
+class made_up final : public troupe::detail::module_instance {
+public:
+  made_up(manners& m, instance_owner& o) : owner(o), manners_(m) {
+    manifest_.name = "made up";
+    manifest_.formats = 1;
+    manifest_.functions.push_back({"f", "void f()", 0, 0});
+    const std::lock_guard guard(m.mutex);
+    number = ++m.started;
+  }
+  troupe::isolation kept() const noexcept override { return manners_.kept; }
+  const troupe::module_manifest& manifest() const noexcept override { return manifest_; }
+  void call(module_call& c) noexcept override {
+    if (manners_.call) return manners_.call(*this, c);
+    settle(c, troupe_outcome_value, {});
+  }
+  void stop(std::uint64_t id) noexcept override {
+    if (manners_.stop) manners_.stop(*this, id);
+  }
+  void close() noexcept override {
+    if (!manners_.ignores_close) end();
+  }
+  bool kill(errc why, std::string_view) noexcept override {
+    if (manners_.kept != troupe::isolation::process) return false;
+    {
+      const std::lock_guard guard(manners_.mutex);
+      ++manners_.killed;
+    }
+    while (module_call* const c = take()) {
+      settle(*c, troupe_outcome_error, static_cast<std::uint32_t>(why));
+    }
+    end();
+    return true;
+  }
+  std::size_t memory() const noexcept override { return 0; }
+
+  static void settle(module_call& c, std::uint32_t outcome, std::uint32_t code) {
+    c.settle(&c, outcome, code, {nullptr, 0});
+  }
+  void keep(module_call& c) {
+    const std::lock_guard guard(mutex_);
+    held_.push_back(&c);
+  }
+  module_call* take() {
+    const std::lock_guard guard(mutex_);
+    if (held_.empty()) return nullptr;
+    module_call* const c = held_.front();
+    held_.erase(held_.begin());
+    return c;
+  }
+  std::size_t held() {
+    const std::lock_guard guard(mutex_);
+    return held_.size();
+  }
+  void end() {
+    {
+      const std::lock_guard guard(mutex_);
+      if (std::exchange(ended_, true)) return;
+    }
+    owner.ended(*this);
+  }
+
+  instance_owner& owner;
+  int number = 0;
+
+private:
+  manners& manners_;
+  troupe::module_manifest manifest_;
+  std::mutex mutex_;
+  std::vector<module_call*> held_;
+  bool ended_ = false;
+};
+
+class made_up_launcher final : public troupe::detail::module_launcher {
+public:
+  explicit made_up_launcher(manners& m) : manners_(m) {}
+  troupe::task<std::unique_ptr<troupe::detail::module_instance>> start(
+      troupe::detail::module_launch launch) override {
+    auto made = std::make_unique<made_up>(manners_, launch.owner);
+    co_return std::unique_ptr<troupe::detail::module_instance>(std::move(made));
+  }
+  std::size_t cost() const noexcept override { return std::size_t{1} << 20; }
+
+private:
+  manners& manners_;
+};
+
+struct setting {
+  explicit setting(troupe::function_host_options options = {}) : host(broker, with(options)) {
+    host.define_loader([](std::string_view, std::string_view) {
+      return functions_kit::module_path("calculator-v1.0.0");
+    });
+  }
+  troupe::function_host_options with(troupe::function_host_options options) {
+    options.kept = troupe::isolation::process;
+    options.processes = &launcher;
+    options.watch_files = 0s;
+    return options;
+  }
+  manners how;
+  made_up_launcher launcher{how};
+  troupe::broker broker{{.threads = 2}};
+  troupe::function_host host;
+};
+
+troupe::function_request of(std::string_view module, std::string_view payload = {}) {
+  troupe::function_request r{.module = module, .func = "f"};
+  r.limit = 20s;  // of the test: a call that is never told ends it, too
+  const auto* const first = reinterpret_cast<const std::byte*>(payload.data());
+  r.payload = troupe::shared_bytes(std::vector<std::byte>(first, first + payload.size()));
+  return r;
+}
+
+template <class T>
+troupe::task<std::string> outcome_of(T call) {
+  const auto outcome = co_await troupe::as_result(std::move(call));
+  if (outcome.has_value()) co_return "fine";
+  try {
+    outcome.value();
+  } catch (const std::exception& e) {
+    co_return e.what();
+  }
+  co_return "something else";
+}
+
+bool begins(const std::string& text, std::string_view with) { return text.find(with) == 0; }
+
+}  // namespace
+
+TEST_CASE("An instance that gives calls back and takes more has died, whatever it says") {
+  setting s;
+  s.how.ignores_close = true;
+  s.how.call = [](made_up&, module_call& c) { c.give_back(); };
+  const std::string why = s.broker.run(outcome_of(s.host.trigger(of("m"))));
+  CHECK(begins(why, "worker crashed"));
+  CHECK(s.host.stats().crashes == 3);
+  s.how.call = nullptr;
+  CHECK(s.broker.run(outcome_of(s.host.trigger(of("m")))) == "fine");
+}
+
+TEST_CASE("A call that no instance begins, for each dies first, ends") {
+  setting s;
+  s.how.call = [](made_up& i, module_call& c) {
+    i.owner.failed(i, errc::worker_crashed, "it fell over");
+    c.give_back();
+    i.end();
+  };
+  const std::string why = s.broker.run(outcome_of(s.host.trigger(of("m"))));
+  CHECK(begins(why, "worker crashed"));
+  CHECK(s.how.started == 3);
+  CHECK(s.host.stats().workers == 0);
+}
+
+TEST_CASE("Calls that are given back keep their order") {
+  setting s;
+  s.how.call = [&s](made_up& i, module_call& c) {
+    if (i.number == 1) {
+      i.keep(c);
+      if (i.held() != 3) return;
+      i.owner.failed(i, errc::worker_crashed, "it fell over");
+      while (module_call* const one = i.take()) one->give_back();
+      return i.end();
+    }
+    {
+      const std::lock_guard guard(s.how.mutex);
+      s.how.seen.push_back(text_of(c));
+    }
+    made_up::settle(c, troupe_outcome_value, 0);
+  };
+  // One thread, so that they are begun in the order in which they stand.
+  troupe::broker one{{.threads = 1}};
+  troupe::function_host host(one, s.with({}));
+  host.define_loader([](std::string_view, std::string_view) {
+    return functions_kit::module_path("calculator-v1.0.0");
+  });
+  const auto calls = [](troupe::function_host& h) -> troupe::task<> {
+    auto all =
+        troupe::when_all(h.trigger(of("m", "a")), h.trigger(of("m", "b")), h.trigger(of("m", "c")));
+    static_cast<void>(co_await std::move(all));
+  };
+  one.run(calls(host));
+  CHECK(s.how.started == 2);
+  REQUIRE(s.how.seen.size() == 3);
+  std::vector<std::string> order = s.how.seen;
+  CHECK((order == std::vector<std::string>{"a", "b", "c"} ||
+         order == std::vector<std::string>{"c", "b", "a"}));
+}
+
+TEST_CASE("A process that ignores its end is killed, and its room is another's") {
+  troupe::function_host_options options;
+  options.max_workers = 1;
+  setting s(options);
+  s.how.ignores_close = true;
+  CHECK(s.broker.run(outcome_of(s.host.trigger(of("a")))) == "fine");
+  CHECK(s.broker.run(outcome_of(s.host.trigger(of("b")))) == "fine");
+  CHECK(s.how.killed == 1);
+  CHECK(s.host.stats().workers == 1);
+}
+
+TEST_CASE("What leaves but takes its time is not counted on: idle instances make way") {
+  troupe::function_host_options options;
+  options.max_workers = 2;
+  setting s(options);
+  s.how.kept = troupe::isolation::in_process;
+  s.how.call = [](made_up& i, module_call& c) {
+    if (text_of(c) == "long") return i.keep(c);
+    made_up::settle(c, troupe_outcome_value, 0);
+  };
+  s.how.stop = [](made_up& i, std::uint64_t) {
+    while (module_call* const one = i.take()) made_up::settle(*one, troupe_outcome_value, 0);
+  };
+  const auto calls = [](troupe::function_host& h) -> troupe::task<> {
+    const auto rest = [](troupe::function_host& host) -> troupe::task<> {
+      // The old "a" has a call for long, and leaves behind a new one, which is idle.
+      co_await host.reload("a");
+      CHECK(host.stats().ending == 1);
+      const std::string b = co_await outcome_of(host.trigger(of("b")));
+      CHECK(b == "fine");
+    };
+    troupe::function_request r = of("a", "long");
+    auto first = troupe::when_any(h.trigger(r), rest(h));
+    const auto ended = co_await std::move(first);
+    CHECK(ended.index() == 1);
+  };
+  s.broker.run(calls(s.host));
+}
+
+TEST_CASE("A process that does not stop when it is asked to is killed after the grace") {
+  setting s;
+  s.how.call = [](made_up& i, module_call& c) { i.keep(c); };
+  const auto calls = [](troupe::function_host& h) -> troupe::task<> {
+    troupe::function_request r = of("m");
+    r.limit = troupe::duration::zero();  // there is none
+    auto first = troupe::when_any(troupe::sleep_for(5ms), h.trigger(r));
+    const auto ended = co_await std::move(first);
+    CHECK(ended.index() == 0);
+  };
+  s.broker.run(calls(s.host));
+  CHECK(s.how.killed == 1);
+  CHECK(s.host.stats().crashes == 1);
+}
+
+TEST_CASE("The deadline of a chain ends what a process does not") {
+  setting s;
+  s.how.call = [](made_up& i, module_call& c) { i.keep(c); };
+  const auto calls = [](troupe::function_host& h) -> troupe::task<> {
+    const auto call = [](troupe::function_host& host) -> troupe::task<> {
+      troupe::function_request r = of("m");
+      r.limit = troupe::duration::zero();
+      static_cast<void>(co_await host.trigger(r));
+    };
+    auto limited = troupe::within(call(h), 20ms);
+    const std::string why = co_await outcome_of(std::move(limited));
+    CHECK(begins(why, "timed out"));
+  };
+  s.broker.run(calls(s.host));
+  s.broker.run(s.host.terminate());
+  CHECK(s.how.killed == 1);
+}
+
+TEST_CASE("A stop request is not lost while the call is on its way into the instance") {
+  setting s;
+  troupe::detail::atomic<int> asked{0};
+  s.how.kept = troupe::isolation::in_process;
+  s.how.call = [&asked](made_up& i, module_call& c) {
+    const auto begun = troupe::steady_now();
+    while (asked.load(troupe::detail::order::acquire) == 0 && troupe::steady_now() - begun < 10s) {
+      cpu_relax();
+    }
+    i.keep(c);
+  };
+  s.how.stop = [&asked](made_up& i, std::uint64_t) {
+    while (module_call* const c = i.take()) {
+      made_up::settle(*c, troupe_outcome_error, static_cast<std::uint32_t>(errc::cancelled));
+    }
+    asked.fetch_add(1, troupe::detail::order::release);
+  };
+  const auto calls = [](troupe::function_host& h) -> troupe::task<> {
+    auto first = troupe::when_any(troupe::sleep_for(5ms), h.trigger(of("m")));
+    const auto ended = co_await std::move(first);
+    CHECK(ended.index() == 0);
+  };
+  s.broker.run(calls(s.host));
+  CHECK(asked.load(troupe::detail::order::acquire) == 2);
+}
