@@ -6,6 +6,7 @@
 ///
 /// Layer: function. Linux. docs/sandbox.md says what is closed by which means.
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -134,6 +135,7 @@ inline sandbox::child_wish process_launcher::wish_of(const module_launch& launch
   wish.files = permissions.files;
   wish.network = permissions.network;
   if (!permissions.may_read.empty()) resolve(permissions.may_read, wish);
+  wish.largest_reply = (std::min)(std::uint64_t{options_.largest_reply}, sandbox::largest_message);
   wish.required = sandbox_level(required_.load(order::relaxed));
   wish.start_deadline = saturating_add(steady_now(), options_.start_limit);
   return wish;

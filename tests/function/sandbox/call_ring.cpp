@@ -321,6 +321,33 @@ TEST_CASE("Who replies without taking is found out, also by who only puts") {
   CHECK(r.take() == take_result::garbage);
 }
 
+TEST_CASE("A reply longer than the host takes ends its call, and nothing is copied") {
+  const shared_memory host("host", file_size<host_file>, peer_may::read);
+  const shared_memory child("child", file_size<child_file>, peer_may::write);
+  call_ring ring(host, child, 1000);
+  call long_one;
+  call short_one;
+  const auto first = ring.begin(long_one, false);
+  const auto second = ring.begin(short_one, false);
+  REQUIRE(first.has_value());
+  REQUIRE(second.has_value());
+  auto& words = *reinterpret_cast<child_file*>(child.data());
+  listener heard;
+  std::uint32_t tail = 0;
+  const auto reply = [&](std::uint32_t cell, std::uint64_t size) {
+    const reply_head head{troupe_outcome_value, 0, size, 0};
+    words.replies[cell].copy_from(&head, sizeof head);
+    words.queue.entries[tail].store(to_entry(entry_kind::reply, cell), order::relaxed);
+    words.queue.tail.store(++tail, order::seq_cst);
+    return ring.take(heard);
+  };
+  CHECK(reply(first->cell, 1001) == take_result::all);
+  CHECK(long_one.outcome() == "too large: the reply is longer than its host takes");
+  CHECK(reply(second->cell, 1000) == take_result::all);
+  CHECK(short_one.reply.size() == 1000);
+  CHECK(ring.idle());
+}
+
 TEST_CASE("What was held for long messages is given back") {
   call big(std::string(3u << 20, 'x'));
   rig r;

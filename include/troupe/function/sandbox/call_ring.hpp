@@ -114,7 +114,9 @@ public:
   static constexpr std::uint64_t tidy_above = 256u << 10;
 
   /// `host` and `child` have the sizes that layout.hpp says, and outlive this.
-  call_ring(const shared_memory& host, const shared_memory& child);
+  /// A reply above `largest_reply` bytes is not copied out: its call ends as `errc::too_large`.
+  call_ring(const shared_memory& host, const shared_memory& child,
+            std::uint64_t largest_reply = largest_message);
   call_ring(const call_ring&) = delete;
   call_ring& operator=(const call_ring&) = delete;
 
@@ -227,6 +229,7 @@ private:
   host_file& host_;
   child_file& child_;
   const shared_memory& host_memory_;
+  const std::uint64_t largest_reply_;
 
   // How many entries of the other side's queue were taken. Written by `take` alone.
   atomic<std::uint32_t> taken_{0};
@@ -257,10 +260,12 @@ private:
 
 // -- Posting -------------------------------------------------------------------------------------
 
-inline call_ring::call_ring(const shared_memory& host, const shared_memory& child)
+inline call_ring::call_ring(const shared_memory& host, const shared_memory& child,
+                            std::uint64_t largest_reply)
     : host_(*reinterpret_cast<host_file*>(host.data())),
       child_(*reinterpret_cast<child_file*>(child.data())),
       host_memory_(host),
+      largest_reply_(largest_reply),
       slots_(cell_count),
       questions_(outgoing_count) {
   free_.reserve(cell_count);
@@ -610,14 +615,20 @@ inline bool call_ring::take_reply(std::uint32_t cell) noexcept {
     const spin_guard guard(lock_);
     if (!slots_[cell].put) return false;  // nobody's, or still being copied in
   }
-  const unsigned char* const bytes = copy_out(copy, from, copy.head.size);
-  if (bytes == nullptr) return false;
+  if (copy.head.size > largest_message) return false;
+  const bool is_taken = copy.head.size <= largest_reply_;
+  const unsigned char* const bytes = is_taken ? copy_out(copy, from, copy.head.size) : nullptr;
+  if (is_taken && bytes == nullptr) return false;
   module_call* call = nullptr;
   {
     const spin_guard guard(lock_);
     call = close_slot(cell);  // it is there: only who takes closes it, and `end` comes later
   }
-  call->settle(call, copy.head.outcome, copy.head.code, {bytes, copy.head.size});
+  if (is_taken) {
+    call->settle(call, copy.head.outcome, copy.head.code, {bytes, copy.head.size});
+  } else {
+    settle_error(*call, errc::too_large, "the reply is longer than its host takes");
+  }
   begin_waiting();
   return true;
 }

@@ -60,6 +60,7 @@ struct child_wish {
   std::string may_read_source{};
   std::string may_read_target{};
   sandbox_level required{};
+  std::uint64_t largest_reply = largest_message;
   time_point start_deadline = never;
 };
 
@@ -226,7 +227,7 @@ inline child_process::child_process(child_wish wish, std::vector<std::string> ma
       host_("troupe-host", file_size<host_file>, peer_may::read),
       child_("troupe-child", file_size<child_file>, peer_may::write),
       event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-      ring_(host_, child_),
+      ring_(host_, child_, wish_.largest_reply),
       answers_(outgoing_count) {
   if (!event_) throw std::system_error(errno, std::generic_category(), "eventfd");
   for (std::uint32_t i = 0; i != outgoing_count; ++i) answers_[i] = {this, i};
