@@ -250,42 +250,6 @@ TEST_CASE("A process that ignores its end is killed, and its room is another's")
   CHECK(s.host.stats().workers == 1);
 }
 
-TEST_CASE("What leaves but takes its time is not counted on: idle instances make way") {
-  troupe::function_host_options options;
-  options.max_workers = 2;
-  troupe::detail::atomic<int> held{0};
-  setting s(options);
-  s.how.kept = troupe::isolation::in_process;
-  s.how.call = [&held](made_up& i, module_call& c) {
-    if (text_of(c) == "long") {
-      held.fetch_add(1, troupe::detail::order::release);
-      return i.keep(c);
-    }
-    made_up::settle(c, troupe_outcome_value, 0);
-  };
-  s.how.stop = [&held](made_up& i, std::uint64_t) {
-    held.store(-1, troupe::detail::order::release);
-    while (module_call* const one = i.take()) made_up::settle(*one, troupe_outcome_value, 0);
-  };
-  s.warm_up("a");
-  const auto calls = [](troupe::function_host& h,
-                        troupe::detail::atomic<int>& held) -> troupe::task<> {
-    const auto rest = [](troupe::function_host& host,
-                         troupe::detail::atomic<int>& kept) -> troupe::task<> {
-      // The old "a" has a call for long, and leaves behind a new one, which is idle.
-      co_await host.reload("a");
-      CHECK(host.stats().ending == 1);
-      const std::string b = co_await outcome_of(host.trigger(of("b")));
-      CHECK(b == "fine");
-      CHECK(kept.load(troupe::detail::order::acquire) == 1);
-    };
-    troupe::function_request r = of("a", "long");
-    auto first = troupe::when_any(h.trigger(r), rest(h, held));
-    static_cast<void>(co_await std::move(first));
-  };
-  s.broker.run(calls(s.host, held));
-}
-
 TEST_CASE("A process that does not stop when it is asked to is killed after the grace") {
   setting s;
   s.how.call = [](made_up& i, module_call& c) { i.keep(c); };
