@@ -31,9 +31,9 @@ namespace troupe::detail {
 /// A call for a module: nobody is suspended, a function is called.
 class relayed_call final : public open_call {
 public:
-  relayed_call(intrusive_ptr<module_slot> to, const outgoing_call& c, std::string_view function,
-               std::string_view key)
-      : open_call(std::move(to), function, key), settled_(c.settled), context_(c.context) {
+  relayed_call(intrusive_ptr<module_slot> to, const outgoing_call& c, std::string_view name,
+               std::string_view worker_key)
+      : open_call(std::move(to), name, worker_key), settled_(c.settled), context_(c.context) {
     format = c.format;
   }
   ~relayed_call() override {
@@ -41,10 +41,10 @@ public:
   }
 
   /// Copies the payload, on the account of the module that calls.
-  void take_payload(running_module& from, const troupe_bytes& payload) {
+  void take_payload(running_module& from, const troupe_bytes& given) {
     from_ = intrusive_ptr<running_module>(&from);
-    asked_ = static_cast<std::size_t>(payload.size);
-    const std::span<const std::byte> bytes_of = as_span(payload);
+    asked_ = static_cast<std::size_t>(given.size);
+    const std::span<const std::byte> bytes_of = as_span(given);
     bytes.assign(bytes_of.begin(), bytes_of.end());
   }
 
