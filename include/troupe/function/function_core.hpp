@@ -117,6 +117,10 @@ public:
 
   // --- for instances ----------------------------------------------------------------------------
   void relay(running_module& from, const outgoing_call& c) noexcept;
+  void relay_ended(running_module& from, std::size_t bytes) noexcept {
+    const spin_guard guard(lock_);
+    from.asked_bytes -= bytes;
+  }
   void instance_failed(running_module& r, errc why, std::string_view detail) noexcept;
   void instance_ended(running_module& r) noexcept;
 
@@ -204,6 +208,13 @@ private:
   using attempt_ptr = std::shared_ptr<start_attempt>;
   using core_ptr = intrusive_ptr<function_core>;
 
+  /// Looked at without the lock: the path is the look's own.
+  struct file_look {
+    slot_ptr slot;
+    std::string path;
+    file_identity seen;
+  };
+
   ~function_core() = default;
 
   /// A call of one module by another ends at last: the two may wait for each other in a circle,
@@ -219,6 +230,7 @@ private:
   // The lock is held in all of these.
   module_record& record_of(std::string_view module);
   slot_ptr slot_locked(module_record& record, std::string_view version, std::string_view key);
+  bool ask(running_module& from, std::size_t bytes) noexcept;
   isolation kept_of(const module_slot& s) const noexcept {
     return s.options.kept.value_or(options_.kept);
   }
@@ -240,7 +252,7 @@ private:
   void take_from(running_module& r, to_do& todo);
   void note_failure(module_slot& s) noexcept;
   void note_quiet(to_do& todo);
-  void forget_unused() noexcept;
+  void forget_unused(const module_record& used) noexcept;
   std::vector<open_call*> take_waiting(module_slot& s) noexcept;
   static void move_tickets(module_slot& s, std::vector<std::shared_ptr<load_ticket>>& to) {
     to.insert(to.end(), s.tickets.begin(), s.tickets.end());
@@ -272,8 +284,8 @@ private:
                                        attempt_ptr a);
   static task<> run_pause(core_ptr core, slot_ptr s, time_point until);
   static task<> watch_files(core_ptr core);
-  bool look_at_files(std::vector<std::pair<slot_ptr, file_identity>>& files);
-  void files_seen(const std::vector<std::pair<slot_ptr, file_identity>>& files) noexcept;
+  bool look_at_files(std::vector<file_look>& files);
+  void files_seen(const std::vector<file_look>& files) noexcept;
   static std::exception_ptr start_failure(const module_slot& s, std::string text) noexcept;
   static std::string describe(const module_slot& s) {
     return s.version.empty() ? s.record.name : s.record.name + "@" + s.version;
@@ -383,19 +395,27 @@ inline intrusive_ptr<module_slot> function_core::slot_locked(module_record& reco
                                                              std::string_view key) {
   const auto found = slots_.find(slot_name{record.name, version, key});
   if (found != slots_.end()) return found->second;
-  forget_unused();
+  forget_unused(record);
   const slot_ptr made(new module_slot(*this, record, version, key));
   slots_.emplace(slot_name{record.name, made->version, made->key}, made);
   return made;
 }
 
 /// Slots that nobody asks for any more would stay for ever where each key has one: now and then
-/// they are looked through. What the host alone refers to nobody can be about to use.
-inline void function_core::forget_unused() noexcept {
+/// they are looked through. What the host alone refers to nobody can be about to use. Modules of
+/// which nothing else is known go with their slots: names that a module makes up cost nothing.
+inline void function_core::forget_unused(const module_record& used) noexcept {
   if (slots_.size() < sweep_at_) return;
-  std::erase_if(slots_, [](const auto& entry) {
+  const time_point now = on_.now();
+  std::erase_if(slots_, [now](const auto& entry) {
     const module_slot& s = *entry.second;
-    return s.only_host_refers() && s.not_before == (time_point::min)();
+    return s.only_host_refers() && s.not_before <= now;
+  });
+  for (auto& [name, record] : records_) record->has_slots = false;
+  for (auto& [name, s] : slots_) s->record.has_slots = true;
+  std::erase_if(records_, [&used](const auto& entry) {
+    const module_record& r = *entry.second;
+    return &r != &used && !r.has_slots && !r.has_options && r.remembered.empty();
   });
   sweep_at_ = (std::max)(2 * slots_.size(), std::size_t{256});
 }

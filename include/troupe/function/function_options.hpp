@@ -40,7 +40,8 @@ struct function_host_options {
 
   /// For each call, from when it is made: the caller is settled by then. `endless`: none.
   duration limit = endless;
-  /// What a module in a process still has after that to give up the call, before it is killed.
+  /// What a module in a process still has after that, or after a stop request, to give up the call,
+  /// before it is killed with all its calls.
   duration stop_grace = std::chrono::milliseconds(20);
   duration start_limit = std::chrono::seconds(10);  ///< For loader, copy and start together.
   duration idle_after = std::chrono::minutes(5);  ///< An instance without a call for so long goes.

@@ -31,6 +31,7 @@ inline task<> function_core::reload(std::string module, std::string version, boo
   to_do todo;
   {
     const spin_guard guard(lock_);
+    if (closed_) throw error(errc::broker_gone, worker_id(module, ""));
     module_record& record = record_of(module);
     if (!names_version) version = record.remembered;
     std::vector<std::string> keys;
@@ -65,12 +66,12 @@ inline task<> function_core::reload(std::string module, std::string version, boo
 }
 
 inline task<> function_core::watch_files(core_ptr core) {
-  std::vector<std::pair<slot_ptr, file_identity>> files;
+  std::vector<file_look> files;
   for (;;) {
     const result<void> slept = co_await as_result(sleep_for(core->options_.watch_files));
     if (!slept.has_value() || !core->look_at_files(files)) co_return;
     auto look = [&files] {
-      for (auto& [s, file] : files) file = file_identity::of(s->path);
+      for (file_look& f : files) f.seen = file_identity::of(f.path);
     };
     auto looked = offload(std::move(look));
     const result<void> seen = co_await as_result(std::move(looked));
@@ -80,23 +81,23 @@ inline task<> function_core::watch_files(core_ptr core) {
 }
 
 /// False: there is nothing to look at, and whoever starts a module begins to look again.
-inline bool function_core::look_at_files(std::vector<std::pair<slot_ptr, file_identity>>& files) {
+inline bool function_core::look_at_files(std::vector<file_look>& files) {
   const spin_guard guard(lock_);
   for (const auto& r : instances_) {
     const bool is_current = r->slot->current == r.get();
-    if (is_current && !r->slot->path.empty()) files.emplace_back(r->slot, file_identity());
+    if (is_current && !r->slot->path.empty()) files.push_back({r->slot, r->slot->path, {}});
   }
   watching_ = !files.empty() && !closed_;
   return watching_;
 }
 
 /// A file that is being written is not loaded: it has to be the same in two looks.
-inline void function_core::files_seen(
-    const std::vector<std::pair<slot_ptr, file_identity>>& files) noexcept {
+inline void function_core::files_seen(const std::vector<file_look>& files) noexcept {
   to_do todo;
   {
     const spin_guard guard(lock_);
-    for (const auto& [s, file] : files) {
+    for (const auto& [s, path, file] : files) {
+      if (path != s->path) continue;  // it has come from elsewhere meanwhile
       const bool was_seen = std::exchange(s->seen, file) == file;
       if (!file || file == s->loaded || !was_seen || s->attempt || s->current == nullptr) continue;
       begin_start(*s, true, false, todo);

@@ -83,14 +83,22 @@ inline task<module_image> function_core::image_from(std::shared_ptr<module_loade
     }
   }
   const module_source& from = source.value();
-  auto copy = [&from, &a] {
+  const std::string path = from.path() != nullptr ? *from.path() : std::string();
+  file_identity file;
+  auto copy = [&from, &path, &file] {
     if (from.path() == nullptr) return module_image::from_bytes(from.bytes()->bytes());
-    a->path = *from.path();
-    a->file = file_identity::of(a->path);
-    return module_image::from_file(a->path);
+    file = file_identity::of(path);
+    return module_image::from_file(path);
   };
-  auto copied = offload(std::move(copy));
-  co_return co_await std::move(copied);
+  auto copied = as_result(offload(std::move(copy)));
+  result<module_image> image = co_await std::move(copied);
+  {
+    // The attempt may be given up at this moment, and be looked at.
+    const spin_guard guard(s->core->lock_);
+    a->path = path;
+    a->file = file;
+  }
+  co_return std::move(image).value();
 }
 
 inline task<> function_core::try_start(core_ptr core, slot_ptr s, attempt_ptr a) {
@@ -168,7 +176,7 @@ inline void function_core::start_failed(module_slot& s, const attempt_ptr& a,
     if (s.attempt == a) s.attempt = nullptr;
     ++counts_.failed_starts;
     s.loaded = a->file;
-    if (!s.start_again) move_tickets(s, tickets);
+    if (!s.start_again || hurried_) move_tickets(s, tickets);
     if (s.current == nullptr) {
       note_failure(s);
       failed = take_waiting(s);
@@ -257,6 +265,7 @@ inline bool function_core::start_succeeded(module_slot& s, const attempt_ptr& a)
   running_module& r = *a->made;
   std::vector<open_call*> first;
   std::vector<std::shared_ptr<load_ticket>> tickets;
+  std::exception_ptr thrown_away;
   to_do todo;
   {
     const spin_guard guard(lock_);
@@ -271,6 +280,7 @@ inline bool function_core::start_succeeded(module_slot& s, const attempt_ptr& a)
       if (!a->given_up) {
         s.attempt = nullptr;
         move_tickets(s, tickets);
+        thrown_away = start_failure(s, "its host has come to its end");
       }
     } else {
       s.attempt = nullptr;
@@ -306,7 +316,10 @@ inline bool function_core::start_succeeded(module_slot& s, const attempt_ptr& a)
     }
   }
   for (open_call* const c : first) on_.fork(*c);  // each by itself: one may block its thread
-  for (const auto& t : tickets) t->over.release();
+  for (const auto& t : tickets) {
+    if (thrown_away) t->failure = thrown_away;
+    t->over.release();
+  }
   carry_out(todo);
   return true;
 }

@@ -40,6 +40,7 @@ struct module_record {
   const std::string name;
   module_options options;
   bool has_options = false;  // somebody has said so
+  bool has_slots = false;    // found by the last sweep
   std::string remembered;    // the version that is meant where none is named
 };
 
@@ -127,6 +128,7 @@ public:
   std::unique_ptr<module_instance> instance;  // set before it is published, for good
   std::uint64_t last_call = 0;                // the number that was given last
   std::uint64_t in_flight = 0;                // calls that it has
+  std::size_t asked_bytes = 0;                // of calls that it has made, and that are open
   time_point idle_since{};
   time_point retired_at{};
   time_point end_by{};      // then it is looked at once more, if it is closing
