@@ -56,6 +56,8 @@ check_cmake_prefix() {
   check_prefix "$prefix" \
     ./share/cmake/troupe/troupe-config.cmake \
     ./share/cmake/troupe/troupe-config-version.cmake \
+    ./share/cmake/troupe/troupe-module.map \
+    ./share/cmake/troupe/troupe-modules.cmake \
     ./share/cmake/troupe/troupe-targets.cmake \
     ./share/licenses/troupe/LICENSE \
     ./share/pkgconfig/troupe.pc
@@ -134,6 +136,8 @@ check_vcpkg() {
     ./share/troupe/copyright \
     ./share/troupe/troupe-config.cmake \
     ./share/troupe/troupe-config-version.cmake \
+    ./share/troupe/troupe-module.map \
+    ./share/troupe/troupe-modules.cmake \
     ./share/troupe/troupe-targets.cmake
   configure_and_run "$here/cmake_find_package" -DCMAKE_PREFIX_PATH="$work/package"
 }

@@ -58,9 +58,9 @@ public:
   // --- module_instance --------------------------------------------------------------------------
   isolation kept() const noexcept override { return isolation::in_process; }
   const module_manifest& manifest() const noexcept override { return manifest_; }
-  void call(module_call& c) noexcept override;
-  void stop(std::uint64_t call_id) noexcept override;
-  void close() noexcept override;
+  inline void call(module_call& c) noexcept override;
+  inline void stop(std::uint64_t call_id) noexcept override;
+  inline void close() noexcept override;
   bool kill(errc, std::string_view) noexcept override { return false; }
   std::size_t memory() const noexcept override { return library_->size(); }
 

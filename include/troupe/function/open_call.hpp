@@ -36,6 +36,8 @@ namespace troupe::detail {
 class function_core;
 class module_slot;
 class running_module;
+void add_ref(module_slot* s) noexcept;
+void release(module_slot* s) noexcept;
 
 /// How a call has settled; `waiting` and below: it has not.
 enum class call_end : std::uint32_t { issuing, waiting, done, expired, timed_out, cancelled };

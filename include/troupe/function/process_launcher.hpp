@@ -83,7 +83,7 @@ public:
         required_(options_.require.bits()),
         reactor_(options_.helper) {}
 
-  task<std::unique_ptr<module_instance>> start(module_launch launch) override;
+  inline task<std::unique_ptr<module_instance>> start(module_launch launch) override;
   /// Until one was measured, about what a small module takes.
   static constexpr std::size_t usual_cost = std::size_t{2} << 20;
   std::size_t cost() const noexcept override { return cost_.load(order::relaxed); }

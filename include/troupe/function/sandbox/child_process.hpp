@@ -167,10 +167,10 @@ private:
   void finish() noexcept;
   void become_ready() noexcept;
 
-  void started(troupe_bytes manifest) noexcept override;
-  void refused(std::string_view why) noexcept override;
-  bool permits(std::uint32_t cell, std::string_view module) noexcept override;
-  void asked(const question& q) noexcept override;
+  inline void started(troupe_bytes manifest) noexcept override;
+  inline void refused(std::string_view why) noexcept override;
+  inline bool permits(std::uint32_t cell, std::string_view module) noexcept override;
+  inline void asked(const question& q) noexcept override;
   static void on_answer(void* context, std::uint32_t outcome, std::uint32_t code,
                         troupe_bytes bytes) noexcept;
 
