@@ -96,7 +96,9 @@ private:
   template <std::size_t... I>
   decltype(auto) apply(A& self, [[maybe_unused]] cell* from, std::index_sequence<I...>) {
     auto& object = static_cast<typename signature::class_type&>(self);
-    if constexpr (signature::takes_caller) {
+    if constexpr (!std::is_member_pointer_v<decltype(M)>) {
+      return M(object, argument<I>()...);
+    } else if constexpr (signature::takes_caller) {
       return (object.*M)(make_caller(from), argument<I>()...);
     } else {
       return (object.*M)(argument<I>()...);

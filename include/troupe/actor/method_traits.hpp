@@ -59,6 +59,10 @@ struct member_signature {
                 "troupe: call<&Class::method>, tell<&Class::method> and function<&Class::method> "
                 "take a pointer to a member function that is not overloaded");
 };
+// A function beside the class, whose first parameter is the instance: for the parts of the library
+// that bring methods of their own to classes of users.
+template <class C, class R, class... Ps>
+struct member_signature<R (*)(C&, Ps...)> : signature<C, R, Ps...> {};
 template <class C, class R, class... Ps>
 struct member_signature<R (C::*)(Ps...)> : signature<C, R, Ps...> {};
 template <class C, class R, class... Ps>

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// Whom a message is for, whom it has reached, and what the others have answered.
+///
+/// Layer: gateway. Plain values.
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include <troupe/base/result.hpp>
+
+namespace troupe {
+
+/// Who hears what a socket says to many.
+enum class audience : std::uint8_t {
+  others,         ///< All but the sockets of the sender's id.
+  other_sockets,  ///< All but the very socket: the sender's other devices hear it.
+  everyone        ///< All, the socket as well.
+};
+
+/// What has become of a message to many.
+struct delivery {
+  /// A shard that could not be reached, or not in time.
+  struct failure {
+    std::string shard;
+    std::error_code why;
+  };
+
+  std::size_t sockets = 0;  ///< It is on its way to so many,
+  std::size_t dropped = 0;  ///< and so many read too slowly to get it.
+  std::size_t shards = 0;   ///< Shards that were reached.
+  std::vector<failure> failures{};
+
+  [[nodiscard]] bool complete() const noexcept { return dropped == 0 && failures.empty(); }
+};
+
+/// What one shard has answered to gossip.
+struct gossip_reply {
+  gossip_reply(std::string from, result<std::string> said)
+      : shard(std::move(from)), answer(std::move(said)) {}
+
+  std::string shard;
+  result<std::string> answer;  ///< Or the error that it was answered with.
+};
+
+}  // namespace troupe

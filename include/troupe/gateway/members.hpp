@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// The sockets that have joined a shard.
+///
+/// Layer: gateway.
+
+#include <cstddef>
+#include <functional>
+#include <iterator>
+#include <map>
+#include <memory>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <troupe/base/intrusive_ptr.hpp>
+#include <troupe/gateway/delivery.hpp>
+#include <troupe/gateway/socket_message.hpp>
+#include <troupe/gateway/socket_state.hpp>
+#include <troupe/sync/spin_lock.hpp>
+
+namespace troupe::detail {
+
+/// Messages are given out from a list that was made beforehand, so that nothing is allocated or
+/// sent under the lock; the list is made anew when somebody has come or gone.
+///
+/// Thread safety: all members from any thread.
+class members {
+public:
+  using socket_ptr = intrusive_ptr<socket_state>;
+  using list = std::vector<socket_ptr>;
+
+  void join(socket_ptr s) {
+    by_id one;
+    const std::string_view uid = s->uid;
+    one.emplace(uid, std::move(s));
+    auto node = one.extract(one.begin());
+    std::shared_ptr<const list> stale;  // dies behind the lock
+    const spin_guard guard(lock_);
+    sockets_.insert(std::move(node));
+    all_.swap(stale);
+  }
+
+  void leave(const socket_state& s) noexcept {
+    by_id::node_type node;
+    std::shared_ptr<const list> stale;
+    const spin_guard guard(lock_);
+    auto [at, end] = sockets_.equal_range(s.uid);
+    while (at != end && at->second.get() != &s) ++at;
+    if (at == end) return;
+    node = sockets_.extract(at);
+    all_.swap(stale);
+  }
+
+  /// All who are there now.
+  std::shared_ptr<const list> all() const {
+    auto fresh = std::make_shared<list>();
+    for (;;) {
+      std::size_t size = 0;
+      {
+        const spin_guard guard(lock_);
+        if (all_) return all_;
+        if (fresh->capacity() >= sockets_.size()) {
+          for (const auto& [uid, s] : sockets_) fresh->push_back(s);
+          all_ = fresh;
+          return fresh;
+        }
+        size = sockets_.size();
+      }
+      fresh->reserve(size);
+    }
+  }
+
+  /// Those of one id.
+  list of(std::string_view uid) const {
+    list found;
+    for (;;) {
+      std::size_t size = 0;
+      {
+        const spin_guard guard(lock_);
+        const auto [first, last] = sockets_.equal_range(uid);
+        size = static_cast<std::size_t>(std::distance(first, last));
+        if (found.capacity() >= size) {
+          for (auto at = first; at != last; ++at) found.push_back(at->second);
+          return found;
+        }
+      }
+      found.reserve(size);
+    }
+  }
+
+  /// Sends `m` to all that `skips(socket_state&)` does not name, and adds to `told`.
+  template <class Skips>
+  void deliver(const socket_message& m, delivery& told, Skips skips) const {
+    const auto everyone = all();
+    for (const socket_ptr& s : *everyone) {
+      if (!skips(*s)) count(s->send(m), told);
+    }
+    ++told.shards;
+  }
+
+  static void count(outbox::fate became, delivery& told) noexcept {
+    if (became == outbox::fate::queued) ++told.sockets;
+    if (became == outbox::fate::dropped || became == outbox::fate::overflown) ++told.dropped;
+  }
+
+private:
+  using by_id = std::multimap<std::string_view, socket_ptr, std::less<>>;  // views into the states
+
+  mutable spin_lock lock_;  // guards both
+  by_id sockets_;
+  mutable std::shared_ptr<const list> all_;  // of `sockets_`; nullptr: to be made
+};
+
+}  // namespace troupe::detail
