@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
-# cmake -D compiler=... -D include=... -D case=... -P must_fail.cmake
+# cmake -D compiler=... -D precompiled=... -D include=... -D case=... -P must_fail.cmake
 #
 # Compiles `case` and wants it refused with every message its leading `// expect: ` lines name. Where
 # the file has a part in `#ifdef CORRECT`, it must compile with that macro: then it is the fault
 # shown, and nothing else, that is refused.
-set(command ${compiler} -std=c++20 -pthread -fsyntax-only -fdiagnostics-color=never -I${include})
+set(command ${compiler} -std=c++20 -pthread -fsyntax-only -fdiagnostics-color=never
+  -I${precompiled} -I${include})
 set(needs_c_locale ${CMAKE_COMMAND} -E env LC_ALL=C)
 
 file(STRINGS ${case} expected_lines REGEX "^// expect: ")
