@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -98,6 +99,13 @@ struct actor_calls_target : counter_base {
   task<> wait(gate g) { co_await g; }
 };
 
+/// A class as others write them: results that are constant, a member that is called `options`.
+struct actor_calls_as_found {
+  const std::string name() const { return "found"; }
+  int options = 3;
+};
+TROUPE_METHODS(actor_calls_as_found, name)
+
 TROUPE_METHODS(actor_calls_target, add, sum, nothing, move_only, large, text, add_later,
                add_at_once, nothing_later, move_only_later, large_later, throws, throws_later,
                throws_at_once, wait, inherited, inherited_task)
@@ -182,6 +190,17 @@ task<> results(troupe::broker& broker) {
   CHECK(large_later[0] == 8);
   const std::string text = co_await p->text("x");
   CHECK(text == "<x>");
+}
+
+task<> constant_results(troupe::broker& broker) {
+  const auto p = broker.worker<actor_calls_as_found>();
+  std::string name = co_await p->name();
+  CHECK(name == "found");
+  name = co_await p->name().within(1s);
+  CHECK(name == "found");
+  CHECK(p.tell<&actor_calls_as_found::name>());
+  const auto both = co_await troupe::when_all(p->name(), p->name());
+  CHECK(std::get<1>(both) == "found");
 }
 
 /// The same results out of the mailbox and from owning calls.
@@ -301,6 +320,12 @@ TEST_CASE("one method of a worker is a callable, also an inherited one", "[actor
 TEST_CASE("a result may be void, move-only or large", "[actor][call]") {
   world w;
   w.run(results(w.broker));
+}
+
+TEST_CASE("a class with constant results and a member called options is an actor",
+          "[actor][call]") {
+  world w;
+  w.run(constant_results(w.broker));
 }
 
 TEST_CASE("a result that comes out of the mailbox may be void, move-only or large",

@@ -294,6 +294,15 @@ TEST_CASE("idle workers go by time", "[broker][cleaner][idle]") {
   CHECK(broker.worker_count() == 0);
 }
 
+TEST_CASE("an endless age is never reached", "[broker][cleaner][idle]") {
+  troupe::sim_executor sim;
+  troupe::broker broker({.on = &sim, .cleaner = troupe::idle_cleaner({.after = troupe::endless})});
+  sim.advance(1h);  // so that time does not begin at zero
+  touch(broker, "a");
+  sim.advance(1h);
+  CHECK(living(broker) == "a ");
+}
+
 TEST_CASE("a cleaner that waits for its time does not disturb the end", "[broker][cleaner]") {
   troupe::sim_executor sim;
   int lost = 0;

@@ -34,6 +34,14 @@ using troupe::when_all;
 
 task<int> give(int value) { co_return value; }
 task<> nothing() { co_return; }
+struct [[nodiscard]] verdict {
+  int number = 0;
+};
+task<verdict> judge(int number) {
+  verdict v;
+  v.number = number;
+  co_return v;
+}
 task<int&> give_reference(int& target) { co_return target; }
 task<std::unique_ptr<int>> give_pointer(int value) { co_return std::make_unique<int>(value); }
 task<int> after(troupe::duration d, int value) {
@@ -116,6 +124,14 @@ TEST_CASE("when_all takes any number of tasks of one type", "[coro][when_all]") 
   const std::vector<int> results = sync_wait(when_all(std::move(tasks)));
   REQUIRE(results.size() == 1000);
   for (int i = 0; i < 1000; ++i) REQUIRE(results[static_cast<std::size_t>(i)] == i);
+}
+
+// That this compiles without a warning is the test.
+TEST_CASE("results that are not to be discarded are given by when_all", "[coro][when_all]") {
+  std::vector<task<verdict>> tasks;
+  for (int i = 0; i < 3; ++i) tasks.push_back(judge(i));
+  REQUIRE(sync_wait(when_all(std::move(tasks)))[2].number == 2);
+  REQUIRE(std::get<0>(sync_wait(when_all(judge(4), nothing()))).number == 4);
 }
 
 TEST_CASE("when_all takes any number of tasks without result", "[coro][when_all]") {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // No `co_await` in the condition of if, while, for or switch: GCC 12 drops it, without a warning,
-// from a coroutine whose body declares no variable. The await goes to a local of its own first.
+// from a coroutine whose body declares no variable. Nor in an arm of `?:`: it destroys the result
+// twice. The await goes to a local of its own first.
 
 #include "source_tree.hpp"
 
@@ -58,6 +59,29 @@ void check_keyword(const std::string& path, const source_file& file, std::string
   }
 }
 
+// Where the expression around the `?` at `from` ends: at the end of its statement or argument.
+std::size_t end_of_choice(std::string_view code, std::size_t from) {
+  std::size_t depth = 0;
+  for (std::size_t i = from; i < code.size(); ++i) {
+    const char c = code[i];
+    if (c == '(' || c == '[' || c == '{') ++depth;
+    if (depth == 0 && (c == ')' || c == ']' || c == '}' || c == ';' || c == ',')) return i;
+    if (c == ')' || c == ']' || c == '}') --depth;
+  }
+  return code.size();
+}
+
+void check_choices(const std::string& path, const source_file& file, findings& found) {
+  const std::string_view code = file.code;
+  for (std::size_t at = code.find('?'); at != std::string_view::npos; at = code.find('?', at + 1)) {
+    const std::size_t end = end_of_choice(code, at + 1);
+    const std::string arms = without_lambda_bodies(std::string(code.substr(at + 1, end - at - 1)));
+    if (find_word(arms, "co_await") == std::string::npos) continue;
+    found.push_back({path, file.line_of(at),
+                     "awaits in an arm of ?:; GCC 12 destroys what that gives twice: use if"});
+  }
+}
+
 }  // namespace
 
 findings check_conditions(const source_tree& tree) {
@@ -67,6 +91,7 @@ findings check_conditions(const source_tree& tree) {
     for (const std::string_view keyword : {"if", "while", "for", "switch"}) {
       check_keyword(path, file, keyword, found);
     }
+    check_choices(path, file, found);
   }
   return found;
 }

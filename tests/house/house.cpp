@@ -16,7 +16,7 @@ constexpr rule rules[] = {
     {"umbrella", "troupe.hpp reaches every header of the core", check_umbrella},
     {"lines", "line length, licence line, guards, no leftovers", check_lines},
     {"words", "what has one home is named only there", check_words},
-    {"conditions", "no co_await in a condition", check_conditions},
+    {"conditions", "no co_await in a condition or an arm of ?:", check_conditions},
 };
 
 findings run(const rule& one, const source_tree& tree) {
@@ -90,6 +90,11 @@ constexpr sample samples[] = {
     {"words", 0, "include/troupe/broker/a.hpp", "#include <functional>\n"},
     {"words", 1, "include/troupe/exec/a.hpp", "#  define min 1\n"},
     {"words", 0, "include/troupe/exec/a.hpp", "#define TROUPE_A 1\n"},
+    {"conditions", 1, "tests/coro/a.cpp", "auto a = b ? co_await c() : d;\n"},
+    {"conditions", 1, "tests/coro/a.cpp", "f(b ? c : (co_await d()).e, g);\n"},
+    {"conditions", 0, "tests/coro/a.cpp", "f(b ? c : d, co_await e());\n"},
+    {"conditions", 0, "tests/coro/a.cpp", "auto a = (co_await b()) ? c : d; co_await e();\n"},
+    {"conditions", 0, "tests/coro/a.cpp", "auto a = b ? c : [] { co_await d(); }; co_await e();\n"},
     {"conditions", 1, "examples/a.cpp", "if (co_await f()) {}\n"},
     {"conditions", 1, "examples/a.cpp", "while (!(co_await f(g(1)))) {}\n"},
     {"conditions", 1, "examples/a.cpp", "for (int i = 0; co_await f(); ++i) {}\n"},

@@ -19,9 +19,10 @@ class caller;
 
 namespace detail {
 
+/// What a caller gets of a method that returns `T`. A constant value is as good as a value.
 template <class T>
 struct untask {
-  using type = T;
+  using type = std::remove_cv_t<T>;
 };
 template <class T>
 struct untask<task<T>> {
@@ -58,6 +59,9 @@ struct member_signature {
   static_assert(std::is_member_function_pointer_v<M>,
                 "troupe: call<&Class::method>, tell<&Class::method> and function<&Class::method> "
                 "take a pointer to a member function that is not overloaded");
+  static_assert(!std::is_member_function_pointer_v<M>,
+                "troupe: a method of a worker is neither volatile, nor for rvalues only (&&), nor "
+                "does it take a C-style list of arguments (...)");
 };
 // A function beside the class, whose first parameter is the instance: for the parts of the library
 // that bring methods of their own to classes of users.

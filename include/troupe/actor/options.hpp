@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include <troupe/actor/supervision.hpp>
 
@@ -33,7 +34,8 @@ enum class placement : std::uint8_t {
   own_thread  ///< On a thread of its own, which may block.
 };
 
-/// What a class says of its workers: `static constexpr troupe::actor_options options{...};`.
+/// What a class says of its workers: `static constexpr troupe::actor_options options{...};`, in its
+/// public part.
 struct actor_options {
   std::size_t mailbox_capacity = 1024;
   troupe::overflow overflow = troupe::overflow::wait;
@@ -50,9 +52,15 @@ struct actor_options {
 
 namespace detail {
 
+/// A member `options` of another type, or one that is not public, is the class's own affair.
 template <class A>
 constexpr actor_options options_of() noexcept {
-  if constexpr (requires { actor_options(A::options); }) {
+  if constexpr (requires {
+                  requires std::is_same_v<std::remove_cvref_t<decltype(A::options)>, actor_options>;
+                }) {
+    static_assert(std::is_pointer_v<decltype(&A::options)>,
+                  "troupe: the options of a class are a static member: "
+                  "static constexpr troupe::actor_options options{...}");
     return A::options;
   } else {
     return {};

@@ -43,7 +43,8 @@ public:
   duration look(broker& b) {
     const time_point now = b.runs_on().now();
     std::size_t in_use = 0;
-    while (in_use < order_.size() && order_.front_used() + after_ + interval_ <= now) {
+    const duration limit = after_ > endless - interval_ ? endless : after_ + interval_;
+    while (in_use < order_.size() && saturating_add(order_.front_used(), limit) <= now) {
       if (order_.evict_front(b) != detail::front_fate::in_use) continue;
       order_.move_front(now);
       ++in_use;

@@ -98,7 +98,9 @@ task<std::vector<T>> when_all(std::vector<task<T>> tasks) {
   detail::branch_table<T> branches(tasks);
   detail::join_point join(detail::link_kind::scope);
   co_await join.all_ended(branches.data(), branches.size());
-  if (join.decisive() != detail::join_point::none) branches[join.decisive()].take();
+  if (join.decisive() != detail::join_point::none) {
+    static_cast<void>(branches[join.decisive()].take());  // throws
+  }
   std::vector<T> results;
   results.reserve(branches.size());
   for (std::size_t i = 0; i < branches.size(); ++i) results.push_back(branches[i].take());
