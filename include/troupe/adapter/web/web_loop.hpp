@@ -37,7 +37,11 @@ public:
       : timer_(io_), work_(boost::asio::make_work_guard(io_)), thread_([this] { io_.run(); }) {}
   web_loop(const web_loop&) = delete;
   web_loop& operator=(const web_loop&) = delete;
-  ~web_loop() override {
+  ~web_loop() override { finish(); }
+
+  /// Runs what is there to run, and ends the thread. Nothing is asked of the loop any more.
+  void finish() noexcept {
+    if (!thread_.joinable()) return;
     boost::asio::post(io_, [this] { timer_.cancel(); });
     work_.reset();
     thread_.join();

@@ -295,9 +295,17 @@ inline web_server::web_server(web_router router, web_options options)
   for (unsigned i = 0; i < threads; ++i) lanes_.push_back(std::make_unique<lane>(*this));
   boost::system::error_code wrong;
   const auto address = boost::asio::ip::make_address(options_.address, wrong);
-  if (wrong) throw std::system_error(wrong, "web_options::address");
-  acceptor_ = std::make_unique<tcp::acceptor>(lanes_.front()->loop().io(),
-                                              tcp::endpoint(address, options_.port));
+  if (wrong) throw std::system_error(wrong, "web_options::address " + options_.address);
+  const tcp::endpoint at(address, options_.port);
+  acceptor_ = std::make_unique<tcp::acceptor>(lanes_.front()->loop().io());
+  acceptor_->open(at.protocol(), wrong);
+  if (!wrong) acceptor_->set_option(tcp::acceptor::reuse_address(true), wrong);
+  if (!wrong) acceptor_->bind(at, wrong);
+  if (!wrong) acceptor_->listen(boost::asio::socket_base::max_listen_connections, wrong);
+  if (wrong) {
+    throw std::system_error(
+        wrong, "listening at " + options_.address + " port " + std::to_string(options_.port));
+  }
   port_ = acceptor_->local_endpoint().port();
   lanes_.front()->spawn(accept_all());
 }
@@ -312,6 +320,7 @@ inline web_server::~web_server() {
   }
   tell_all(true);
   for (const auto& l : lanes_) sync_wait(l->join());
+  for (const auto& l : lanes_) l->loop().finish();
 }
 
 /// Runs on the first lane; connections go round.
