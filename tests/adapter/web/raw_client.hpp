@@ -115,27 +115,27 @@ public:
   static constexpr unsigned final_frame = 0x80;
 
   bool send_frame(unsigned first_byte, std::string_view payload, bool masked = true) {
-    std::string frame(1, static_cast<char>(first_byte));
+    std::string bytes(1, static_cast<char>(first_byte));
     const unsigned mask_bit = masked ? 0x80 : 0;
     if (payload.size() < 126) {
-      frame += static_cast<char>(mask_bit | payload.size());
+      bytes += static_cast<char>(mask_bit | payload.size());
     } else if (payload.size() < 65536) {
-      frame += static_cast<char>(mask_bit | 126);
+      bytes += static_cast<char>(mask_bit | 126);
       for (int shift = 8; shift >= 0; shift -= 8) {
-        frame += static_cast<char>(payload.size() >> shift & 0xff);
+        bytes += static_cast<char>(payload.size() >> shift & 0xff);
       }
     } else {
-      frame += static_cast<char>(mask_bit | 127);
+      bytes += static_cast<char>(mask_bit | 127);
       for (int shift = 56; shift >= 0; shift -= 8) {
-        frame += static_cast<char>(payload.size() >> shift & 0xff);
+        bytes += static_cast<char>(payload.size() >> shift & 0xff);
       }
     }
     constexpr std::string_view key = "mask";
-    if (masked) frame += key;
+    if (masked) bytes += key;
     for (std::size_t i = 0; i < payload.size(); ++i) {
-      frame += masked ? static_cast<char>(payload[i] ^ key[i % 4]) : payload[i];
+      bytes += masked ? static_cast<char>(payload[i] ^ key[i % 4]) : payload[i];
     }
-    return send(frame);
+    return send(bytes);
   }
   bool say(std::string_view what) { return send_frame(final_frame | text, what); }
 
