@@ -60,7 +60,8 @@ def check(program, compiler, work):
     binary = work / program.name
     source.write_text(program.text, encoding="utf-8")
     command = [*compiler, "-std=c++20", "-O0", "-pthread", "-Wall", "-Wextra"]
-    command += [f"-I{ROOT / 'include'}", str(source), "-o", str(binary)]
+    command += [f"-I{ROOT / 'include'}", str(source)]
+    command += ["-o", str(binary)] if program.is_run else ["-fsyntax-only"]
     built = subprocess.run(command, capture_output=True, text=True)
     if built.returncode != 0:
         return "does not compile\n" + built.stderr

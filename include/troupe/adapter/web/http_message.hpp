@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// Requests and responses as Beast has them, and as gateways do.
+///
+/// Layer: adapter.
+
+#include <utility>  // Boost 1.74 forgets it
+
+#include <string>
+#include <string_view>
+
+#include <boost/beast/http/message.hpp>
+#include <boost/beast/http/span_body.hpp>
+#include <boost/beast/http/status.hpp>
+#include <boost/beast/http/string_body.hpp>
+
+#include <troupe/gateway/request.hpp>
+#include <troupe/gateway/response.hpp>
+
+namespace troupe::detail {
+
+namespace http = boost::beast::http;
+
+using http_request = http::request<http::string_body>;
+using http_response = http::response<http::span_body<const char>>;
+
+inline std::string to_string(boost::beast::string_view text) {
+  return std::string(text.data(), text.size());
+}
+
+/// The body is moved out of `from`; the rest stays, for the handshake of a WebSocket.
+inline request to_request(http_request& from, const std::string& peer) {
+  request made(to_string(from.method_string()), to_string(from.target()));
+  for (const auto& f : from) made.fields.add(to_string(f.name_string()), to_string(f.value()));
+  made.body = shared_bytes(std::move(from.body()));
+  made.peer = peer;
+  return made;
+}
+
+/// Shows the body of `said`, which outlives it.
+inline http_response to_http(const response& said, const http_request& asked, bool keep_alive) {
+  http_response made;
+  made.version(asked.version());
+  made.result(static_cast<unsigned>(said.status));
+  for (const headers::field& f : said.fields) made.insert(f.name, f.value);
+  made.keep_alive(keep_alive);
+  const std::string_view body = said.body.view();
+  if (asked.method() == http::verb::head) {
+    made.content_length(body.size());
+    return made;
+  }
+  made.body() = {body.data(), body.size()};
+  const bool has_no_body = said.status == 204 || said.status == 304 || said.status / 100 == 1;
+  if (!has_no_body) made.content_length(body.size());
+  return made;
+}
+
+}  // namespace troupe::detail

@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// `web_server`: HTTP/1.1 and WebSockets for gateways and plain handlers.
+///
+/// Layer: adapter. Uses Boost.Beast; for TLS, OpenSSL.
+
+#include <utility>  // Boost 1.74 forgets it
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/core/tcp_stream.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/read.hpp>
+#include <boost/beast/http/write.hpp>
+
+#include <troupe/adapter/web/http_message.hpp>
+#include <troupe/adapter/web/web_loop.hpp>
+#include <troupe/adapter/web/web_options.hpp>
+#include <troupe/adapter/web/web_router.hpp>
+#include <troupe/adapter/web/web_socket.hpp>
+#include <troupe/base/error.hpp>
+#include <troupe/broker/broker.hpp>
+#include <troupe/coro/sleep.hpp>
+#include <troupe/coro/sync_wait.hpp>
+#include <troupe/coro/task.hpp>
+#include <troupe/coro/task_scope.hpp>
+#include <troupe/gateway/request.hpp>
+#include <troupe/gateway/response.hpp>
+#include <troupe/gateway/session.hpp>
+
+namespace troupe {
+namespace detail {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+using tcp = asio::ip::tcp;
+
+/// A connection, as its server sees it. On its loop's thread.
+class web_peer {
+public:
+  virtual ~web_peer() = default;
+  /// The server stops: it ends, now or when it has answered what it was asked.
+  virtual void stop(bool now) noexcept = 0;
+};
+
+/// One connection from its acceptance to its end, at home on one loop.
+template <class Stream>
+class web_connection final : public web_peer {
+public:
+  web_connection(web_loop& loop, Stream stream, const web_options& options,
+                 const web_router& router, const std::atomic<bool>& stopping)
+      : loop_(loop),
+        stream_(std::move(stream)),
+        options_(options),
+        router_(router),
+        stopping_(stopping) {
+    boost::system::error_code unknown;
+    const tcp::endpoint at = beast::get_lowest_layer(stream_).socket().remote_endpoint(unknown);
+    if (!unknown) peer_ = at.address().to_string() + ':' + std::to_string(at.port());
+  }
+
+  /// Answers requests until either side has enough.
+  task<> serve() {
+    bool again = true;
+    while (again) again = co_await serve_one();
+    end_politely();
+  }
+
+  void stop(bool now) noexcept override {
+    if (const auto socket = socket_.lock()) {
+      if (now) socket->abort();
+    } else if (now || idle_) {
+      lowest().close();
+    }
+  }
+
+private:
+  task<bool> serve_one() {
+    if (buffer_.size() == 0) {
+      const bool speaks = co_await hear_something();
+      if (!speaks) co_return false;
+    }
+    http::request_parser<http::string_body> parser;
+    parser.header_limit(static_cast<std::uint32_t>(options_.header_limit));
+    parser.body_limit(options_.body_limit);
+    lowest().expires_after(options_.request_time);
+    const io_result got = co_await io_operation(
+        [&](auto handler) { http::async_read(stream_, buffer_, parser, std::move(handler)); });
+    if (!got) co_return co_await refuse(got.error);
+    lowest().expires_never();
+    http_request asked = parser.release();
+    co_return co_await answer(asked);
+  }
+
+  /// Waits for the first byte of a request.
+  task<bool> hear_something() {
+    if (stopping_.load(std::memory_order_relaxed)) co_return false;
+    lowest().expires_after(options_.idle_time);
+    idle_ = true;
+    const io_result got = co_await io_operation([&](auto handler) {
+      stream_.async_read_some(buffer_.prepare(read_size), std::move(handler));
+    });
+    idle_ = false;
+    if (got) buffer_.commit(got.size);
+    co_return static_cast<bool>(got);
+  }
+
+  /// What is no request, or too much of one.
+  task<bool> refuse(boost::system::error_code why) {
+    response said;
+    if (why == http::error::body_limit) {
+      said = text_response(413, "the body is too large");
+    } else if (why == http::error::header_limit || why == http::error::buffer_overflow) {
+      said = text_response(431, "the head is too large");
+    } else if (why == beast::error::timeout) {
+      co_return false;
+    } else if (why.category() == make_error_code(http::error::bad_method).category() &&
+               why != http::error::end_of_stream && why != http::error::partial_message) {
+      said = text_response(400, "this is no request");
+    } else {
+      co_return false;
+    }
+    const http_request unknown;
+    static_cast<void>(co_await write(said, unknown, false));
+    co_return false;
+  }
+
+  task<bool> answer(http_request& asked) {
+    request made = to_request(asked, peer_);
+    response said;
+    if (made.wants_socket() && !may_open(made)) {
+      said = text_response(403, "not from this origin");
+    } else {
+      said = co_await router_.answer(std::move(made));
+    }
+    if (said.status == 101 && said.session) {
+      co_await carry(asked, std::move(said.session));
+      co_return false;
+    }
+    const bool keep_alive = asked.keep_alive() && !stopping_.load(std::memory_order_relaxed);
+    const bool written = co_await write(said, asked, keep_alive);
+    co_return written&& keep_alive;
+  }
+
+  task<bool> write(const response& said, const http_request& asked, bool keep_alive) {
+    http_response made = to_http(said, asked, keep_alive);
+    http::response_serializer<http::span_body<const char>> serializer(made);
+    if (asked.method() == http::verb::head) serializer.split(true);
+    lowest().expires_after(options_.idle_time);
+    const io_result done = co_await io_operation([&](auto handler) {
+      if (asked.method() == http::verb::head) {
+        http::async_write_header(stream_, serializer, std::move(handler));
+      } else {
+        http::async_write(stream_, serializer, std::move(handler));
+      }
+    });
+    co_return static_cast<bool>(done);
+  }
+
+  bool may_open(const request& asked) const {
+    const std::string_view origin = asked.fields.get("Origin");
+    if (origin.empty() || options_.allowed_origins.empty()) return true;
+    const auto& all = options_.allowed_origins;
+    return std::find(all.begin(), all.end(), origin) != all.end();
+  }
+
+  task<> carry(const http_request& asked, std::shared_ptr<socket_session> session) {
+    lowest().expires_never();  // the WebSocket has times of its own
+    const auto by = std::make_shared<web_socket<Stream>>(loop_, std::move(stream_), options_);
+    socket_ = by;
+    moved_ = true;
+    const bool open = co_await by->accept(asked);
+    if (open) co_await session->run(by);
+  }
+
+  void end_politely() noexcept {
+    if (moved_) return;
+    boost::system::error_code ignored;
+    lowest().socket().shutdown(tcp::socket::shutdown_send, ignored);
+    lowest().close();
+  }
+
+  beast::tcp_stream& lowest() noexcept { return beast::get_lowest_layer(stream_); }
+
+  static constexpr std::size_t read_size = 4096;
+
+  web_loop& loop_;
+  Stream stream_;
+  const web_options& options_;
+  const web_router& router_;
+  const std::atomic<bool>& stopping_;
+  beast::flat_buffer buffer_;
+  std::string peer_;
+  bool idle_ = false;                         // waits for a request
+  bool moved_ = false;                        // a WebSocket has the stream
+  std::weak_ptr<web_socket<Stream>> socket_;  // that one
+};
+
+}  // namespace detail
+
+/// Listens from its construction to its destruction, which answers what has been asked, closes all
+/// WebSockets with 1001 by their gateways, and waits, for at most `web_options::drain_time`.
+///
+/// Plain methods of workers may run on its threads; handlers should not block them.
+///
+/// Thread safety: all members from any thread.
+class web_server {
+public:
+  /// Throws `std::system_error` where it cannot listen.
+  web_server(web_router router, web_options options = {});
+  web_server(const web_server&) = delete;
+  web_server& operator=(const web_server&) = delete;
+  ~web_server();
+
+  /// Where it listens.
+  [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
+  /// Connections that are open.
+  [[nodiscard]] std::size_t connections() const noexcept {
+    return open_.load(std::memory_order_relaxed);
+  }
+
+private:
+  using tcp = detail::tcp;
+  class lane;
+
+  task<> accept_all();
+  void tell_all(bool now);
+
+  const web_options options_;
+  const web_router router_;
+  std::atomic<bool> stopping_{false};
+  std::atomic<std::size_t> open_{0};
+  std::vector<std::unique_ptr<lane>> lanes_;
+  std::unique_ptr<tcp::acceptor> acceptor_;  // the first lane's
+  std::uint16_t port_ = 0;
+};
+
+namespace detail {
+
+/// Comes before the scope, whose children are at home here.
+struct lane_loop {
+  web_loop loop;
+};
+
+}  // namespace detail
+
+/// One loop and its connections, which it holds until they have ended.
+class web_server::lane : private detail::lane_loop, public task_scope {
+public:
+  explicit lane(web_server& s) : task_scope(lane_loop::loop, &lane::forget), server_(s) {}
+
+  detail::web_loop& loop() noexcept { return lane_loop::loop; }
+
+  task<> serve(tcp::socket peer) {
+    detail::web_connection<detail::beast::tcp_stream> connection(
+        loop(), detail::beast::tcp_stream(std::move(peer)), server_.options_, server_.router_,
+        server_.stopping_);
+    const auto at = peers_.insert(peers_.end(), &connection);
+    co_await connection.serve();
+    peers_.erase(at);
+    server_.open_.fetch_sub(1, std::memory_order_relaxed);
+  }
+
+  /// On the loop's thread.
+  void stop(bool now) noexcept {
+    for (detail::web_peer* p : peers_) p->stop(now);
+  }
+
+private:
+  /// A connection that fails is over, and nobody else's business.
+  static void forget(task_scope&, std::exception_ptr) noexcept {}
+
+  web_server& server_;
+  std::list<detail::web_peer*> peers_;  // the loop's thread's
+};
+
+inline web_server::web_server(web_router router, web_options options)
+    : options_(std::move(options)), router_(std::move(router)) {
+  const unsigned threads = (std::max)(1U, options_.threads);
+  for (unsigned i = 0; i < threads; ++i) lanes_.push_back(std::make_unique<lane>(*this));
+  boost::system::error_code wrong;
+  const auto address = boost::asio::ip::make_address(options_.address, wrong);
+  if (wrong) throw std::system_error(wrong, "web_options::address " + options_.address);
+  const tcp::endpoint at(address, options_.port);
+  acceptor_ = std::make_unique<tcp::acceptor>(lanes_.front()->loop().io());
+  acceptor_->open(at.protocol(), wrong);
+  if (!wrong) acceptor_->set_option(tcp::acceptor::reuse_address(true), wrong);
+  if (!wrong) acceptor_->bind(at, wrong);
+  if (!wrong) acceptor_->listen(boost::asio::socket_base::max_listen_connections, wrong);
+  if (wrong) {
+    throw std::system_error(
+        wrong, "listening at " + options_.address + " port " + std::to_string(options_.port));
+  }
+  port_ = acceptor_->local_endpoint().port();
+  lanes_.front()->spawn(accept_all());
+}
+
+inline web_server::~web_server() {
+  stopping_.store(true, std::memory_order_relaxed);
+  router_.close_sockets();
+  tell_all(false);
+  const auto until = std::chrono::steady_clock::now() + options_.drain_time;
+  while (open_.load(std::memory_order_relaxed) != 0 && std::chrono::steady_clock::now() < until) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  tell_all(true);
+  for (const auto& l : lanes_) sync_wait(l->join());
+  for (const auto& l : lanes_) l->loop().finish();
+}
+
+/// Runs on the first lane; connections go round.
+inline task<> web_server::accept_all() {
+  std::size_t turn = 0;
+  while (!stopping_.load(std::memory_order_relaxed)) {
+    lane& to = *lanes_[turn++ % lanes_.size()];
+    tcp::socket peer(to.loop().io());
+    const detail::io_result got = co_await detail::io_operation(
+        [&](auto handler) { acceptor_->async_accept(peer, std::move(handler)); });
+    if (!got) {
+      if (stopping_.load(std::memory_order_relaxed)) break;
+      co_await sleep_for(std::chrono::milliseconds(10));  // out of descriptors, maybe
+      continue;
+    }
+    if (open_.fetch_add(1, std::memory_order_relaxed) >= options_.max_connections) {
+      open_.fetch_sub(1, std::memory_order_relaxed);
+      continue;  // `peer` is closed
+    }
+    boost::system::error_code ignored;
+    peer.set_option(tcp::no_delay(true), ignored);
+    to.spawn(to.serve(std::move(peer)));
+  }
+}
+
+inline void web_server::tell_all(bool now) {
+  boost::asio::post(lanes_.front()->loop().io(), [this] {
+    boost::system::error_code ignored;
+    acceptor_->close(ignored);
+  });
+  for (const auto& l : lanes_) {
+    boost::asio::post(l->loop().io(), [&l = *l, now] { l.stop(now); });
+  }
+}
+
+}  // namespace troupe
