@@ -8,8 +8,6 @@
 
 #include <utility>  // Boost 1.74 forgets it
 
-#include <atomic>
-#include <chrono>
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
@@ -25,6 +23,8 @@
 #include <troupe/config.hpp>
 #include <troupe/coro/executor.hpp>
 #include <troupe/coro/frame.hpp>
+#include <troupe/sync/atomic.hpp>
+#include <troupe/time/clock.hpp>
 
 namespace troupe::detail {
 
@@ -52,10 +52,8 @@ public:
   void post(runnable& r) noexcept override {
     boost::asio::post(io_, [this, &r] { run_here(r); });
   }
-  time_point now() const noexcept override { return std::chrono::steady_clock::now(); }
-  std::uint64_t random() noexcept override {
-    return mix64(numbers_.fetch_add(1, std::memory_order_relaxed));
-  }
+  time_point now() const noexcept override { return steady_now(); }
+  std::uint64_t random() noexcept override { return mix64(numbers_.fetch_add(1, order::relaxed)); }
   void wake_at(time_point) noexcept override {
     boost::asio::post(io_, [this] { fire(); });  // the timer is the thread's own
   }
@@ -77,7 +75,7 @@ private:
   boost::asio::io_context io_{1};
   boost::asio::steady_timer timer_;
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
-  std::atomic<std::uint64_t> numbers_{1};
+  atomic<std::uint64_t> numbers_{1};
   std::thread thread_;
 };
 

@@ -9,7 +9,6 @@
 #include <utility>  // Boost 1.74 forgets it
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -18,7 +17,6 @@
 #include <string>
 #include <string_view>
 #include <system_error>
-#include <thread>
 #include <vector>
 
 #include <boost/asio/ip/tcp.hpp>
@@ -42,6 +40,8 @@
 #include <troupe/gateway/request.hpp>
 #include <troupe/gateway/response.hpp>
 #include <troupe/gateway/session.hpp>
+#include <troupe/sync/atomic.hpp>
+#include <troupe/time/clock.hpp>
 
 namespace troupe {
 namespace detail {
@@ -63,7 +63,7 @@ template <class Stream>
 class web_connection final : public web_peer {
 public:
   web_connection(web_loop& loop, Stream stream, const web_options& options,
-                 const web_router& router, const std::atomic<bool>& stopping)
+                 const web_router& router, const atomic<bool>& stopping)
       : loop_(loop),
         stream_(std::move(stream)),
         options_(options),
@@ -109,7 +109,7 @@ private:
 
   /// Waits for the first byte of a request.
   task<bool> hear_something() {
-    if (stopping_.load(std::memory_order_relaxed)) co_return false;
+    if (stopping_.load(detail::order::relaxed)) co_return false;
     lowest().expires_after(options_.idle_time);
     idle_ = true;
     const io_result got = co_await io_operation([&](auto handler) {
@@ -152,7 +152,7 @@ private:
       co_await carry(asked, std::move(said.session));
       co_return false;
     }
-    const bool keep_alive = asked.keep_alive() && !stopping_.load(std::memory_order_relaxed);
+    const bool keep_alive = asked.keep_alive() && !stopping_.load(detail::order::relaxed);
     const bool written = co_await write(said, asked, keep_alive);
     co_return written&& keep_alive;
   }
@@ -203,7 +203,7 @@ private:
   Stream stream_;
   const web_options& options_;
   const web_router& router_;
-  const std::atomic<bool>& stopping_;
+  const atomic<bool>& stopping_;
   beast::flat_buffer buffer_;
   std::string peer_;
   bool idle_ = false;                         // waits for a request
@@ -231,7 +231,7 @@ public:
   [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
   /// Connections that are open.
   [[nodiscard]] std::size_t connections() const noexcept {
-    return open_.load(std::memory_order_relaxed);
+    return open_.load(detail::order::relaxed);
   }
 
 private:
@@ -239,12 +239,13 @@ private:
   class lane;
 
   task<> accept_all();
+  task<> wait_for_last();
   void tell_all(bool now);
 
   const web_options options_;
   const web_router router_;
-  std::atomic<bool> stopping_{false};
-  std::atomic<std::size_t> open_{0};
+  detail::atomic<bool> stopping_{false};
+  detail::atomic<std::size_t> open_{0};
   std::vector<std::unique_ptr<lane>> lanes_;
   std::unique_ptr<tcp::acceptor> acceptor_;  // the first lane's
   std::uint16_t port_ = 0;
@@ -273,7 +274,7 @@ public:
     const auto at = peers_.insert(peers_.end(), &connection);
     co_await connection.serve();
     peers_.erase(at);
-    server_.open_.fetch_sub(1, std::memory_order_relaxed);
+    server_.open_.fetch_sub(1, detail::order::relaxed);
   }
 
   /// On the loop's thread.
@@ -311,33 +312,38 @@ inline web_server::web_server(web_router router, web_options options)
 }
 
 inline web_server::~web_server() {
-  stopping_.store(true, std::memory_order_relaxed);
+  stopping_.store(true, detail::order::relaxed);
   router_.close_sockets();
   tell_all(false);
-  const auto until = std::chrono::steady_clock::now() + options_.drain_time;
-  while (open_.load(std::memory_order_relaxed) != 0 && std::chrono::steady_clock::now() < until) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
-  }
+  detail::block_on(wait_for_last(), &lanes_.front()->loop());
   tell_all(true);
   for (const auto& l : lanes_) sync_wait(l->join());
   for (const auto& l : lanes_) l->loop().finish();
 }
 
+/// For as long as it may.
+inline task<> web_server::wait_for_last() {
+  const executor& clock = lanes_.front()->loop();
+  const time_point until = saturating_add(clock.now(), options_.drain_time);
+  while (connections() != 0 && clock.now() < until)
+    co_await sleep_for(std::chrono::milliseconds(2));
+}
+
 /// Runs on the first lane; connections go round.
 inline task<> web_server::accept_all() {
   std::size_t turn = 0;
-  while (!stopping_.load(std::memory_order_relaxed)) {
+  while (!stopping_.load(detail::order::relaxed)) {
     lane& to = *lanes_[turn++ % lanes_.size()];
     tcp::socket peer(to.loop().io());
     const detail::io_result got = co_await detail::io_operation(
         [&](auto handler) { acceptor_->async_accept(peer, std::move(handler)); });
     if (!got) {
-      if (stopping_.load(std::memory_order_relaxed)) break;
+      if (stopping_.load(detail::order::relaxed)) break;
       co_await sleep_for(std::chrono::milliseconds(10));  // out of descriptors, maybe
       continue;
     }
-    if (open_.fetch_add(1, std::memory_order_relaxed) >= options_.max_connections) {
-      open_.fetch_sub(1, std::memory_order_relaxed);
+    if (open_.fetch_add(1, detail::order::relaxed) >= options_.max_connections) {
+      open_.fetch_sub(1, detail::order::relaxed);
       continue;  // `peer` is closed
     }
     boost::system::error_code ignored;
