@@ -18,6 +18,7 @@
 #include <system_error>
 #include <utility>
 
+#include <troupe/actor/cell_memory.hpp>
 #include <troupe/actor/context.hpp>
 #include <troupe/actor/message.hpp>
 #include <troupe/actor/monitors.hpp>
@@ -125,6 +126,7 @@ public:
   bool observes = false;        // somebody stands around each call
   bool measures_waits = false;  // somebody wants to know how long messages wait
   executor* virtual_clock = nullptr;  // by which they do, instead of by the real one
+  cell_memory memory;                 // of all cells
 
 protected:
   ~cell_owner() = default;
@@ -159,14 +161,15 @@ inline bool is_owned(const message& m) noexcept { return m.kind == message_kind:
 /// moved the word from idle or dormant to held, until it moves it back.
 class cell final : public runnable, public hold_point {
 public:
-  /// Makes a cell with its key in one block. Throws `std::bad_alloc`.
+  /// Makes a cell with its key in one block, from its owner's memory. Throws `std::bad_alloc`.
   static cell* make(cell_owner& owner, const actor_class& a, std::string_view key) {
-    return new (key) cell(owner, a, key);
+    const cell_block b = owner.memory.allocate(block_size(key.size()));
+    return ::new (b.memory) cell(owner, a, key, b.slot);
   }
-  ~cell();
   cell(const cell&) = delete;
   cell& operator=(const cell&) = delete;
-  static void operator delete(void* block) noexcept { ::operator delete(block); }
+  /// Ends a cell that nobody refers to.
+  static void destroy(cell& c) noexcept;
 
   // --- identity ---------------------------------------------------------------------------------
   const actor_class& type() const noexcept { return type_; }
@@ -399,12 +402,11 @@ public:
   void refuse_waiting(errc why, bool (*which)(const message&) noexcept = &is_counted) noexcept;
 
 private:
-  cell(cell_owner& owner, const actor_class& a, std::string_view key) noexcept;
+  cell(cell_owner& owner, const actor_class& a, std::string_view key, std::uint8_t slot) noexcept;
 
-  static void* operator new(std::size_t size, std::string_view key) {
-    return ::operator new(size + key.size());
-  }
-  static void operator delete(void* block, std::string_view) noexcept { ::operator delete(block); }
+  ~cell();
+
+  static std::size_t block_size(std::size_t key_size) noexcept { return sizeof(cell) + key_size; }
 
   static void serve_ready(runnable& r) noexcept { static_cast<cell&>(r).serve(); }
 
@@ -498,6 +500,7 @@ private:
   bool close_when_dry_ = false;        // evicted; guarded by mail_lock_
   bool closing_ = false;               // its end has begun; guarded by mail_lock_
   atomic<bool> alive_{false};          // an instance exists; written by the holder
+  const std::uint8_t slot_;            // of its memory
   mutable spin_lock mail_lock_;        // guards queue_, and who empties the inbox
   void* instance_ = nullptr;           // the holder's
   atomic<std::uint64_t> turns_{0};     // of the instance, see `count`; written by the holder
@@ -516,7 +519,8 @@ private:
   // the acquire of all who read it.
   atomic<supervisor*> supervisor_{nullptr};
 
-  // What a look-up reads stands together, with the key behind it.
+  // What a look-up reads stands together, with the key behind it: where that has up to sixteen
+  // characters, all of it lies in one cache line.
   const actor_class& type_;
   atomic<std::uint32_t> references_{0};
   std::uint32_t key_size_;
