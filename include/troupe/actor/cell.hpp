@@ -69,12 +69,9 @@ public:
   virtual bool closed() const noexcept = 0;
 
   /// The cell that stands in the place of one that was abandoned, counted.
-  virtual intrusive_ptr<cell> successor(const cell& c) const noexcept {
-    static_cast<void>(c);
-    return {};
-  }
+  virtual intrusive_ptr<cell> successor(const cell& c) const noexcept = 0;
   /// The last turn of one that was abandoned has ended, and its instance is gone.
-  virtual void abandoned_ended() noexcept {}
+  virtual void abandoned_ended() noexcept = 0;
 
   virtual void created(cell& c) noexcept = 0;
   /// A call or tell has reached an instance that was there; only where `sends_get`.
@@ -83,36 +80,27 @@ public:
 
   /// Around each call, tell and owning call; only where `observes`. The first may throw; `reached`
   /// counts those who have been told, and only they are told of the end.
-  virtual void before_call(cell& c, const call_info& info, std::size_t& reached) {
-    static_cast<void>(c), static_cast<void>(info), static_cast<void>(reached);
-  }
-  virtual void after_call(cell& c, const call_info& info, std::size_t reached) noexcept {
-    static_cast<void>(c), static_cast<void>(info), static_cast<void>(reached);
-  }
+  virtual void before_call(cell& c, const call_info& info, std::size_t& reached) = 0;
+  virtual void after_call(cell& c, const call_info& info, std::size_t reached) noexcept = 0;
   /// What has become of each of them, once, whether it had its turn or not; only where `observes`.
-  virtual void settled(cell& c, const call_info& info) noexcept {
-    static_cast<void>(c), static_cast<void>(info);
-  }
+  virtual void settled(cell& c, const call_info& info) noexcept = 0;
   /// Tells that were run, and that their cell does not count any more.
-  virtual void told(std::uint64_t tells) noexcept { static_cast<void>(tells); }
+  virtual void told(std::uint64_t tells) noexcept = 0;
   /// A timer of a worker has had its turn.
-  virtual void timer_ran() noexcept {}
+  virtual void timer_ran() noexcept = 0;
   /// A message has waited for its turn; only where `measures_waits`.
-  virtual void waited(duration d) noexcept { static_cast<void>(d); }
+  virtual void waited(duration d) noexcept = 0;
   /// A new instance took the place of one that had failed.
-  virtual void restarted(cell& c) noexcept { static_cast<void>(c); }
+  virtual void restarted(cell& c) noexcept = 0;
   /// An eviction was decided on. Called with no lock held.
-  virtual void evicted(cell& c) noexcept { static_cast<void>(c); }
+  virtual void evicted(cell& c) noexcept = 0;
 
   /// A message that nobody awaits was not run, or failed.
   virtual void dead(cell& c, std::string_view method, const std::error_code& why,
                     std::exception_ptr error, cell* from) noexcept = 0;
 
   /// A failure that its worker does not settle by itself: `resume`, `restart` or `stop`.
-  virtual directive escalated(const worker_failure& failure) noexcept {
-    static_cast<void>(failure);
-    return directive::stop;
-  }
+  virtual directive escalated(const worker_failure& failure) noexcept = 0;
 
   /// The cell of another worker, counted; made if there is none.
   virtual intrusive_ptr<cell> cell_for(const class_request& a, std::string_view key) = 0;
@@ -317,7 +305,6 @@ public:
   bool may_run_here() const noexcept { return runs_here() && !draining_; }
 
   // --- the instance -----------------------------------------------------------------------------
-  context& surroundings() noexcept { return context_; }
   void* instance() const noexcept { return instance_; }
   /// True of some moment gone by. Nobody reaches the instance through it.
   bool alive() const noexcept { return alive_.load(order::relaxed); }
