@@ -106,6 +106,11 @@ TEST_CASE("a result of void is success or a failure", "[result]") {
   CHECK_FALSE(r);
   CHECK_THROWS_AS(r.value(), std::runtime_error);
   CHECK(r.code() == std::errc::state_not_recoverable);
+  CHECK_THROWS_AS(std::rethrow_exception(r.error()), std::runtime_error);
+  r = result<>(std::in_place);
+  CHECK(r);
+  CHECK(r.error() == nullptr);
+  CHECK_NOTHROW(*r);
 }
 
 TEST_CASE("a result can be assigned from value to failure and back", "[result]") {

@@ -120,6 +120,22 @@ TEST_CASE("the log is off until it is switched on, and says no secrets", "[broke
   REQUIRE(text.empty());
 }
 
+TEST_CASE("a call that fails by a code is logged with it", "[broker][debug_log]") {
+  std::vector<std::string> lines;
+  troupe::debug_log log([&](std::string_view line) { lines.push_back(untraced(line)); });
+  log.enable();
+  troupe::sim_executor sim;
+  troupe::broker broker({.on = &sim, .observe = &log});
+  const auto p = broker.worker<safe>();
+  const auto code = troupe::sync_wait(code_of(p.call<&safe::think>().within(1ms)));
+  REQUIRE(code == troupe::errc::timed_out);
+  const std::string expected =
+      " error=\"" + std::string(code.category().name()) + ": " + code.message() + '"';
+  REQUIRE(lines.size() == 3);  // create, call, settle
+  REQUIRE(lines.back().starts_with("settle "));
+  REQUIRE(lines.back().find(expected) != std::string::npos);
+}
+
 TEST_CASE("a sink that throws, or that brings about another line, harms nobody",
           "[broker][debug_log]") {
   int lines = 0;

@@ -4,9 +4,10 @@
 #include <troupe/broker/broker.hpp>
 
 #include <cstddef>
-#include <new>
+#include <cstdint>
 #include <string>
-#include <utility>
+#include <string_view>
+#include <vector>
 
 #include <troupe/config.hpp>
 #include <troupe/coro/sync_wait.hpp>
@@ -59,4 +60,46 @@ TEST_CASE("workers that are gone give their memory back", "[broker][memory]") {
   const long grown = troupe::test::bytes_in_use() - after_first;
   INFO(grown << " bytes more after five rounds than after one");
   REQUIRE(grown < 4096);
+}
+
+TEST_CASE("workers that are gone give their memory back while others stay", "[broker][memory]") {
+  constexpr int workers = 5000;
+  troupe::sim_executor sim;
+  troupe::broker broker({.on = &sim});
+  const auto touch = [&](int i) {
+    REQUIRE(troupe::sync_wait(broker.worker<empty>(std::to_string(i)).call<&empty::touch>()) == 1);
+  };
+  touch(0);
+  const long before = troupe::test::bytes_in_use();
+  for (int i = 1; i <= workers; ++i) touch(i);
+  const long full = troupe::test::bytes_in_use();
+  for (int i = 1; i <= workers; ++i) {
+    REQUIRE(troupe::sync_wait(broker.remove<empty>(std::to_string(i))));
+  }
+  const long after = troupe::test::bytes_in_use();
+  INFO(before << " bytes before, " << full << " with " << workers << " workers, " << after
+              << " without them");
+  if (troupe::test::counts_bytes()) {
+    REQUIRE(full - before > workers * 200L);
+    // What stays is the registry's table, and at most the slabs where cells are made next.
+    REQUIRE(after - before < (full - before) / 3);
+  }
+  touch(0);
+}
+
+TEST_CASE("what a look-up reads of a worker lies in one cache line", "[broker][memory]") {
+  if (!TROUPE_POOL_FRAMES || sizeof(void*) != 8) return;
+  troupe::sim_executor sim;
+  troupe::broker broker({.on = &sim});
+  std::vector<troupe::proxy<empty>> held;
+  for (int i = 0; i < 100; ++i) {
+    const std::string key = "sixteen letters" + std::to_string(i % 10);
+    held.push_back(broker.worker<empty>(key + std::string(static_cast<std::size_t>(i % 2), 'x')));
+    const std::string_view kept = held.back().key();
+    REQUIRE(kept.substr(0, 16) == key);
+    // Its class and the count of references come before the key.
+    const auto key_begin = reinterpret_cast<std::uintptr_t>(kept.data());
+    const std::uintptr_t begin = key_begin - sizeof(void*) - 2 * sizeof(std::uint32_t);
+    REQUIRE(begin / troupe::cache_line_size == (key_begin + 15) / troupe::cache_line_size);
+  }
 }

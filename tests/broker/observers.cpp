@@ -465,6 +465,22 @@ TEST_CASE("several observers nest, and the first that refuses wins", "[broker][o
   REQUIRE(log.empty());
 }
 
+TEST_CASE("what an observer does not listen to goes on without it", "[broker][observers]") {
+  struct listener final : troupe::observer {
+    void on_worker(const troupe::worker_event&) override { ++workers; }
+    int workers = 0;
+  };
+  listener heard;
+  troupe::sim_executor sim;
+  troupe::broker broker({.on = &sim, .observe = &heard});
+  const auto p = broker.worker<busybody>("a");
+  REQUIRE(troupe::sync_wait(p.call<&busybody::plain>(3)) == 3);
+  REQUIRE(broker.evict(p.id()));
+  sim.advance(1ms);
+  REQUIRE(heard.workers == 2);
+  REQUIRE(broker.stats().evictions == 1);
+}
+
 TEST_CASE("observers of nobody cost nothing", "[broker][observers]") {
   troupe::observers nobody{};
   troupe::sim_executor sim;

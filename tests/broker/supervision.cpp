@@ -363,6 +363,27 @@ TEST_CASE("a worker decides by the exception, the broker where it cannot",
       {.on_escalation = handler});
 }
 
+TEST_CASE("a handler that wants one restart more begins the period anew", "[broker][supervision]") {
+  std::vector<unsigned> asked;
+  in_simulation(
+      [](troupe::broker& broker) -> troupe::task<> {
+        auto w = broker.worker<guarded>();
+        // Three are free in a period; with the fourth and the seventh another one begins.
+        for (std::uint64_t n = 1; n <= 8; ++n) {
+          const auto thrown = co_await error_of(w->fail("oh"));
+          REQUIRE(what_of(thrown) == "oh");
+          const int done = co_await w->work();
+          REQUIRE(done == 1);
+          REQUIRE(broker.stats().restarts == n);
+        }
+      },
+      {.on_escalation = [&asked](const troupe::worker_failure& f) {
+        asked.push_back(f.restarts);
+        return directive::restart;
+      }});
+  REQUIRE(asked == std::vector<unsigned>{3, 3});
+}
+
 TEST_CASE("an escalation handler that throws stops the worker", "[broker][supervision]") {
   in_simulation(
       [](troupe::broker& broker) -> troupe::task<> {

@@ -5,10 +5,12 @@
 
 #include <atomic>
 #include <memory>
+#include <new>
 #include <thread>
 #include <vector>
 
 #include "../support/catch.hpp"
+#include "allocation_count.hpp"
 
 namespace {
 
@@ -72,6 +74,58 @@ TEST_CASE("what is beyond the limit of blocking threads waits for one", "[coro][
     arrived.fetch_add(1);
   }
   REQUIRE(arrived.load() == limit + 1 + 40);
+}
+
+TEST_CASE("without memory for the first blocking thread its work is not taken", "[coro][offload]") {
+  if (!troupe::test::allocations_can_fail()) return;
+  bool failed = true;
+  for (int k = 0; failed; ++k) {
+    CAPTURE(k);
+    std::atomic<int> arrived{0};
+    meeting work(arrived, 0);
+    bool thrown = false;
+    {
+      blocking_threads threads;
+      troupe::test::fail_allocation(k);
+      try {
+        threads.run(work);
+      } catch (const std::bad_alloc&) {
+        thrown = true;
+      }
+      failed = troupe::test::allocation_has_failed();
+      troupe::test::fail_allocation(-1);
+      REQUIRE(thrown == failed);
+      if (thrown) threads.run(work);
+    }
+    REQUIRE(arrived.load() == 1);
+    REQUIRE((failed || k > 1));  // some have failed
+  }
+}
+
+TEST_CASE("without memory for another blocking thread its work waits for one", "[coro][offload]") {
+  if (!troupe::test::allocations_can_fail()) return;
+  bool failed = true;
+  for (int k = 0; failed; ++k) {
+    CAPTURE(k);
+    std::atomic<int> arrived{0};
+    meeting first(arrived, 2);  // holds the one thread that there is
+    meeting second(arrived, 0);
+    {
+      blocking_threads threads;
+      threads.run(first);
+      while (arrived.load() == 0) std::this_thread::yield();
+      troupe::test::fail_allocation(k);
+      threads.run(second);
+      failed = troupe::test::allocation_has_failed();
+      troupe::test::fail_allocation(-1);
+      if (failed) {
+        REQUIRE(arrived.load() == 1);
+        arrived.fetch_add(1);  // the first goes on
+      }
+    }
+    REQUIRE(arrived.load() == (failed ? 3 : 2));
+    REQUIRE((failed || k > 1));
+  }
 }
 
 TEST_CASE("many threads hand work to blocking threads at once", "[coro][offload][stress]") {

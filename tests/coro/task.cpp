@@ -48,6 +48,10 @@ struct no_default {
 
 task<int> give(int value) { co_return value; }
 task<int&> give_reference(int& target) { co_return target; }
+task<int&> give_no_reference(int& target) {
+  if (target == 0) throw std::runtime_error("nothing to refer to");
+  co_return target;
+}
 task<std::unique_ptr<int>> give_pointer(int value) { co_return std::make_unique<int>(value); }
 task<no_default> give_no_default(int value) { co_return no_default(value); }
 task<> set(bool& flag) {
@@ -95,6 +99,13 @@ TEST_CASE("a task gives a reference to the very object", "[coro][task]") {
   int target = 1;
   int& given = sync_wait(give_reference(target));
   REQUIRE(&given == &target);
+}
+
+TEST_CASE("a task that throws gives no reference", "[coro][task]") {
+  int target = 0;
+  REQUIRE_THROWS_AS(sync_wait(give_no_reference(target)), std::runtime_error);
+  target = 1;
+  REQUIRE(&sync_wait(give_no_reference(target)) == &target);
 }
 
 TEST_CASE("a task gives what can only be moved, or has no default", "[coro][task]") {

@@ -16,8 +16,8 @@
 
 #include <troupe/actor/actor_class.hpp>
 #include <troupe/actor/cell.hpp>
-#include <troupe/actor/cell_supervision.hpp>
 #include <troupe/actor/cell_mailbox.hpp>
+#include <troupe/actor/cell_supervision.hpp>
 #include <troupe/actor/maker_of.hpp>
 #include <troupe/actor/message.hpp>
 #include <troupe/actor/proxy.hpp>
@@ -260,6 +260,18 @@ public:
   void created(detail::cell&) noexcept override { ++instances; }
   void destroyed(detail::cell&) noexcept override { --instances; }
   void used(detail::cell&) noexcept override {}
+  // No model abandons a worker, observes one or supervises one.
+  intrusive_ptr<detail::cell> successor(const detail::cell&) const noexcept override { return {}; }
+  void abandoned_ended() noexcept override {}
+  void before_call(detail::cell&, const call_info&, std::size_t&) override {}
+  void after_call(detail::cell&, const call_info&, std::size_t) noexcept override {}
+  void settled(detail::cell&, const call_info&) noexcept override {}
+  void told(std::uint64_t) noexcept override {}
+  void timer_ran() noexcept override {}
+  void waited(duration) noexcept override {}
+  void restarted(detail::cell&) noexcept override {}
+  void evicted(detail::cell&) noexcept override {}
+  directive escalated(const worker_failure&) noexcept override { return directive::stop; }
   void dead(detail::cell&, std::string_view, const std::error_code&, std::exception_ptr,
             detail::cell*) noexcept override {
     ++dead_letters;

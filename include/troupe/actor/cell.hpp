@@ -18,6 +18,7 @@
 #include <system_error>
 #include <utility>
 
+#include <troupe/actor/cell_memory.hpp>
 #include <troupe/actor/context.hpp>
 #include <troupe/actor/message.hpp>
 #include <troupe/actor/monitors.hpp>
@@ -68,12 +69,9 @@ public:
   virtual bool closed() const noexcept = 0;
 
   /// The cell that stands in the place of one that was abandoned, counted.
-  virtual intrusive_ptr<cell> successor(const cell& c) const noexcept {
-    static_cast<void>(c);
-    return {};
-  }
+  virtual intrusive_ptr<cell> successor(const cell& c) const noexcept = 0;
   /// The last turn of one that was abandoned has ended, and its instance is gone.
-  virtual void abandoned_ended() noexcept {}
+  virtual void abandoned_ended() noexcept = 0;
 
   virtual void created(cell& c) noexcept = 0;
   /// A call or tell has reached an instance that was there; only where `sends_get`.
@@ -82,36 +80,27 @@ public:
 
   /// Around each call, tell and owning call; only where `observes`. The first may throw; `reached`
   /// counts those who have been told, and only they are told of the end.
-  virtual void before_call(cell& c, const call_info& info, std::size_t& reached) {
-    static_cast<void>(c), static_cast<void>(info), static_cast<void>(reached);
-  }
-  virtual void after_call(cell& c, const call_info& info, std::size_t reached) noexcept {
-    static_cast<void>(c), static_cast<void>(info), static_cast<void>(reached);
-  }
+  virtual void before_call(cell& c, const call_info& info, std::size_t& reached) = 0;
+  virtual void after_call(cell& c, const call_info& info, std::size_t reached) noexcept = 0;
   /// What has become of each of them, once, whether it had its turn or not; only where `observes`.
-  virtual void settled(cell& c, const call_info& info) noexcept {
-    static_cast<void>(c), static_cast<void>(info);
-  }
+  virtual void settled(cell& c, const call_info& info) noexcept = 0;
   /// Tells that were run, and that their cell does not count any more.
-  virtual void told(std::uint64_t tells) noexcept { static_cast<void>(tells); }
+  virtual void told(std::uint64_t tells) noexcept = 0;
   /// A timer of a worker has had its turn.
-  virtual void timer_ran() noexcept {}
+  virtual void timer_ran() noexcept = 0;
   /// A message has waited for its turn; only where `measures_waits`.
-  virtual void waited(duration d) noexcept { static_cast<void>(d); }
+  virtual void waited(duration d) noexcept = 0;
   /// A new instance took the place of one that had failed.
-  virtual void restarted(cell& c) noexcept { static_cast<void>(c); }
+  virtual void restarted(cell& c) noexcept = 0;
   /// An eviction was decided on. Called with no lock held.
-  virtual void evicted(cell& c) noexcept { static_cast<void>(c); }
+  virtual void evicted(cell& c) noexcept = 0;
 
   /// A message that nobody awaits was not run, or failed.
   virtual void dead(cell& c, std::string_view method, const std::error_code& why,
                     std::exception_ptr error, cell* from) noexcept = 0;
 
   /// A failure that its worker does not settle by itself: `resume`, `restart` or `stop`.
-  virtual directive escalated(const worker_failure& failure) noexcept {
-    static_cast<void>(failure);
-    return directive::stop;
-  }
+  virtual directive escalated(const worker_failure& failure) noexcept = 0;
 
   /// The cell of another worker, counted; made if there is none.
   virtual intrusive_ptr<cell> cell_for(const class_request& a, std::string_view key) = 0;
@@ -125,6 +114,7 @@ public:
   bool observes = false;        // somebody stands around each call
   bool measures_waits = false;  // somebody wants to know how long messages wait
   executor* virtual_clock = nullptr;  // by which they do, instead of by the real one
+  cell_memory memory;                 // of all cells
 
 protected:
   ~cell_owner() = default;
@@ -159,14 +149,15 @@ inline bool is_owned(const message& m) noexcept { return m.kind == message_kind:
 /// moved the word from idle or dormant to held, until it moves it back.
 class cell final : public runnable, public hold_point {
 public:
-  /// Makes a cell with its key in one block. Throws `std::bad_alloc`.
+  /// Makes a cell with its key in one block, from its owner's memory. Throws `std::bad_alloc`.
   static cell* make(cell_owner& owner, const actor_class& a, std::string_view key) {
-    return new (key) cell(owner, a, key);
+    const cell_block b = owner.memory.allocate(block_size(key.size()));
+    return ::new (b.memory) cell(owner, a, key, b.slot);
   }
-  ~cell();
   cell(const cell&) = delete;
   cell& operator=(const cell&) = delete;
-  static void operator delete(void* block) noexcept { ::operator delete(block); }
+  /// Ends a cell that nobody refers to.
+  static void destroy(cell& c) noexcept;
 
   // --- identity ---------------------------------------------------------------------------------
   const actor_class& type() const noexcept { return type_; }
@@ -314,7 +305,6 @@ public:
   bool may_run_here() const noexcept { return runs_here() && !draining_; }
 
   // --- the instance -----------------------------------------------------------------------------
-  context& surroundings() noexcept { return context_; }
   void* instance() const noexcept { return instance_; }
   /// True of some moment gone by. Nobody reaches the instance through it.
   bool alive() const noexcept { return alive_.load(order::relaxed); }
@@ -399,12 +389,11 @@ public:
   void refuse_waiting(errc why, bool (*which)(const message&) noexcept = &is_counted) noexcept;
 
 private:
-  cell(cell_owner& owner, const actor_class& a, std::string_view key) noexcept;
+  cell(cell_owner& owner, const actor_class& a, std::string_view key, std::uint8_t slot) noexcept;
 
-  static void* operator new(std::size_t size, std::string_view key) {
-    return ::operator new(size + key.size());
-  }
-  static void operator delete(void* block, std::string_view) noexcept { ::operator delete(block); }
+  ~cell();
+
+  static std::size_t block_size(std::size_t key_size) noexcept { return sizeof(cell) + key_size; }
 
   static void serve_ready(runnable& r) noexcept { static_cast<cell&>(r).serve(); }
 
@@ -498,6 +487,7 @@ private:
   bool close_when_dry_ = false;        // evicted; guarded by mail_lock_
   bool closing_ = false;               // its end has begun; guarded by mail_lock_
   atomic<bool> alive_{false};          // an instance exists; written by the holder
+  const std::uint8_t slot_;            // of its memory
   mutable spin_lock mail_lock_;        // guards queue_, and who empties the inbox
   void* instance_ = nullptr;           // the holder's
   atomic<std::uint64_t> turns_{0};     // of the instance, see `count`; written by the holder
@@ -516,7 +506,8 @@ private:
   // the acquire of all who read it.
   atomic<supervisor*> supervisor_{nullptr};
 
-  // What a look-up reads stands together, with the key behind it.
+  // What a look-up reads stands together, with the key behind it: where that has up to sixteen
+  // characters, all of it lies in one cache line.
   const actor_class& type_;
   atomic<std::uint32_t> references_{0};
   std::uint32_t key_size_;

@@ -33,8 +33,10 @@
 
 namespace troupe::detail {
 
-inline cell::cell(cell_owner& o, const actor_class& a, std::string_view key) noexcept
+inline cell::cell(cell_owner& o, const actor_class& a, std::string_view key,
+                  std::uint8_t slot) noexcept
     : runnable(&cell::serve_ready),
+      slot_(slot),
       owner_(o),
       type_(a),
       key_size_(static_cast<std::uint32_t>(key.size())) {
@@ -45,7 +47,16 @@ inline cell::cell(cell_owner& o, const actor_class& a, std::string_view key) noe
 inline cell::~cell() {
   TROUPE_ASSERT(instance_ == nullptr, "a cell is deleted only without an instance");
   delete supervisor_.load(order::relaxed);  // all who used the cell came before
-  owner_.release_owner();
+}
+
+/// The owner goes last: it has the memory.
+inline void cell::destroy(cell& c) noexcept {
+  cell_owner& owner = c.owner_;
+  const std::size_t size = block_size(c.key_size_);
+  const cell_block block{&c, c.slot_};
+  c.~cell();
+  owner.memory.deallocate(block, size);
+  owner.release_owner();
 }
 
 inline worker_id cell::id() const { return worker_id(std::string(type_.name), std::string(key())); }

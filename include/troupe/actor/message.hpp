@@ -68,7 +68,9 @@ public:
   /// the wait graph.
   virtual const frame* caller_frame() const noexcept { return nullptr; }
 
-  message* older = nullptr;  // in the mailbox's queue: towards its front; `next` leads to its end
+  // In the mailbox's queue: towards its front; `next` leads to its end. That of the front is the
+  // end.
+  message* older = nullptr;
   const message_kind kind;
   bool runs_plain = false;  // a plain method without hooks: may be run by whoever ends a turn
   bool counted = false;     // among those that wait, against the mailbox's capacity
@@ -88,7 +90,8 @@ public:
   static void run_nested(runnable&) noexcept {}
 };
 
-/// A doubly linked list of messages that owns none of them.
+/// A doubly linked list of messages that owns none of them. One word, as each cell has two; the
+/// front knows the end.
 class message_queue {
 public:
   bool empty() const noexcept { return front_ == nullptr; }
@@ -98,30 +101,24 @@ public:
 
   void push_back(message& m) noexcept {
     m.next = nullptr;
-    m.older = back_;
-    if (back_ != nullptr) {
-      back_->next = &m;
-    } else {
-      front_ = &m;
-    }
-    back_ = &m;
+    append(m, m);
   }
 
   void push_front(message& m) noexcept {
-    m.older = nullptr;
+    m.older = front_ != nullptr ? std::exchange(front_->older, &m) : &m;
     m.next = front_;
-    (front_ != nullptr ? front_->older : back_) = &m;
     front_ = &m;
   }
 
   void remove(message& m) noexcept {
     message* const after = newer(m);
-    if (m.older != nullptr) {
+    if (&m != front_) {
       m.older->next = after;
+      (after != nullptr ? after : front_)->older = m.older;
     } else {
       front_ = after;
+      if (after != nullptr) after->older = m.older;
     }
-    (after != nullptr ? after->older : back_) = m.older;
   }
 
   message* pop_front() noexcept {
@@ -143,38 +140,34 @@ public:
       after = m;
       m = before;
     }
-    m->older = back_;
-    if (back_ != nullptr) {
-      back_->next = m;
-    } else {
-      front_ = m;
-    }
-    back_ = last;
+    append(*m, *last);
   }
 
   /// Moves the front of `other`, up to and with `last`, into this queue, which is empty.
   void take_front(message_queue& other, message& last) noexcept {
-    front_ = other.front_;
-    back_ = &last;
     message* const rest = newer(last);
+    front_ = std::exchange(other.front_, rest);
+    if (rest != nullptr) rest->older = front_->older;
+    front_->older = &last;
     last.next = nullptr;
-    other.front_ = rest;
-    if (rest != nullptr) {
-      rest->older = nullptr;
-    } else {
-      other.back_ = nullptr;
-    }
   }
 
   /// Leaves the queue empty: its front, each linked to the next newer one.
-  message* take_all() noexcept {
-    back_ = nullptr;
-    return std::exchange(front_, nullptr);
-  }
+  message* take_all() noexcept { return std::exchange(front_, nullptr); }
 
 private:
+  /// Those from `first` on, linked up to `last`, which links nothing.
+  void append(message& first, message& last) noexcept {
+    if (front_ != nullptr) {
+      first.older = std::exchange(front_->older, &last);
+      first.older->next = &first;
+    } else {
+      front_ = &first;
+      first.older = &last;
+    }
+  }
+
   message* front_ = nullptr;
-  message* back_ = nullptr;
 };
 
 }  // namespace troupe::detail

@@ -46,9 +46,7 @@ inline cell* worker_of_this_thread() noexcept {
 /// The trace and the span of the code that runs on this thread now; nothing, where it has none.
 inline trace_context trace_of_this_thread() noexcept {
   const thread_state& state = this_thread_state();
-  if (frame* const f = state.running) {
-    return f->chain != nullptr ? trace_of(*f->chain, f->where->base()) : trace_context();
-  }
+  if (frame* const f = state.running) return trace_of(*f->chain, f->where->base());
   if (state.plain_turn == nullptr || state.plain_chain == nullptr) return {};
   return trace_of(*state.plain_chain, state.plain_turn->place().base());
 }

@@ -17,7 +17,7 @@ namespace troupe::this_task {
 /// was called from outside, or this is no worker's code.
 [[nodiscard]] inline auto caller() {
   return detail::frame_query([](detail::frame& f) noexcept {
-    const detail::turn* const t = f.chain != nullptr ? detail::turn_of(f.chain->call) : nullptr;
+    const detail::turn* const t = detail::turn_of(f.chain->call);
     return troupe::caller(intrusive_ptr<detail::cell>(t != nullptr ? t->called_by : nullptr));
   });
 }

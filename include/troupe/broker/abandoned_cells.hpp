@@ -63,7 +63,7 @@ public:
       if (!old.release_last()) return;  // found again by `all`
       next = take(old);
     }
-    delete &old;
+    cell::destroy(old);
   }
 
   /// The last turn of one of them has ended.

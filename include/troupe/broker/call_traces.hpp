@@ -142,9 +142,7 @@ private:
   static std::string name_of(const turn& t) {
     return to_string(t.worker().id()) + "." + std::string(t.method());
   }
-  static const turn* turn_of_frame(const frame& f) noexcept {
-    return f.chain != nullptr && f.chain->call != nullptr ? turn_of(f.chain->call) : nullptr;
-  }
+  static const turn* turn_of_frame(const frame& f) noexcept { return turn_of(f.chain->call); }
 
   /// The coroutine that called a turn. Where only turns are known above it, these come first.
   template <class OnTurn>

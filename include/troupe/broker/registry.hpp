@@ -7,8 +7,10 @@
 /// Layer: broker. Sharded; finding a cell takes one lock and allocates nothing. Each shard is a
 /// table with linear probing and backward-shift deletion (D. Knuth, The Art of Computer Programming
 /// 3, section 6.4, algorithms L and R): churn leaves no tombstones, and a look-up of a key that is
-/// there mostly reads one cache line of the tags before it reads its cell.
+/// there mostly reads one cache line of the table and one of its cell.
 
+#include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -70,15 +72,22 @@ private:
     return low != 0 ? low : 1;
   }
 
+  /// A tag and an address, twelve bytes together: the address has no alignment.
+  struct place {
+    tag t = 0;
+    std::array<std::byte, sizeof(cell*)> address{};
+
+    bool is_free() const noexcept { return t == 0; }
+    cell* get() const noexcept { return std::bit_cast<cell*>(address); }
+    void set(cell* c) noexcept { address = std::bit_cast<decltype(address)>(c); }
+  };
+
   struct alignas(cache_line_size) shard {
     mutable spin_lock lock;  // guards all below
     std::size_t count = 0;
-    // Two columns of one table, whose size is a power of two, or zero: twelve bytes a place, and a
-    // search reads the narrow one.
-    std::vector<put_off<tag, Lazy>> tags;
-    std::vector<put_off<cell*, Lazy>> cells;
+    std::vector<put_off<place, Lazy>> places;  // a power of two of them, or none
 
-    std::size_t mask() const noexcept { return tags.size() - 1; }
+    std::size_t mask() const noexcept { return places.size() - 1; }
     template <class Matches>
     cell* find(tag t, Matches matches) const noexcept;
     void insert(tag t, cell& c) noexcept;
@@ -105,9 +114,9 @@ private:
 template <class Lazy>
 template <class Matches>
 cell* registry<Lazy>::shard::find(tag t, Matches matches) const noexcept {
-  if (tags.empty()) return nullptr;
-  for (std::size_t i = t & mask(); tags[i] != 0; i = (i + 1) & mask()) {
-    if (tags[i] == t && matches(*cells[i])) return cells[i];
+  if (places.empty()) return nullptr;
+  for (std::size_t i = t & mask(); !places[i].is_free(); i = (i + 1) & mask()) {
+    if (places[i].t == t && matches(*places[i].get())) return places[i].get();
   }
   return nullptr;
 }
@@ -115,40 +124,35 @@ cell* registry<Lazy>::shard::find(tag t, Matches matches) const noexcept {
 template <class Lazy>
 inline void registry<Lazy>::shard::insert(tag t, cell& c) noexcept {
   std::size_t i = t & mask();
-  while (tags[i] != 0) i = (i + 1) & mask();
-  tags[i] = t;
-  cells[i] = &c;
+  while (!places[i].is_free()) i = (i + 1) & mask();
+  places[i].t = t;
+  places[i].set(&c);
 }
 
 /// Moves what follows back over the gap, as far as it may stand there.
 template <class Lazy>
 inline void registry<Lazy>::shard::erase(tag t, const cell& c) noexcept {
   std::size_t gap = t & mask();
-  while (cells[gap] != &c) gap = (gap + 1) & mask();
-  for (std::size_t i = (gap + 1) & mask(); tags[i] != 0; i = (i + 1) & mask()) {
-    const std::size_t from_home = (i - (tags[i] & mask())) & mask();
+  while (places[gap].get() != &c) gap = (gap + 1) & mask();
+  for (std::size_t i = (gap + 1) & mask(); !places[i].is_free(); i = (i + 1) & mask()) {
+    const std::size_t from_home = (i - (places[i].t & mask())) & mask();
     const std::size_t from_gap = (i - gap) & mask();
     if (from_home < from_gap) continue;
-    tags[gap] = tags[i];
-    cells[gap] = cells[i];
+    places[gap] = places[i];
     gap = i;
   }
-  tags[gap] = 0;
-  cells[gap] = nullptr;
+  places[gap] = {};
   --count;
 }
 
 /// Doubles the table where it is seven eighths full.
 template <class Lazy>
 inline void registry<Lazy>::shard::make_room() {
-  if (8 * (count + 1) <= 7 * tags.size()) return;
-  const std::size_t size = tags.empty() ? smallest_table : 2 * tags.size();
-  std::vector<put_off<tag, Lazy>> old_tags(size, 0);
-  std::vector<put_off<cell*, Lazy>> old_cells(size, nullptr);
-  old_tags.swap(tags);
-  old_cells.swap(cells);
-  for (std::size_t i = 0; i != old_tags.size(); ++i) {
-    if (old_tags[i] != 0) insert(old_tags[i], *old_cells[i]);
+  if (8 * (count + 1) <= 7 * places.size()) return;
+  std::vector<put_off<place, Lazy>> old(places.empty() ? smallest_table : 2 * places.size());
+  old.swap(places);
+  for (const place& p : old) {
+    if (!p.is_free()) insert(p.t, *p.get());
   }
 }
 
@@ -191,8 +195,8 @@ template <class Lazy>
 inline intrusive_ptr<cell> registry<Lazy>::find(const cell* address) const noexcept {
   for (const shard& s : shards_) {
     const spin_guard guard(s.lock);
-    for (cell* const c : s.cells) {
-      if (c != nullptr && c == address) return intrusive_ptr<cell>(c);
+    for (const place& p : s.places) {
+      if (!p.is_free() && p.get() == address) return intrusive_ptr<cell>(p.get());
     }
   }
   return {};
@@ -203,8 +207,8 @@ template <class F>
 void registry<Lazy>::for_each(F f) const noexcept {
   for (const shard& s : shards_) {
     const spin_guard guard(s.lock);
-    for (cell* const c : s.cells) {
-      if (c != nullptr) f(*c);
+    for (const place& p : s.places) {
+      if (!p.is_free()) f(*p.get());
     }
   }
 }
@@ -215,8 +219,8 @@ inline void registry<Lazy>::replace(const cell& old, cell& next) noexcept {
   shard& s = shard_of(hash);
   const spin_guard guard(s.lock);
   for (std::size_t i = tag_of(hash) & s.mask();; i = (i + 1) & s.mask()) {
-    if (s.cells[i] != &old) continue;
-    s.cells[i] = &next;
+    if (s.places[i].get() != &old) continue;
+    s.places[i].set(&next);
     return;
   }
 }
@@ -233,7 +237,7 @@ inline bool registry<Lazy>::retire(cell& c) noexcept {
     if (!c.release_last()) return true;  // found again, under this lock
     s.erase(tag_of(hash), c);
   }
-  delete &c;
+  cell::destroy(c);
   return true;
 }
 
@@ -248,8 +252,8 @@ inline std::vector<intrusive_ptr<cell>> registry<Lazy>::all() const {
     }
     found.reserve(found.size() + count + 8);
     const spin_guard guard(s.lock);
-    for (cell* const c : s.cells) {
-      if (c != nullptr) found.emplace_back(c);
+    for (const place& p : s.places) {
+      if (!p.is_free()) found.emplace_back(p.get());
     }
   }
   return found;

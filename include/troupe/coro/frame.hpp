@@ -72,7 +72,7 @@ struct frame : runnable {
   // call of a coroutine method, and stores are what that costs.
   std::coroutine_handle<> self;
   home* where = nullptr;              // where it continues; nullptr: it was not started
-  chain_link* chain;                  // what it inherits
+  chain_link* chain;                  // what it inherits; once it was started, never nullptr
   frame* parent = nullptr;            // who awaits it; nullptr: a root
   completion* then;                   // told if it completes after having been suspended
   bool* completed_inline = nullptr;   // set instead, while its starter is still on the stack

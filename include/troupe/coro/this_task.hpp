@@ -44,7 +44,6 @@ private:
 };
 
 inline troupe::stop_token token_of(frame& f) {
-  if (f.chain == nullptr) return {};
   return troupe::stop_token(intrusive_ptr<stop_state>(f.chain->stop()));
 }
 
@@ -59,16 +58,15 @@ namespace this_task {
 
 /// The time by which somebody above wants an answer; `never`: none.
 [[nodiscard]] inline auto deadline() {
-  return detail::frame_query([](detail::frame& f) noexcept -> time_point {
-    return f.chain != nullptr ? f.chain->deadline : never;
-  });
+  return detail::frame_query(
+      [](detail::frame& f) noexcept -> time_point { return f.chain->deadline; });
 }
 
 /// The trace this coroutine belongs to, and its span of it: that of the worker's turn it runs in,
 /// or of whoever began the chain. Spans get their ids when somebody asks.
 [[nodiscard]] inline auto trace() {
   return detail::frame_query([](detail::frame& f) noexcept -> trace_context {
-    return f.chain != nullptr ? detail::trace_of(*f.chain, f.where->base()) : trace_context{};
+    return detail::trace_of(*f.chain, f.where->base());
   });
 }
 
