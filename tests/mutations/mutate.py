@@ -17,11 +17,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 COMPILER = os.environ.get("CXX", "g++")
 FLAGS = ["-std=c++20", "-O1", "-UNDEBUG", "-pthread", f"-I{ROOT}/tests"]
-PATIENCE = 90  # seconds for a test that takes a few
+PATIENCE = 60  # seconds a test may take, and so many times as long as with the unchanged library:
+SLOWER = 20    # a busy machine must not look like a test that hangs
 MODEL_FLAGS = ['-DTROUPE_ATOMIC_HEADER="model/checker/atomic.hpp"', "-DTROUPE_POOL_FRAMES=0", "-O2"]
 JITTER_FLAGS = ['-DTROUPE_ATOMIC_HEADER="mutations/jittered_atomic.hpp"']
 MODEL_CHECKER = [f"model/checker/{name}.cpp" for name in
@@ -32,6 +34,10 @@ class Mutation:
     def __init__(self, name, file, old, new, tests, filter="", jitter=False):
         self.name, self.file, self.old, self.new = name, file, old, new
         self.tests, self.filter, self.jitter = tests, filter, jitter
+
+    def how(self):
+        """Which tests, and how they are run."""
+        return tuple(self.tests), self.filter, self.jitter
 
 
 MUTATIONS = [
@@ -108,8 +114,8 @@ class Bench:
         if done.returncode != 0:
             sys.exit(done.stdout)
 
-    def passes(self, include, tests, program, filter, jitter):
-        """None where it does not compile."""
+    def try_tests(self, include, tests, program, filter, jitter, patience=600):
+        """What the tests of one mutation come to, and after how many seconds."""
         if tests[0].startswith("model/"):
             more, rest = MODEL_CHECKER, MODEL_FLAGS
         else:
@@ -119,13 +125,15 @@ class Bench:
         built = run([COMPILER, *FLAGS, f"-I{include}", *sources, *rest, "-o", str(program)])
         if built.returncode != 0:
             print(built.stdout[-2000:])
-            return None
+            return "does not compile", 0
+        begin = time.monotonic()
         try:
-            return run([str(program), *filter.split()], timeout=PATIENCE).returncode == 0
+            code = run([str(program), *filter.split()], timeout=patience).returncode
+            return ("passes" if code == 0 else "fails"), time.monotonic() - begin
         except subprocess.TimeoutExpired:
-            return False
+            return "hangs", patience
 
-    def try_mutation(self, index, m):
+    def try_mutation(self, index, m, sound_seconds):
         include = self.folder / f"include{index}"
         shutil.copytree(ROOT / "include", include)
         path = include / "troupe" / m.file
@@ -134,12 +142,11 @@ class Bench:
             return m, "the line to break is not there, or not there once"
         path.write_text(text.replace(m.old, m.new))
         program = self.folder / f"test{index}"
-        passed = self.passes(include, m.tests, program, m.filter, m.jitter)
+        verdict, _ = self.try_tests(include, m.tests, program, m.filter, m.jitter,
+                                    PATIENCE + SLOWER * sound_seconds)
         shutil.rmtree(include)
         program.unlink(missing_ok=True)
-        if passed is None:
-            return m, "the mutation does not compile"
-        return m, "not noticed" if passed else "noticed"
+        return m, verdict
 
 
 def main():
@@ -149,16 +156,22 @@ def main():
     with tempfile.TemporaryDirectory() as folder, \
             concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         bench = Bench(folder)
-        sets = sorted({(tuple(m.tests), m.filter, m.jitter) for m in chosen})
-        sound = pool.map(lambda s: bench.passes(ROOT / "include", s[1][0],
-                                                pathlib.Path(folder) / f"sound{s[0]}", *s[1][1:]),
+        sets = sorted({m.how() for m in chosen})
+        sound = pool.map(lambda s: bench.try_tests(ROOT / "include", s[1][0],
+                                                   pathlib.Path(folder) / f"sound{s[0]}", *s[1][1:]),
                          enumerate(sets))
-        for (tests, *_), passed in zip(sets, sound):
-            if not passed:
-                sys.exit(f"without any mutation, {' '.join(tests)} fails")
-        for m, verdict in pool.map(lambda x: bench.try_mutation(*x), enumerate(chosen)):
-            print(f"{verdict:12} {m.name} ({m.file})", flush=True)
-            if verdict != "noticed":
+        seconds = {}
+        for how, (verdict, taken) in zip(sets, sound):
+            if verdict != "passes":
+                sys.exit(f"without any mutation, {' '.join(how[0])} {verdict}")
+            seconds[how] = taken
+        for m, verdict in pool.map(lambda x: bench.try_mutation(*x, seconds[x[1].how()]),
+                                   enumerate(chosen)):
+            is_noticed = verdict in ("fails", "hangs")
+            said = "noticed" if is_noticed else f"NOT NOTICED, {verdict}"
+            hung = ", it hangs" if verdict == "hangs" else ""
+            print(f"{said}: {m.name} ({m.file}){hung}", flush=True)
+            if not is_noticed:
                 unnoticed += 1
     print(f"{len(chosen)} mutations, {unnoticed} not noticed")
     return 1 if unnoticed else 0

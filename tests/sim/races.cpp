@@ -12,6 +12,7 @@
 #include <troupe.hpp>
 
 #include "../support/catch.hpp"
+#include "../support/with_variable.hpp"
 
 namespace {
 
@@ -97,6 +98,7 @@ task<> in_methods(broker& b) {
 using program = task<> (*)(broker&);
 
 sim_search_result search(program p, const sim_options& run = {}) {
+  const troupe::test::seeds_of_the_test sixty;
   return troupe::sim_search({.count = 60, .run = run, .quiet = true}, [p](sim_executor& sim) {
     broker b({.on = &sim});
     sim.run(p(b));
@@ -214,6 +216,7 @@ TEST_CASE("nothing is found where there is nothing", "[sim]") {
 TEST_CASE("a seed that fails fails again", "[sim]") {
   const sim_search_result found = search(&in_methods);
   REQUIRE(found.found());
+  const troupe::test::seeds_of_the_test that_one;
   for (int i = 0; i < 3; ++i) {
     const sim_search_result again = troupe::sim_search(
         {.first = found.seed(), .count = 1, .quiet = true}, [](sim_executor& sim) {
