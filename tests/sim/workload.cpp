@@ -337,8 +337,8 @@ TEST_CASE("whatever actors do, what is promised holds", "[sim]") {
   const troupe::test::coverage seen = troupe::test::search(1, false);
   for (const auto& [code, count] : seen.codes) UNSCOPED_INFO(code << ": " << count);
   INFO("calls " << seen.calls << ", instances " << seen.instances);
-  const bool are_few = seen.runs < 100;  // as who asks for a seed or two wants it
-  REQUIRE((are_few || seen.codes.size() >= 8));
+  const bool are_few = seen.runs < 100;  // chance decides what so few show
+  REQUIRE((are_few || seen.codes.size() >= 7));
 }
 
 TEST_CASE("whatever actors do, and whatever rare things happen, what is promised holds", "[sim]") {
