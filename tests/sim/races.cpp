@@ -56,6 +56,23 @@ private:
   troupe::context& ctx_;
 };
 
+/// Its turns interleave: others run while one waits.
+struct sim_races_ledger {
+  static constexpr troupe::actor_options options{.reentrancy = troupe::reentrancy::interleaved};
+  explicit sim_races_ledger(troupe::context& ctx) : ctx_(ctx) {}
+  task<> book() {
+    const int before = total_;
+    const auto rates = ctx_.worker<sim_races_plain>();
+    const int rate = co_await rates.call<&sim_races_plain::get>();
+    total_ = before + rate + 1;
+  }
+  int get() const { return total_; }
+
+private:
+  troupe::context& ctx_;
+  int total_ = 0;
+};
+
 template <class A = sim_races_plain>
 task<> expect_two(broker& b) {
   const int sum = co_await b.worker<A>().template call<&A::get>();
@@ -93,6 +110,12 @@ task<> in_methods(broker& b) {
   const auto two = b.worker<sim_races_teller>("2");
   co_await troupe::when_all(one.call<&sim_races_teller::add>(), two.call<&sim_races_teller::add>());
   co_await expect_two(b);
+}
+task<> in_turns_that_interleave(broker& b) {
+  const auto ledger = b.worker<sim_races_ledger>();
+  co_await troupe::when_all(ledger.call<&sim_races_ledger::book>(),
+                            ledger.call<&sim_races_ledger::book>());
+  co_await expect_two<sim_races_ledger>(b);
 }
 
 using program = task<> (*)(broker&);
@@ -133,6 +156,9 @@ TEST_CASE("a lost update of what a worker spawns is found", "[sim]") {
   check_finds(&spawned_by_a_context);
 }
 TEST_CASE("a lost update of two workers' methods is found", "[sim]") { check_finds(&in_methods); }
+TEST_CASE("a lost update of turns that interleave is found", "[sim]") {
+  check_finds(&in_turns_that_interleave);
+}
 
 namespace {
 
