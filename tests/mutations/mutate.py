@@ -26,8 +26,9 @@ PATIENCE = 60  # seconds a test may take, and so many times as long as with the 
 SLOWER = 20    # a busy machine must not look like a test that hangs
 MODEL_FLAGS = ['-DTROUPE_ATOMIC_HEADER="model/checker/atomic.hpp"', "-DTROUPE_POOL_FRAMES=0", "-O2"]
 JITTER_FLAGS = ['-DTROUPE_ATOMIC_HEADER="mutations/jittered_atomic.hpp"']
-MODEL_CHECKER = [f"model/checker/{name}.cpp" for name in
-                 ("choices", "engine", "explanations", "fiber", "heap", "main", "mutations", "sites")]
+# What of the checker sees nothing of the library is compiled once.
+CHECKER_ALONE = ("choices", "explanations", "fiber", "heap", "main", "mutations", "sites")
+CHECKER_INSIDE = ["model/checker/engine.cpp"]
 
 
 class Mutation:
@@ -92,10 +93,40 @@ MUTATIONS = [
              "    if (!c.release_last()) return true;  // found again, under this lock\n",
              "    static_cast<void>(c.release_last());\n",
              ["broker/keys.cpp"], jitter=True),
+    Mutation("who adds work looks for sleepers before it is seen", "exec/sleepers.hpp",
+             "word_.fetch_add(0, order::release);  // pairs with enter, end_search",
+             "word_.load(order::acquire);",
+             ["model/sleepers.cpp"], "sleepers."),
+    Mutation("parking overwrites a permit", "sync/parker.hpp",
+             "  if (word_.compare_exchange_strong(expected, parked, detail::order::relaxed,\n"
+             "                                    detail::order::relaxed)) {\n    return true;\n  }\n",
+             "  word_.store(parked, detail::order::relaxed);\n  if (expected == empty) return true;\n",
+             ["model/parker.cpp"], "parker."),
+    Mutation("an eviction does not hold the worker", "actor/cell_mailbox.hpp",
+             "      if (acquire(seen)) {\n        owner_.evicted",
+             "      if (word() == seen) {\n        word_.store(word_held, order::relaxed);\n"
+             "        owner_.evicted",
+             ["model/cell.cpp"], "cell."),
+    Mutation("a worker that is being made is made once more", "broker/registry.hpp",
+             "if (cell* const c = s.find(tag_of(hash), is_it)) return intrusive_ptr<cell>(c);",
+             "if (cell* const c = s.find(tag_of(hash), is_it);\n"
+             "      c != nullptr && (c->alive() || c->word() == word_dormant)) {\n"
+             "    return intrusive_ptr<cell>(c);\n  }",
+             ["sim/closing.cpp"]),
+    Mutation("a hook that comes after the stop request is not told", "coro/stop_token.hpp",
+             "  if (requested_.load(order::acquire)) return false;\n  hook.next_", "  hook.next_",
+             ["coro/stop_token.cpp"]),
+    Mutation("a limited call that runs is not asked to stop", "actor/owned_call.hpp",
+             "if (!withdraw()) return request_stop();", "if (!withdraw()) return;",
+             ["actor/within.cpp"]),
     Mutation("a timer fires up to a tick early", "time/timer_wheel.hpp",
              "    if (node->deadline <= now) {\n",
              "    if (tick_of(node->deadline) <= tick_of(now)) {\n", ["time/timer_wheel.cpp"]),
 ]
+
+
+def is_model(tests):
+    return tests[0].startswith("model/")
 
 
 def run(command, **kwargs):
@@ -106,21 +137,29 @@ def run(command, **kwargs):
 class Bench:
     """Compiles and runs tests in a folder of its own."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, mutations):
         self.folder = pathlib.Path(folder)
-        self.main = self.folder / "main.o"
-        done = run([COMPILER, *FLAGS, f"-I{ROOT}/include", "-c", f"{ROOT}/tests/support/main.cpp",
-                    "-o", str(self.main)])
+        self.main = self.compile("support/main")
+        self.checker = []
+        if any(is_model(m.tests) for m in mutations):
+            self.checker = [self.compile(f"model/checker/{name}", MODEL_FLAGS)
+                            for name in CHECKER_ALONE]
+
+    def compile(self, source, flags=()):
+        target = self.folder / (source.replace("/", "_") + ".o")
+        done = run([COMPILER, *FLAGS, *flags, f"-I{ROOT}/include", "-c",
+                    f"{ROOT}/tests/{source}.cpp", "-o", str(target)])
         if done.returncode != 0:
             sys.exit(done.stdout)
+        return str(target)
 
     def try_tests(self, include, tests, program, filter, jitter, patience=600):
         """What the tests of one mutation come to, and after how many seconds."""
-        if tests[0].startswith("model/"):
-            more, rest = MODEL_CHECKER, MODEL_FLAGS
+        if is_model(tests):
+            more, rest = CHECKER_INSIDE, [*MODEL_FLAGS, *self.checker]
         else:
             more = ["mutations/jittered_atomic.cpp"] if jitter else []
-            rest = [*(JITTER_FLAGS if jitter else []), str(self.main)]
+            rest = [*(JITTER_FLAGS if jitter else []), self.main]
         sources = [str(ROOT / "tests" / t) for t in (*tests, *more)]
         built = run([COMPILER, *FLAGS, f"-I{include}", *sources, *rest, "-o", str(program)])
         if built.returncode != 0:
@@ -155,7 +194,7 @@ def main():
     unnoticed = 0
     with tempfile.TemporaryDirectory() as folder, \
             concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        bench = Bench(folder)
+        bench = Bench(folder, chosen)
         sets = sorted({m.how() for m in chosen})
         sound = pool.map(lambda s: bench.try_tests(ROOT / "include", s[1][0],
                                                    pathlib.Path(folder) / f"sound{s[0]}", *s[1][1:]),
