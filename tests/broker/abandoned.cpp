@@ -110,6 +110,22 @@ struct narrow_hermit {
   void note() {}
 };
 
+/// Gets stuck where it is to end.
+struct slow_leaver {
+  static constexpr troupe::actor_options options{.abandon_stalled = true};
+  slow_leaver() : number(++made) {}
+  void on_stop() {
+    leaving.store(true);
+    while (!may_leave.load()) std::this_thread::sleep_for(1ms);
+  }
+  int who() { return number; }
+
+  const int number;
+  static inline std::atomic<int> made{0};
+  static inline std::atomic<bool> leaving{false};
+  static inline std::atomic<bool> may_leave{false};
+};
+
 class births : public troupe::observer {
 public:
   void on_worker(const troupe::worker_event& e) override {
@@ -356,3 +372,19 @@ TEST_CASE("workers are abandoned, called, removed and evicted all at once", "[br
 }
 
 }  // namespace
+
+TEST_CASE("a worker that is stuck in its end is not abandoned: that end has begun",
+          "[broker][stuck]") {
+  broker b({.threads = 2, .slow_turn = troupe::endless, .stall_limit = 30ms});
+  const auto p = b.worker<slow_leaver>();
+  REQUIRE(b.run(as_result(p.call<&slow_leaver::who>())).value() == 1);
+  REQUIRE(b.evict(p.id()));
+  eventually([] { return slow_leaver::leaving.load(); });
+  // Whoever refuses them has looked at the worker, the second time after it dealt with the first.
+  for (int i = 0; i < 2; ++i) {
+    CHECK(b.run(as_result(p.call<&slow_leaver::who>().within(1h))).code() == errc::worker_stalled);
+  }
+  CHECK(slow_leaver::made.load() == 1);
+  slow_leaver::may_leave.store(true);
+  CHECK(b.run(as_result(p.call<&slow_leaver::who>())).value() == 2);
+}

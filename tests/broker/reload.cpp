@@ -4,6 +4,7 @@
 #include <troupe/broker/broker.hpp>
 
 #include <chrono>
+#include <cstdint>
 #include <string>
 #include <utility>
 
@@ -65,7 +66,41 @@ task<> reload_while_running(troupe::broker& broker) {
   CHECK(later == 2);
 }
 
+/// What waits was brought into order before: by the end of the turn before the running one.
+task<> reload_in_the_second_turn(troupe::broker& broker) {
+  const auto p = broker.worker<module>("m");
+  int first = 0;
+  int running = 0;
+  int waiting = 0;
+  int last = 0;
+  troupe::task_scope scope;
+  scope.spawn(note(first, p, 1s));
+  co_await troupe::sleep_for(1ms);
+  scope.spawn(note(running, p, 1s));
+  co_await troupe::sleep_for(1ms);
+  scope.spawn(note_count(waiting, p));
+  co_await troupe::sleep_for(1ms);
+  scope.spawn(note_count(last, p));
+  co_await troupe::sleep_for(1500ms);
+  CHECK(first == 1);
+  co_await broker.reload<module>("m");
+  CHECK(running == 2);
+  co_await scope.join();
+  CHECK(waiting == 1);
+  CHECK(last == 2);
+}
+
 }  // namespace
+
+TEST_CASE("a reload goes before all that waits, however long that has waited", "[broker][reload]") {
+  for (std::uint64_t seed = 1; seed <= 50; ++seed) {
+    CAPTURE(seed);
+    troupe::sim_executor sim({.seed = seed});
+    troupe::broker broker({.on = &sim});
+    sim.run(reload_in_the_second_turn(broker));
+    CHECK(broker.stats().created == 2);
+  }
+}
 
 TEST_CASE("a reload ends the turn and hands the queue to a new instance", "[broker][reload]") {
   troupe::sim_executor sim;

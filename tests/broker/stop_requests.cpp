@@ -4,6 +4,7 @@
 #include <troupe/broker/broker.hpp>
 
 #include <chrono>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -212,4 +213,52 @@ TEST_CASE("a stop withdraws a call that waits for a start", "[broker][stop_reque
       sim.run(stop_while_starting(broker, plain, starts_it));
     }
   }
+}
+
+namespace {
+
+/// Takes its time to start and to end.
+struct slow_changer {
+  task<> on_start() { co_await troupe::sleep_for(1h); }
+  task<> on_stop() { co_await troupe::sleep_for(1min); }
+  int touch() { return 1; }
+};
+
+task<> touch_changer(troupe::proxy<slow_changer> p, outcome& o) {
+  o.code = co_await code_of(p.call<&slow_changer::touch>());
+  o.told = true;
+}
+
+/// The call is out of the mailbox, about to run, when the stop request comes.
+task<> stop_by_the_constructor(troupe::broker& broker, troupe::task_scope*& stopped) {
+  const auto p = broker.worker<slow_changer>();
+  static_cast<void>(co_await p.call<&slow_changer::touch>());
+  outcome o;
+  troupe::task_scope scope;
+  REQUIRE(broker.evict(p.id()));
+  co_await troupe::sleep_for(1s);
+  stopped = &scope;
+  scope.spawn(touch_changer(p, o));
+  co_await troupe::sleep_for(10min);
+  CHECK(o.told);  // the worker still starts
+  CHECK_FALSE(broker.exists<slow_changer>());
+  stopped = nullptr;
+  co_await scope.join();
+  CHECK(o.code == errc::cancelled);
+  const int touched = co_await p.call<&slow_changer::touch>();
+  CHECK(touched == 1);
+}
+
+}  // namespace
+
+TEST_CASE("a stop by the constructor of the instance that a call waits for withdraws the call",
+          "[broker][stop_requests]") {
+  troupe::task_scope* stopped = nullptr;
+  troupe::sim_executor sim;
+  troupe::broker broker({.on = &sim});
+  broker.provide<slow_changer>([&stopped](troupe::context&) {
+    if (stopped != nullptr) stopped->request_stop();
+    return std::make_unique<slow_changer>();
+  });
+  sim.run(stop_by_the_constructor(broker, stopped));
 }

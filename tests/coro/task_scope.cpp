@@ -160,6 +160,26 @@ TEST_CASE("a scope made outside of coroutines starts its children when it is joi
   REQUIRE(counter.load() == 2);
 }
 
+TEST_CASE("a scope made outside of coroutines stops its children like any other", "[coro][scope]") {
+  {
+    troupe::sim_executor sim;
+    std::string log;
+    task_scope scope;
+    scope.spawn(until_stopped(log));
+    scope.spawn(fail_after(1s, "early"));
+    REQUIRE_THROWS_WITH(sim.run(join_it(scope)), "early");
+    REQUIRE(log == "stopped ");
+  }
+  troupe::sim_executor sim;
+  std::string log;
+  task_scope scope;
+  scope.spawn(until_stopped(log));
+  scope.request_stop();
+  const std::error_code code = sim.run(troupe::test::code_of(join_it(scope)));
+  REQUIRE(code == errc::cancelled);
+  REQUIRE(log == "stopped ");
+}
+
 TEST_CASE("an empty scope is joined at once, as often as one likes", "[coro][scope]") {
   task_scope scope;
   sync_wait(scope.join());

@@ -4,7 +4,6 @@
 #include <troupe/exec/sim_search.hpp>
 
 #include <cstdint>
-#include <cstdlib>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -13,6 +12,7 @@
 #include <troupe/coro/task.hpp>
 
 #include "../support/catch.hpp"
+#include "../support/with_variable.hpp"
 
 namespace {
 
@@ -20,30 +20,7 @@ using troupe::sim_executor;
 using troupe::sim_search;
 using troupe::task;
 
-/// Sets a variable of the environment while it stands.
-class with_variable {
-public:
-  with_variable(const char* name, const char* value) : name_(name) {
-    const char* const before = std::getenv(name);
-    if (before != nullptr) before_ = before;
-    was_set_ = before != nullptr;
-    setenv(name, value, 1);
-  }
-  with_variable(const with_variable&) = delete;
-  with_variable& operator=(const with_variable&) = delete;
-  ~with_variable() {
-    if (was_set_) {
-      setenv(name_, before_.c_str(), 1);
-    } else {
-      unsetenv(name_);
-    }
-  }
-
-private:
-  const char* name_;
-  std::string before_;
-  bool was_set_ = false;
-};
+using troupe::test::with_variable;
 
 std::vector<std::uint64_t> seeds_run(troupe::sim_search_options options) {
   std::vector<std::uint64_t> seeds;
@@ -130,7 +107,7 @@ TEST_CASE("the environment chooses the seeds", "[exec][sim]") {
 }
 
 TEST_CASE("a typing error in the environment is no search that has found nothing", "[exec][sim]") {
-  for (const char* bad : {"x", "1x", "+", "1+", "-1", "1 2"}) {
+  for (const char* bad : {"x", "1x", "+", "1+", "-1", "1 2", "0", "7+0", "18446744073709551616"}) {
     CAPTURE(bad);
     const with_variable neither("TROUPE_SEED", "");
     const with_variable many("TROUPE_SEEDS", bad);

@@ -148,6 +148,37 @@ void withdrawn() {
   w.end();
 }
 
+/// The same while the worker stays busy: whenever the request comes, nobody else ends the call.
+void withdrawn_from_a_busy_worker() {
+  worker_world w(2);
+  w.warm_up();
+  event e;
+  counter::awaited = &e;
+  detail::atomic<int> ended_later(1);
+  model::root<int> first(w.owner.on, call_add_after(w), ended_later);
+  model::root<int> second(w.owner.on, call_add(w), w.posters);
+  first.start();
+  w.owner.on.serve_once();
+  second.start();
+  model::run(
+      [&] {
+        second.request_stop();
+        w.done();
+      },
+      [&] { w.serve(); });
+  bool is_cancelled = false;
+  try {
+    static_cast<void>(second.result());
+  } catch (const troupe::error& thrown) {
+    is_cancelled = thrown.code() == troupe::errc::cancelled;
+  }
+  model::check(is_cancelled, "a stop request was lost");
+  e.set();
+  w.drain();
+  model::check(first.ended() && first.result() == 2, "the other call did not end");
+  w.end();
+}
+
 task<int> call_from_two(worker_world& w) {
   auto [a, b] = co_await troupe::when_all(call_add(w), call_add(w));
   co_return a + b;
@@ -168,11 +199,13 @@ void joined() {
 constexpr model::limits bounds{
     .preemptions = 2, .stale_reads = 1, .executions = 100'000, .draws = 20'000};
 
-const model::scenario all[] = {{"turn.resumed", resumed, bounds},
-                               {"turn.resumed_beside_a_message", resumed_beside_a_message, bounds},
-                               {"turn.resumed_twice", resumed_twice, bounds},
-                               {"turn.served_in_turns", served_in_turns, bounds},
-                               {"turn.withdrawn", withdrawn, bounds},
-                               {"turn.joined", joined, bounds}};
+const model::scenario all[] = {
+    {"turn.resumed", resumed, bounds},
+    {"turn.resumed_beside_a_message", resumed_beside_a_message, bounds},
+    {"turn.resumed_twice", resumed_twice, bounds},
+    {"turn.served_in_turns", served_in_turns, bounds},
+    {"turn.withdrawn", withdrawn, bounds},
+    {"turn.withdrawn_from_a_busy_worker", withdrawn_from_a_busy_worker, bounds},
+    {"turn.joined", joined, bounds}};
 
 }  // namespace

@@ -17,21 +17,30 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 COMPILER = os.environ.get("CXX", "g++")
 FLAGS = ["-std=c++20", "-O1", "-UNDEBUG", "-pthread", f"-I{ROOT}/tests"]
-PATIENCE = 90  # seconds for a test that takes a few
+PATIENCE = 60  # seconds a test may take, and so many times as long as with the unchanged library:
+SLOWER = 20    # a busy machine must not look like a test that hangs
 MODEL_FLAGS = ['-DTROUPE_ATOMIC_HEADER="model/checker/atomic.hpp"', "-DTROUPE_POOL_FRAMES=0", "-O2"]
 JITTER_FLAGS = ['-DTROUPE_ATOMIC_HEADER="mutations/jittered_atomic.hpp"']
-MODEL_CHECKER = [f"model/checker/{name}.cpp" for name in
-                 ("choices", "engine", "explanations", "fiber", "heap", "main", "mutations", "sites")]
+# What of the checker sees nothing of the library is compiled once.
+CHECKER_ALONE = ("choices", "explanations", "fiber", "heap", "main", "mutations", "sites")
+CHECKER_INSIDE = ["model/checker/engine.cpp"]
 
 
 class Mutation:
     def __init__(self, name, file, old, new, tests, filter="", jitter=False):
         self.name, self.file, self.old, self.new = name, file, old, new
         self.tests, self.filter, self.jitter = tests, filter, jitter
+        # What the tests of a layer share has the same names as what those of another do.
+        assert len({test.split("/")[0] for test in tests}) == 1, f"{name}: tests of one layer"
+
+    def how(self):
+        """Which tests, and how they are run."""
+        return tuple(self.tests), self.filter, self.jitter
 
 
 MUTATIONS = [
@@ -81,15 +90,49 @@ MUTATIONS = [
     Mutation("an evicted worker goes with its queue", "actor/cell_mailbox.hpp",
              "held > word_last || !batch_.empty() || !queue_.empty()",
              "held > word_last || !batch_.empty()",
-             ["broker/evict.cpp", "actor/mailbox.cpp"]),
+             ["actor/mailbox.cpp"]),
     Mutation("a found cell is deleted all the same", "broker/registry.hpp",
              "    if (!c.release_last()) return true;  // found again, under this lock\n",
              "    static_cast<void>(c.release_last());\n",
              ["broker/keys.cpp"], jitter=True),
+    Mutation("who adds work looks for sleepers before it is seen", "exec/sleepers.hpp",
+             "word_.fetch_add(0, order::release);  // pairs with enter, end_search",
+             "word_.load(order::acquire);",
+             ["model/sleepers.cpp"], "sleepers."),
+    Mutation("parking overwrites a permit", "sync/parker.hpp",
+             "  if (word_.compare_exchange_strong(expected, parked, detail::order::relaxed,\n"
+             "                                    detail::order::relaxed)) {\n    return true;\n  }\n",
+             "  word_.store(parked, detail::order::relaxed);\n  if (expected == empty) return true;\n",
+             ["model/parker.cpp"], "parker."),
+    Mutation("an eviction does not hold the worker", "actor/cell_mailbox.hpp",
+             "      if (acquire(seen)) {\n        owner_.evicted",
+             "      if (word() == seen) {\n        word_.store(word_held, order::relaxed);\n"
+             "        owner_.evicted",
+             ["model/cell.cpp"], "cell."),
+    Mutation("a worker that is being made is made once more", "broker/registry.hpp",
+             "if (cell* const c = s.find(tag_of(hash), is_it)) return intrusive_ptr<cell>(c);",
+             "if (cell* const c = s.find(tag_of(hash), is_it);\n"
+             "      c != nullptr && (c->alive() || c->word() == word_dormant)) {\n"
+             "    return intrusive_ptr<cell>(c);\n  }",
+             ["sim/closing.cpp"]),
+    Mutation("a hook that comes after the stop request is not told", "coro/stop_token.hpp",
+             "  if (requested_.load(order::acquire)) return false;\n  hook.next_", "  hook.next_",
+             ["coro/stop_token.cpp"]),
+    Mutation("a stop request that comes before its call is in line is lost", "actor/cell_mailbox.hpp",
+             "return hook.try_attach(stop) && push(m, seen);",
+             "hook.try_attach(stop);\n  return push(m, seen);",
+             ["model/turn.cpp"], "turn.withdrawn"),
+    Mutation("a limited call that runs is not asked to stop", "actor/owned_call.hpp",
+             "if (!withdraw()) return request_stop();", "if (!withdraw()) return;",
+             ["actor/within.cpp"]),
     Mutation("a timer fires up to a tick early", "time/timer_wheel.hpp",
              "    if (node->deadline <= now) {\n",
              "    if (tick_of(node->deadline) <= tick_of(now)) {\n", ["time/timer_wheel.cpp"]),
 ]
+
+
+def is_model(tests):
+    return tests[0].startswith("model/")
 
 
 def run(command, **kwargs):
@@ -100,32 +143,42 @@ def run(command, **kwargs):
 class Bench:
     """Compiles and runs tests in a folder of its own."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, mutations):
         self.folder = pathlib.Path(folder)
-        self.main = self.folder / "main.o"
-        done = run([COMPILER, *FLAGS, f"-I{ROOT}/include", "-c", f"{ROOT}/tests/support/main.cpp",
-                    "-o", str(self.main)])
+        self.main = self.compile("support/main")
+        self.checker = []
+        if any(is_model(m.tests) for m in mutations):
+            self.checker = [self.compile(f"model/checker/{name}", MODEL_FLAGS)
+                            for name in CHECKER_ALONE]
+
+    def compile(self, source, flags=()):
+        target = self.folder / (source.replace("/", "_") + ".o")
+        done = run([COMPILER, *FLAGS, *flags, f"-I{ROOT}/include", "-c",
+                    f"{ROOT}/tests/{source}.cpp", "-o", str(target)])
         if done.returncode != 0:
             sys.exit(done.stdout)
+        return str(target)
 
-    def passes(self, include, tests, program, filter, jitter):
-        """None where it does not compile."""
-        if tests[0].startswith("model/"):
-            more, rest = MODEL_CHECKER, MODEL_FLAGS
+    def try_tests(self, include, tests, program, filter, jitter, patience=600):
+        """What the tests of one mutation come to, and after how many seconds."""
+        if is_model(tests):
+            more, rest = CHECKER_INSIDE, [*MODEL_FLAGS, *self.checker]
         else:
             more = ["mutations/jittered_atomic.cpp"] if jitter else []
-            rest = [*(JITTER_FLAGS if jitter else []), str(self.main)]
+            rest = [*(JITTER_FLAGS if jitter else []), self.main]
         sources = [str(ROOT / "tests" / t) for t in (*tests, *more)]
         built = run([COMPILER, *FLAGS, f"-I{include}", *sources, *rest, "-o", str(program)])
         if built.returncode != 0:
             print(built.stdout[-2000:])
-            return None
+            return "does not compile", 0
+        begin = time.monotonic()
         try:
-            return run([str(program), *filter.split()], timeout=PATIENCE).returncode == 0
+            code = run([str(program), *filter.split()], timeout=patience).returncode
+            return ("passes" if code == 0 else "fails"), time.monotonic() - begin
         except subprocess.TimeoutExpired:
-            return False
+            return "hangs", patience
 
-    def try_mutation(self, index, m):
+    def try_mutation(self, index, m, sound_seconds):
         include = self.folder / f"include{index}"
         shutil.copytree(ROOT / "include", include)
         path = include / "troupe" / m.file
@@ -134,12 +187,11 @@ class Bench:
             return m, "the line to break is not there, or not there once"
         path.write_text(text.replace(m.old, m.new))
         program = self.folder / f"test{index}"
-        passed = self.passes(include, m.tests, program, m.filter, m.jitter)
+        verdict, _ = self.try_tests(include, m.tests, program, m.filter, m.jitter,
+                                    PATIENCE + SLOWER * sound_seconds)
         shutil.rmtree(include)
         program.unlink(missing_ok=True)
-        if passed is None:
-            return m, "the mutation does not compile"
-        return m, "not noticed" if passed else "noticed"
+        return m, verdict
 
 
 def main():
@@ -148,17 +200,23 @@ def main():
     unnoticed = 0
     with tempfile.TemporaryDirectory() as folder, \
             concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        bench = Bench(folder)
-        sets = sorted({(tuple(m.tests), m.filter, m.jitter) for m in chosen})
-        sound = pool.map(lambda s: bench.passes(ROOT / "include", s[1][0],
-                                                pathlib.Path(folder) / f"sound{s[0]}", *s[1][1:]),
+        bench = Bench(folder, chosen)
+        sets = sorted({m.how() for m in chosen})
+        sound = pool.map(lambda s: bench.try_tests(ROOT / "include", s[1][0],
+                                                   pathlib.Path(folder) / f"sound{s[0]}", *s[1][1:]),
                          enumerate(sets))
-        for (tests, *_), passed in zip(sets, sound):
-            if not passed:
-                sys.exit(f"without any mutation, {' '.join(tests)} fails")
-        for m, verdict in pool.map(lambda x: bench.try_mutation(*x), enumerate(chosen)):
-            print(f"{verdict:12} {m.name} ({m.file})", flush=True)
-            if verdict != "noticed":
+        seconds = {}
+        for how, (verdict, taken) in zip(sets, sound):
+            if verdict != "passes":
+                sys.exit(f"without any mutation, {' '.join(how[0])} {verdict}")
+            seconds[how] = taken
+        for m, verdict in pool.map(lambda x: bench.try_mutation(*x, seconds[x[1].how()]),
+                                   enumerate(chosen)):
+            is_noticed = verdict in ("fails", "hangs")
+            said = "noticed" if is_noticed else f"NOT NOTICED, {verdict}"
+            hung = ", it hangs" if verdict == "hangs" else ""
+            print(f"{said}: {m.name} ({m.file}){hung}", flush=True)
+            if not is_noticed:
                 unnoticed += 1
     print(f"{len(chosen)} mutations, {unnoticed} not noticed")
     return 1 if unnoticed else 0

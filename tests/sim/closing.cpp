@@ -416,10 +416,10 @@ TEST_CASE("calls settle once, whatever closes their workers meanwhile", "[sim][c
   for (const auto& [code, count] : seen.codes) UNSCOPED_INFO(code << ": " << count);
   INFO("calls " << seen.calls << ", instances " << seen.instances << ", restarts " << seen.restarts
                 << ", notices " << seen.notices);
-  const bool are_few = seen.runs < 100;  // as who asks for a seed or two wants it
+  const bool are_few = seen.runs < 100;  // chance decides what so few show
   REQUIRE((are_few || seen.codes.size() >= 5));
   REQUIRE((are_few || seen.instances > 2 * seen.runs));
-  REQUIRE((are_few || seen.restarts > seen.runs / 10));
+  REQUIRE((are_few || seen.restarts > seen.runs / 50));
   REQUIRE((are_few || seen.notices > seen.restarts / 10));
 }
 

@@ -12,6 +12,7 @@
 #include <troupe.hpp>
 
 #include "../support/catch.hpp"
+#include "../support/with_variable.hpp"
 
 namespace {
 
@@ -55,6 +56,23 @@ private:
   troupe::context& ctx_;
 };
 
+/// Its turns interleave: others run while one waits.
+struct sim_races_ledger {
+  static constexpr troupe::actor_options options{.reentrancy = troupe::reentrancy::interleaved};
+  explicit sim_races_ledger(troupe::context& ctx) : ctx_(ctx) {}
+  task<> book() {
+    const int before = total_;
+    const auto rates = ctx_.worker<sim_races_plain>();
+    const int rate = co_await rates.call<&sim_races_plain::get>();
+    total_ = before + rate + 1;
+  }
+  int get() const { return total_; }
+
+private:
+  troupe::context& ctx_;
+  int total_ = 0;
+};
+
 template <class A = sim_races_plain>
 task<> expect_two(broker& b) {
   const int sum = co_await b.worker<A>().template call<&A::get>();
@@ -93,10 +111,17 @@ task<> in_methods(broker& b) {
   co_await troupe::when_all(one.call<&sim_races_teller::add>(), two.call<&sim_races_teller::add>());
   co_await expect_two(b);
 }
+task<> in_turns_that_interleave(broker& b) {
+  const auto ledger = b.worker<sim_races_ledger>();
+  co_await troupe::when_all(ledger.call<&sim_races_ledger::book>(),
+                            ledger.call<&sim_races_ledger::book>());
+  co_await expect_two<sim_races_ledger>(b);
+}
 
 using program = task<> (*)(broker&);
 
 sim_search_result search(program p, const sim_options& run = {}) {
+  const troupe::test::seeds_of_the_test sixty;
   return troupe::sim_search({.count = 60, .run = run, .quiet = true}, [p](sim_executor& sim) {
     broker b({.on = &sim});
     sim.run(p(b));
@@ -131,6 +156,9 @@ TEST_CASE("a lost update of what a worker spawns is found", "[sim]") {
   check_finds(&spawned_by_a_context);
 }
 TEST_CASE("a lost update of two workers' methods is found", "[sim]") { check_finds(&in_methods); }
+TEST_CASE("a lost update of turns that interleave is found", "[sim]") {
+  check_finds(&in_turns_that_interleave);
+}
 
 namespace {
 
@@ -214,6 +242,7 @@ TEST_CASE("nothing is found where there is nothing", "[sim]") {
 TEST_CASE("a seed that fails fails again", "[sim]") {
   const sim_search_result found = search(&in_methods);
   REQUIRE(found.found());
+  const troupe::test::seeds_of_the_test that_one;
   for (int i = 0; i < 3; ++i) {
     const sim_search_result again = troupe::sim_search(
         {.first = found.seed(), .count = 1, .quiet = true}, [](sim_executor& sim) {

@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -93,12 +94,16 @@ struct seed_range {
   std::uint64_t count;
 };
 
-/// A whole number, at the front of `text` and taken off it; false if there is none.
+/// A whole number, at the front of `text` and taken off it; false if there is none, or if it is
+/// larger than a seed.
 inline bool take_number(std::string_view& text, std::uint64_t& number) noexcept {
+  constexpr std::uint64_t largest = (std::numeric_limits<std::uint64_t>::max)();
   const std::size_t size = text.size();
   number = 0;
   while (!text.empty() && text.front() >= '0' && text.front() <= '9') {
-    number = number * 10 + static_cast<std::uint64_t>(text.front() - '0');
+    const auto digit = static_cast<std::uint64_t>(text.front() - '0');
+    if (number > (largest - digit) / 10) return false;
+    number = number * 10 + digit;
     text.remove_prefix(1);
   }
   return text.size() != size;
@@ -128,8 +133,8 @@ inline seed_range seeds_of(std::uint64_t first, std::uint64_t count) {
     range.first = range.count;
     good = take_number(rest, range.count);
   }
-  if (good && rest.empty()) return range;
-  throw std::invalid_argument("TROUPE_SEEDS is neither a count nor first+count: " +
+  if (good && rest.empty() && range.count != 0) return range;
+  throw std::invalid_argument("TROUPE_SEEDS is neither a count, 1 or more, nor first+count: " +
                               std::string(many));
 }
 
