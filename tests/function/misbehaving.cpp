@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -32,13 +33,15 @@ class made_up;
 struct manners {
   std::function<void(made_up&, module_call&)> call;
   std::function<void(made_up&, std::uint64_t)> stop;
+  std::function<bool(std::uint64_t)> withdraw;
   bool ignores_close = false;
   troupe::isolation kept = troupe::isolation::process;
+
+  troupe::detail::atomic<bool> holds_starts{false};  // until it is false again
 
   std::mutex mutex;  // guards those below
   int started = 0;
   int killed = 0;
-  std::vector<std::string> seen;
 };
 
 std::string text_of(const module_call& c) {
@@ -63,6 +66,9 @@ public:
   }
   void stop(std::uint64_t id) noexcept override {
     if (manners_.stop) manners_.stop(*this, id);
+  }
+  bool withdraw(std::uint64_t id) noexcept override {
+    return manners_.withdraw && manners_.withdraw(id);
   }
   void close() noexcept override {
     if (!manners_.ignores_close) end();
@@ -123,6 +129,9 @@ public:
   explicit made_up_launcher(manners& m) : manners_(m) {}
   troupe::task<std::unique_ptr<troupe::detail::module_instance>> start(
       troupe::detail::module_launch launch) override {
+    while (manners_.holds_starts.load(troupe::detail::order::acquire)) {
+      co_await troupe::sleep_for(1ms);
+    }
     auto made = std::make_unique<made_up>(manners_, launch.owner);
     co_return std::unique_ptr<troupe::detail::module_instance>(std::move(made));
   }
@@ -179,6 +188,13 @@ void setting::warm_up(std::string_view module) {
   how.call = behaviour;
 }
 
+troupe::task<> until_crashes(troupe::function_host& host, std::uint64_t crashes) {
+  for (int i = 0; i != 20'000 && host.stats().crashes != crashes; ++i) {
+    co_await troupe::sleep_for(1ms);
+  }
+  CHECK(host.stats().crashes == crashes);
+}
+
 bool begins(const std::string& text, std::string_view with) { return text.find(with) == 0; }
 
 }  // namespace
@@ -208,35 +224,34 @@ TEST_CASE("A call that no instance begins, for each dies first, ends") {
 }
 
 TEST_CASE("Calls that are given back keep their order") {
+  // By the number that each gets when it is given to an instance: on their way there, which each
+  // goes by itself, one may overtake the other.
+  std::map<std::uint64_t, std::string> first;
+  std::map<std::uint64_t, std::string> second;
   setting s;
-  std::vector<std::string> first;
   s.how.call = [&](made_up& i, module_call& c) {
     {
       const std::lock_guard guard(s.how.mutex);
-      (i.number == 1 ? first : s.how.seen).push_back(text_of(c));
+      (i.number == 1 ? first : second).emplace(c.id, text_of(c));
     }
     if (i.number != 1) return made_up::settle(c, troupe_outcome_value, 0);
     i.keep(c);
     if (i.held() != 3) return;
+    s.how.holds_starts.store(true, troupe::detail::order::release);
     i.owner.failed(i, errc::worker_crashed, "it fell over");
     while (module_call* const one = i.take()) one->give_back();
     i.end();
+    s.how.holds_starts.store(false, troupe::detail::order::release);
   };
-  // One thread: as they stand so they are begun, by each instance alike.
-  troupe::broker one{{.threads = 1}};
-  troupe::function_host host(one, s.with({}));
-  host.define_loader([](std::string_view, std::string_view) {
-    return functions_kit::module_path("calculator-v1.0.0");
-  });
   const auto calls = [](troupe::function_host& h) -> troupe::task<> {
     auto all =
         troupe::when_all(h.trigger(of("m", "a")), h.trigger(of("m", "b")), h.trigger(of("m", "c")));
     static_cast<void>(co_await std::move(all));
   };
-  one.run(calls(host));
+  s.broker.run(calls(s.host));
   CHECK(s.how.started == 2);
   CHECK(first.size() == 3);
-  CHECK(s.how.seen == first);
+  CHECK(second == first);
 }
 
 TEST_CASE("A process that ignores its end is killed, and its room is another's") {
@@ -262,8 +277,55 @@ TEST_CASE("A process that does not stop when it is asked to is killed after the 
     CHECK(ended.index() == 0);
   };
   s.broker.run(calls(s.host));
+  s.broker.run(until_crashes(s.host, 1));  // its caller has gone on long before
   CHECK(s.how.killed == 1);
-  CHECK(s.host.stats().crashes == 1);
+}
+
+TEST_CASE("A call that its caller leaves harms nobody else's, until its time is up") {
+  troupe::function_host_options options;
+  options.cancel_grace = 300ms;
+  setting s(options);
+  s.how.call = [](made_up& i, module_call& c) { i.keep(c); };
+  s.warm_up("m");
+  const auto leave = [](troupe::function_host& h) -> troupe::task<> {
+    troupe::function_request r = of("m");
+    r.limit = troupe::duration::zero();
+    const auto begun = troupe::steady_now();
+    auto first = troupe::when_any(troupe::sleep_for(5ms), h.trigger(r));
+    static_cast<void>(co_await std::move(first));
+    co_await until_crashes(h, 1);
+    CHECK(troupe::steady_now() - begun >= 300ms);
+  };
+  auto both = troupe::when_all(outcome_of(s.host.trigger(of("m"))), leave(s.host));
+  const auto [kept, nothing] = s.broker.run(std::move(both));
+  CHECK(begins(kept, "worker crashed"));
+  CHECK(s.how.killed == 1);
+}
+
+TEST_CASE("A call that an instance gives back unbegun at its limit is no reason to kill it") {
+  std::mutex mutex;
+  std::vector<std::uint64_t> back;
+  setting s;
+  s.how.call = [](made_up& i, module_call& c) { i.keep(c); };
+  s.how.withdraw = [&](std::uint64_t id) {
+    const std::lock_guard guard(mutex);
+    back.push_back(id);
+    return true;
+  };
+  s.warm_up("m");
+  troupe::function_request r = of("m");
+  r.limit = 20ms;
+  const std::string why = s.broker.run(outcome_of(s.host.trigger(r)));
+  CHECK(begins(why, "deadline passed before the start"));
+  const auto leave = [](troupe::function_host& h) -> troupe::task<> {
+    auto first = troupe::when_any(troupe::sleep_for(5ms), h.trigger(of("m")));
+    static_cast<void>(co_await std::move(first));
+    CHECK(h.stats().running == 0);
+  };
+  s.broker.run(leave(s.host));
+  CHECK(back.size() == 2);
+  CHECK(s.host.stats().crashes == 0);
+  CHECK(s.host.stats().calls == 3);
 }
 
 TEST_CASE("The deadline of a chain ends what a process does not") {
@@ -306,6 +368,7 @@ TEST_CASE("A stop request is not lost while the call is on its way into the inst
   troupe::function_request r = of("m");
   r.limit = 20ms;
   CHECK(begins(s.broker.run(outcome_of(s.host.trigger(r))), "timed out"));
+  s.broker.run(s.host.terminate());
   CHECK(asked.load(troupe::detail::order::acquire) == 2);
 }
 

@@ -85,6 +85,13 @@ public:
   /// What keeps modules in processes, where the options name nobody else. Throws
   /// `std::system_error` where no thread or descriptor is left.
   process_launcher& sandbox();
+  /// Ends it, after `drain` for good. By whoever owns this, on a thread that may block: the last
+  /// reference may be one of the very thread that is waited for here.
+  void end_sandbox() noexcept {
+    std::unique_ptr<process_launcher> gone;  // ends behind the guard
+    const spin_guard guard(lock_);
+    gone.swap(sandbox_);
+  }
   /// Waits for all calls, within `limit`; then ends all instances. `for_good`: nothing is started
   /// any more.
   task<> drain(duration limit, bool for_good);
@@ -224,6 +231,8 @@ private:
   static constexpr duration longest_end = std::chrono::seconds(1);
   /// One that is drained is counted on for so long.
   static constexpr duration longest_drain = std::chrono::seconds(1);
+  /// A call that nobody waits for is looked at so often, while it keeps its process busy.
+  static constexpr duration next_look = std::chrono::milliseconds(50);
   /// So many instances may die before a call begins; then it is its fault.
   static constexpr std::uint32_t most_deaths = 3;
 
@@ -250,6 +259,8 @@ private:
   void wait_again(module_slot& s, open_call& c) noexcept;
   void wait_no_more(open_call& c, to_do& todo) noexcept;
   void take_from(running_module& r, to_do& todo);
+  void leave(open_call& c) noexcept;
+  void part(open_call& c, to_do& todo);
   void note_failure(module_slot& s) noexcept;
   void note_quiet(to_do& todo);
   void forget_unused(const module_record& used) noexcept;
@@ -263,13 +274,15 @@ private:
   // It is not held in these.
   void carry_out(to_do& todo) noexcept;
   void refuse(open_call& c, errc why, std::string text) noexcept;
+  errc why_not_begun(const open_call& c) noexcept;
   void fail_all(std::vector<open_call*>& calls, const std::exception_ptr& why) noexcept;
   void start_failed(module_slot& s, const attempt_ptr& a, std::exception_ptr why) noexcept;
   bool start_succeeded(module_slot& s, const attempt_ptr& a) noexcept;
   void start_ended(module_slot& s, const attempt_ptr& a, std::exception_ptr why) noexcept;
   void start_timed_out(module_slot& s, const attempt_ptr& a) noexcept;
   void pause_ended(module_slot& s) noexcept;
-  void begin_grace(open_call& c) noexcept;
+  bool withdraw(open_call& c, running_module& from, call_end how) noexcept;
+  void ask_to_stop(open_call& c, running_module& r) noexcept;
   void look_at_idle() noexcept;
   void look_at_ending() noexcept;
   void lose_patience() noexcept;

@@ -101,6 +101,7 @@ public:
   ~function_host() {
     core_->close();
     detail::block_on(std::move(end_), &core_->where());
+    core_->end_sandbox();
   }
 
   /// From now on modules are found by `load(std::string_view module, std::string_view version)`,

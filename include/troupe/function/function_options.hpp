@@ -40,9 +40,13 @@ struct function_host_options {
 
   /// For each call, from when it is made: the caller is settled by then. `endless`: none.
   duration limit = endless;
-  /// What a module in a process still has after that, or after a stop request, to give up the call,
-  /// before it is killed with all its calls.
+  /// What a module in a process still has after that to give up the call, before it is killed with
+  /// all its calls. A call that it has not begun by then is taken back instead.
   duration stop_grace = std::chrono::milliseconds(20);
+  /// The same after its caller was asked to stop, and so is gone: where somebody waits for another
+  /// call of that process, it is killed only at the limit of the call, or so much later if that has
+  /// none.
+  duration cancel_grace = std::chrono::seconds(1);
   duration start_limit = std::chrono::seconds(10);  ///< For loader, copy and start together.
   duration idle_after = std::chrono::minutes(5);  ///< An instance without a call for so long goes.
 

@@ -100,6 +100,13 @@ public:
   /// does not run inside this function.
   virtual void stop(std::uint64_t call_id) noexcept = 0;
 
+  /// Takes a call back that the module has not begun. True: it will not, and the call is neither
+  /// settled nor given back any more. False: it may have begun, or has ended.
+  virtual bool withdraw(std::uint64_t call_id) noexcept {
+    static_cast<void>(call_id);
+    return false;  // where each call begins as soon as it comes
+  }
+
   /// Begins the orderly end: calls that run are asked to stop, and awaited; those that have not
   /// begun are given back. Then `ended`. Once.
   virtual void close() noexcept = 0;

@@ -128,6 +128,7 @@ public:
   std::unique_ptr<module_instance> instance;  // set before it is published, for good
   std::uint64_t last_call = 0;                // the number that was given last
   std::uint64_t in_flight = 0;                // calls that it has
+  std::uint64_t left = 0;                     // of them, those that nobody waits for
   std::size_t asked_bytes = 0;                // of calls that it has made, and that are open
   time_point idle_since{};
   time_point retired_at{};

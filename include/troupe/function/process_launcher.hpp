@@ -55,6 +55,7 @@ public:
     child->call(c);
   }
   void stop(std::uint64_t call_id) noexcept override { child_->stop(call_id); }
+  bool withdraw(std::uint64_t call_id) noexcept override { return child_->withdraw(call_id); }
   void close() noexcept override {
     const intrusive_ptr<sandbox::child_process> child = child_;
     child->close();

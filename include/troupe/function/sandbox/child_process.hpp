@@ -105,6 +105,7 @@ public:
     ring_.stop(id);
     look_for_faults();
   }
+  bool withdraw(std::uint64_t id) noexcept { return ring_.withdraw(id); }
   void close() noexcept;
   void kill(errc why, std::string_view detail) noexcept;
   sandbox_level level() const noexcept { return sandbox_level(ring_.level()); }

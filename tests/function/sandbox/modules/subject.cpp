@@ -62,12 +62,26 @@ void fail(troupe_module_call* c) {
 int counter = 0;
 void count(troupe_module_call* c) { settle(c, std::to_string(++counter)); }
 
+// Computes for so many milliseconds.
+void work(troupe_module_call* c) {
+  const auto until = raw::host->now(raw::host->self) +
+                     std::stoll(std::string(raw::text_of(c->payload))) * 1'000'000;
+  while (raw::host->now(raw::host->self) < until) {
+  }
+  settle(c, "worked");
+}
+
 // Calls that are kept until `release` or a stop.
 std::map<std::uint64_t, troupe_module_call*> kept;
 void keep(troupe_module_call* c) { kept.emplace(c->id, c); }
+// One that does not stop either.
+std::vector<troupe_module_call*> held;
+void hold(troupe_module_call* c) { held.push_back(c); }
 void release(troupe_module_call* c) {
   for (auto& [id, call] : kept) settle(call, "released");
   kept.clear();
+  for (troupe_module_call* const call : held) settle(call, "released");
+  held.clear();
   settle(c, "done");
 }
 
@@ -387,7 +401,9 @@ const std::vector<entry> functions = {
     {"who", who},
     {"fail", fail},
     {"count", count},
+    {"work", work},
     {"keep", keep},
+    {"hold", hold},
     {"release", release},
     {"later", later},
     {"posted", posted},
