@@ -233,6 +233,7 @@ private:
   static constexpr duration longest_drain = std::chrono::seconds(1);
   /// A call that nobody waits for is looked at so often, while it keeps its process busy.
   static constexpr duration next_look = std::chrono::milliseconds(50);
+  static constexpr duration watch_every = std::chrono::seconds(1);
   /// So many instances may die before a call begins; then it is its fault.
   static constexpr std::uint32_t most_deaths = 3;
 
@@ -252,6 +253,8 @@ private:
   void serve_line(to_do& todo);
   void retire(running_module& r, to_do& todo);
   void begin_end(running_module& r) noexcept;
+  void watch_processes() noexcept;
+  const char* what_is_wrong(running_module& r, const process_look& seen, time_point now) noexcept;
   void note_death(running_module& r, to_do& todo);
   void give(running_module& r, open_call& c) noexcept;
   void follow_version(open_call& c) noexcept;
@@ -285,6 +288,7 @@ private:
   void ask_to_stop(open_call& c, running_module& r) noexcept;
   void look_at_idle() noexcept;
   void look_at_ending() noexcept;
+  void look_at_processes() noexcept;
   void lose_patience() noexcept;
   void end_what_is_left() noexcept;
   void kill_what_is_left() noexcept;
@@ -336,6 +340,7 @@ private:
   alarm idle_alarm_{*this, &function_core::look_at_idle};
   alarm patience_{*this, &function_core::lose_patience};
   alarm end_alarm_{*this, &function_core::look_at_ending};
+  alarm watch_alarm_{*this, &function_core::look_at_processes};
   function_stats counts_;  // those that only grow
   tasks tasks_;
   atomic<std::uint32_t> references_{0};

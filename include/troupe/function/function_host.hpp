@@ -33,6 +33,7 @@
 #include <troupe/function/function_request.hpp>
 #include <troupe/function/function_room.hpp>
 #include <troupe/function/function_start.hpp>
+#include <troupe/function/function_watch.hpp>
 #include <troupe/function/module_error.hpp>
 #include <troupe/function/module_source.hpp>
 #include <troupe/function/open_call.hpp>

@@ -47,6 +47,9 @@ struct function_host_options {
   /// call of that process, it is killed only at the limit of the call, or so much later if that has
   /// none.
   duration cancel_grace = std::chrono::seconds(1);
+  /// A process that has calls, has begun none of them, and does not begin one for so long is
+  /// killed, within two seconds; another gets its calls. `endless`: none is.
+  duration stall_limit = std::chrono::seconds(5);
   duration start_limit = std::chrono::seconds(10);  ///< For loader, copy and start together.
   duration idle_after = std::chrono::minutes(5);  ///< An instance without a call for so long goes.
 

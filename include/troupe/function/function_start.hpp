@@ -273,6 +273,7 @@ inline bool function_core::start_succeeded(module_slot& s, const attempt_ptr& a)
     --starting_;
     r.adopted = true;
     instances_.emplace_back(&r);
+    watch_processes();
     const std::size_t cost = r.instance->memory();  // measured, where it is a process
     if (options_.kept == isolation::process && cost != 0) share_room(cost);
     if (a->given_up || hurried_) {

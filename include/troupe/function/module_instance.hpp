@@ -119,6 +119,13 @@ public:
   /// Bytes of memory that are there because of this instance; 0: not known.
   virtual std::size_t memory() const noexcept = 0;
 
+  /// Of an instance in a process. The processor time that it has used up to now; zero: not known.
+  virtual duration processor_time() const noexcept { return duration::zero(); }
+  /// A number that changes with each call that it begins or ends.
+  virtual std::uint64_t progress() const noexcept { return 0; }
+  /// It has been given calls, and has begun none of those that it has now.
+  virtual bool begins_none() const noexcept { return false; }
+
 protected:
   module_instance() = default;
 };

@@ -105,6 +105,15 @@ private:
   atomic<std::uint32_t> references_{0};
 };
 
+/// What was found when a process was looked at.
+struct process_look {
+  time_point at{};  // not yet
+  std::uint64_t last_call = 0;
+  std::uint64_t progress = 0;
+  duration processor_time{};
+  bool begins_none = false;
+};
+
 /// An instance, or what is to become one.
 class running_module final : public instance_owner, public list_hook, public runnable {
 public:
@@ -132,6 +141,8 @@ public:
   std::size_t asked_bytes = 0;                // of calls that it has made, and that are open
   time_point idle_since{};
   time_point retired_at{};
+  process_look seen;  // the last time
+  time_point stuck_since{};
   time_point end_by{};      // then it is looked at once more, if it is closing
   bool adopted = false;     // it takes calls, or has taken some
   bool retiring = false;    // it takes no calls any more

@@ -66,6 +66,9 @@ public:
     return true;
   }
   std::size_t memory() const noexcept override { return child_->memory(); }
+  duration processor_time() const noexcept override { return child_->processor_time(); }
+  std::uint64_t progress() const noexcept override { return child_->progress(); }
+  bool begins_none() const noexcept override { return child_->begins_none(); }
 
   /// What keeps this very process.
   sandbox_level level() const noexcept { return child_->level(); }
@@ -135,6 +138,7 @@ inline sandbox::child_wish process_launcher::wish_of(const module_launch& launch
   wish.memory = permissions.memory;
   wish.files = permissions.files;
   wish.network = permissions.network;
+  wish.niceness = static_cast<std::uint32_t>((std::clamp)(permissions.niceness, 0, 19));
   if (!permissions.may_read.empty()) resolve(permissions.may_read, wish);
   wish.largest_reply = (std::min)(std::uint64_t{options_.largest_reply}, sandbox::largest_message);
   wish.required = sandbox_level(required_.load(order::relaxed));

@@ -255,6 +255,47 @@ TEST_CASE("A process that does not let go of a call that nobody waits for is kil
   s.broker.run(second());
 }
 
+TEST_CASE("A process that uses the processor for nothing is killed, one that may is not") {
+  setting s;
+  troupe::module_options may;
+  may.permissions.idle_processor = 2;
+  s.host.define_module("subject", may);
+  const auto calls = [](troupe::function_host& host) -> troupe::task<> {
+    static_cast<void>(co_await host.trigger(of_subject("burn")));
+    co_await troupe::sleep_for(2500ms);
+    CHECK(host.stats().crashes == 0);
+    static_cast<void>(co_await host.trigger(of_subject("echo")));
+  };
+  s.broker.run(calls(s.host));
+  setting strict;
+  const auto kills = [](troupe::function_host& host) -> troupe::task<> {
+    const double kept = co_await host.trigger<double>(of_calculator("mean"), 1.0, 2.0);
+    CHECK(kept == 1.5);
+    static_cast<void>(co_await host.trigger(of_subject("burn")));
+    for (int i = 0; i != 40'000 && host.stats().crashes == 0; ++i) {
+      co_await troupe::sleep_for(1ms);
+    }
+    CHECK(host.stats().crashes == 1);
+    static_cast<void>(co_await host.trigger(of_subject("echo")));
+    CHECK(host.stats().starts == 3);
+  };
+  strict.broker.run(kills(strict.host));
+}
+
+TEST_CASE("A process that hangs between its calls is killed, and another gets them") {
+  troupe::function_host_options options;
+  options.stall_limit = 200ms;
+  setting s(options);
+  const auto calls = [](troupe::function_host& host) -> troupe::task<> {
+    static_cast<void>(co_await host.trigger(of_subject("hang_later")));
+    // Without a limit: only the host can know that this comes to nothing.
+    const auto reply = co_await host.trigger(of_subject("echo"));
+    CHECK(reply.size() == 0);
+    CHECK(host.stats().crashes == 1);
+  };
+  s.broker.run(calls(s.host));
+}
+
 TEST_CASE("A crash is its callers' error, and nobody else's") {
   setting s;
   const auto calls = [](troupe::function_host& host) -> troupe::task<> {

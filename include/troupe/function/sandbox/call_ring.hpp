@@ -170,6 +170,13 @@ public:
   /// calls made again, and harms nobody but its own callers.)
   void end(errc why, std::string_view detail) noexcept;
 
+  /// A number that changes with each entry that either side takes; the other side's is what it
+  /// says.
+  std::uint64_t progress() const noexcept {
+    return taken() << 32 | child_.taken.load(order::relaxed);
+  }
+  /// There are calls before the other side, and it has begun none of them, if one believes it.
+  bool begins_none() const noexcept;
   std::uint32_t level() const noexcept { return child_.level.load(order::relaxed); }
   bool out_of_memory() const noexcept { return child_.out_of_memory.load(order::relaxed) == 1; }
   bool idle() const noexcept;
@@ -781,6 +788,17 @@ inline void call_ring::end(errc why, std::string_view detail) noexcept {
   shared_wake(child_.queue.tail);  // who sleeps there for a reply
   while (module_call* const c = begun.pop_front()) settle_error(*c, why, detail);
   while (module_call* const c = back.pop_front()) c->give_back();
+}
+
+inline bool call_ring::begins_none() const noexcept {
+  const spin_guard guard(lock_);
+  bool some = false;
+  for (std::uint32_t cell = 0; cell != cell_count; ++cell) {
+    if (slots_[cell].call == nullptr || !slots_[cell].put) continue;
+    if (child_.claims[cell].load(order::relaxed) != claim_open) return false;
+    some = true;
+  }
+  return some;
 }
 
 inline bool call_ring::idle() const noexcept {

@@ -298,6 +298,7 @@ inline int reactor::send_order(const child_process& child) noexcept {
   m.memory = wish.memory;
   m.module_size = wish.image.size();
   m.files = wish.files;
+  m.niceness = wish.niceness;
   m.network = wish.network ? 1 : 0;
   m.required = wish.required.bits();
   std::memcpy(m.source, wish.may_read_source.data(), wish.may_read_source.size());

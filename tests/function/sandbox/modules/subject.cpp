@@ -312,6 +312,21 @@ void pester(troupe_module_call*) {
   for (int i = 0; i != 100; ++i) ask_again(nullptr, 0, 0, {});
 }
 void raise_signal(troupe_module_call*) { raise(SIGTERM); }
+// Goes on without a call: with short steps, or with one that never ends.
+void burn_on(void*) {
+  const auto until = raw::host->now(raw::host->self) + 1'000'000;
+  while (raw::host->now(raw::host->self) < until) {
+  }
+  raw::host->post(raw::host->self, burn_on, nullptr);
+}
+void burn(troupe_module_call* c) {
+  raw::host->post(raw::host->self, burn_on, nullptr);
+  settle(c, "burning");
+}
+void hang_later(troupe_module_call* c) {
+  raw::host->post(raw::host->self, [](void*) { sleep_for_ever(); }, nullptr);
+  settle(c, "about to hang");
+}
 void ignore_signals(troupe_module_call*) {
   for (int i = 1; i != 64; ++i) signal(i, SIG_IGN);
   sleep_for_ever();
@@ -443,6 +458,8 @@ const std::vector<entry> functions = {
     {"unshare", mount_it},
     {"old_calls", old_calls},
     {"raise", raise_signal},
+    {"burn", burn},
+    {"hang_later", hang_later},
     {"ignore_signals", ignore_signals},
     {"garbage", garbage},
     {"pester", pester},
