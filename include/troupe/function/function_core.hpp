@@ -29,6 +29,7 @@
 #include <troupe/coro/executor.hpp>
 #include <troupe/coro/task.hpp>
 #include <troupe/coro/task_scope.hpp>
+#include <troupe/function/available_descriptors.hpp>
 #include <troupe/function/available_memory.hpp>
 #include <troupe/function/file_identity.hpp>
 #include <troupe/function/function_options.hpp>
@@ -233,6 +234,7 @@ private:
   static constexpr duration longest_drain = std::chrono::seconds(1);
   /// A call that nobody waits for is looked at so often, while it keeps its process busy.
   static constexpr duration next_look = std::chrono::milliseconds(50);
+  static constexpr double most_workers = 1e6;
   static constexpr duration watch_every = std::chrono::seconds(1);
   /// So many instances may die before a call begins; then it is its fault.
   static constexpr std::uint32_t most_deaths = 3;
@@ -316,6 +318,7 @@ private:
   in_process_launcher in_process_;
   std::unique_ptr<process_launcher> sandbox_;  // outlives all instances; guarded by lock_
   double room_ = 0;                            // bytes
+  double most_processes_ = most_workers;       // that descriptors are enough for
   spin_lock lock_;                             // guards all below
   std::size_t max_workers_;
   std::shared_ptr<module_loader> loader_;
@@ -354,6 +357,10 @@ inline function_core::function_core(executor& e, function_host_options o)
     usual_cost = o.processes != nullptr ? o.processes->cost() : process_launcher::usual_cost;
   }
   room_ = static_cast<double>(available_memory()) * 0.8;
+  if (o.kept == isolation::process) {
+    const std::size_t most = available_descriptors() / process_launcher::descriptors_each;
+    most_processes_ = static_cast<double>(most) * 0.8;
+  }
   share_room(usual_cost);
 }
 
@@ -361,7 +368,8 @@ inline function_core::function_core(executor& e, function_host_options o)
 inline void function_core::share_room(std::size_t cost) noexcept {
   if (options_.max_workers != 0) return;
   const auto each = static_cast<double>((std::max)(cost, std::size_t{1}));
-  max_workers_ = static_cast<std::size_t>(std::clamp(room_ / each, 1.0, 1e6));
+  const double some = (std::min)(room_ / each, most_processes_);
+  max_workers_ = static_cast<std::size_t>(std::clamp(some, 1.0, most_workers));
 }
 
 /// Made by whoever wants it first: not every host keeps modules in processes.

@@ -34,7 +34,8 @@ struct function_host_options {
   isolation kept = isolation::process;  ///< Of modules that nothing else is said of.
 
   /// Instances at the same time; 0: 0.8 times the memory that the process could still have when the
-  /// host is made, by what an instance costs. A module that is loaded beside its older self, or
+  /// host is made, by what an instance costs; for processes, no more than 0.8 times as many as it
+  /// could have descriptors for, five for each. A module that is loaded beside its older self, or
   /// that does not come to its end, may be one more.
   std::size_t max_workers = 0;
 
