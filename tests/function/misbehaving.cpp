@@ -4,12 +4,14 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -34,6 +36,7 @@ struct manners {
   std::function<void(made_up&, module_call&)> call;
   std::function<void(made_up&, std::uint64_t)> stop;
   std::function<bool(std::uint64_t)> withdraw;
+  std::function<void(made_up&)> made;  // before its host has it
   bool ignores_close = false;
   troupe::isolation kept = troupe::isolation::process;
 
@@ -133,6 +136,7 @@ public:
       co_await troupe::sleep_for(1ms);
     }
     auto made = std::make_unique<made_up>(manners_, launch.owner);
+    if (manners_.made) manners_.made(*made);
     co_return std::unique_ptr<troupe::detail::module_instance>(std::move(made));
   }
   std::size_t cost() const noexcept override { return std::size_t{1} << 20; }
@@ -165,8 +169,7 @@ struct setting {
 troupe::function_request of(std::string_view module, std::string_view payload = {}) {
   troupe::function_request r{.module = module, .func = "f"};
   r.limit = 20s;  // of the test: a call that is never told ends it, too
-  const auto* const first = reinterpret_cast<const std::byte*>(payload.data());
-  r.payload = troupe::shared_bytes(std::vector<std::byte>(first, first + payload.size()));
+  r.payload = payload;
   return r;
 }
 
@@ -424,4 +427,153 @@ TEST_CASE("A module names others plainly, and does not ask for more than it may"
     }
     CHECK(a.code.load(troupe::detail::order::acquire) == static_cast<std::uint32_t>(a.expected));
   }
+}
+
+TEST_CASE("An instance that dies before its host has it is none") {
+  setting s;
+  s.how.made = [](made_up& i) {
+    if (i.number != 1) return;
+    i.owner.failed(i, errc::worker_crashed, "it fell over at once");
+    i.end();
+  };
+  const std::string why = s.broker.run(outcome_of(s.host.trigger(of("m"))));
+  CHECK(begins(why, "worker failed to start: it fell over at once"));
+  CHECK(s.host.stats().workers == 0);
+  CHECK(s.broker.run(outcome_of(s.host.trigger(of("m")))) == "fine");
+  CHECK(s.host.stats().workers == 1);
+}
+
+TEST_CASE("An instance that dies at any moment of its start leaves nothing behind") {
+  // Between the end of the start and the first call: the other thread is given a different time
+  // each round.
+  constexpr int rounds = 300;
+  std::mutex mutex;
+  std::deque<made_up*> born;
+  troupe::detail::atomic<bool> over{false};
+  setting s;
+  s.how.made = [&](made_up& i) {
+    const std::lock_guard guard(mutex);
+    born.push_back(&i);
+  };
+  std::thread reaper([&] {
+    int round = 0;
+    while (!over.load(troupe::detail::order::acquire)) {
+      made_up* one = nullptr;
+      {
+        const std::lock_guard guard(mutex);
+        if (!born.empty()) one = born.front();
+        if (one != nullptr) born.pop_front();
+      }
+      if (one == nullptr) {
+        std::this_thread::yield();
+        continue;
+      }
+      for (int i = 0; i != 40 * (round % 64); ++i) cpu_relax();
+      ++round;
+      one->owner.failed(*one, errc::worker_crashed, "it fell over");
+      one->end();
+    }
+  });
+  const auto calls = [](troupe::function_host& host) -> troupe::task<> {
+    for (int i = 0; i != rounds; ++i) {
+      const std::string why =
+          co_await outcome_of(host.trigger(of("m" + std::to_string(i))).within(20s));
+      const bool is_known =
+          why == "fine" || begins(why, "worker failed to start") || begins(why, "worker crashed");
+      INFO(why);
+      CHECK(is_known);
+    }
+    for (int i = 0; i != 20'000 && host.stats().workers != 0; ++i) co_await troupe::sleep_for(1ms);
+    CHECK(host.stats().workers == 0);
+    CHECK(host.stats().running == 0);
+  };
+  s.broker.run(calls(s.host));
+  over.store(true, troupe::detail::order::release);
+  reaper.join();
+}
+
+TEST_CASE("A reload that waits for its module when the host comes to its end is told") {
+  std::string reloaded;
+  std::string called;
+  manners how;
+  made_up_launcher launcher(how);
+  how.holds_starts.store(true, troupe::detail::order::release);
+  troupe::broker broker{{.threads = 2}};
+  const auto note = [](troupe::task<std::string> what, std::string& to) -> troupe::task<> {
+    to = co_await std::move(what);
+  };
+  {
+    troupe::function_host_options options;
+    options.processes = &launcher;
+    options.drain_limit = 50ms;
+    troupe::function_host host(broker, options);
+    host.define_loader([](std::string_view, std::string_view) {
+      return functions_kit::module_path("calculator-v1.0.0");
+    });
+    const auto until_starting = [](troupe::function_host& h) -> troupe::task<> {
+      for (int i = 0; i != 20'000 && h.stats().starting == 0; ++i) {
+        co_await troupe::sleep_for(1ms);
+      }
+      CHECK(h.stats().starting == 1);
+    };
+    broker.spawn(note(outcome_of(host.trigger(of("m"))), called));
+    broker.run(until_starting(host));
+    broker.spawn(note(outcome_of(host.reload("m")), reloaded));
+    const auto for_a_while = []() -> troupe::task<> { co_await troupe::sleep_for(20ms); };
+    broker.run(for_a_while());
+    CHECK(reloaded.empty());
+  }
+  const auto until_told = [](const std::string& one, const std::string& other) -> troupe::task<> {
+    for (int i = 0; i != 20'000 && (one.empty() || other.empty()); ++i) {
+      co_await troupe::sleep_for(1ms);
+    }
+  };
+  broker.run(until_told(reloaded, called));
+  CHECK(begins(called, "worker stopped"));
+  CHECK(begins(reloaded, "worker failed to start"));
+}
+
+TEST_CASE("What leaves but takes its time is not counted on: idle instances make way") {
+  troupe::function_host_options options;
+  options.max_workers = 2;
+  options.patience = 60s;  // nobody is drained for others here
+  troupe::detail::atomic<int> held{0};
+  setting s(options);
+  s.how.kept = troupe::isolation::in_process;
+  s.how.call = [&held](made_up& i, module_call& c) {
+    if (text_of(c) == "long") {
+      i.keep(c);
+      held.store(1, troupe::detail::order::release);
+      return;
+    }
+    made_up::settle(c, troupe_outcome_value, 0);
+  };
+  s.how.stop = [&held](made_up& i, std::uint64_t) {
+    held.store(-1, troupe::detail::order::release);
+    while (module_call* const one = i.take()) made_up::settle(*one, troupe_outcome_value, 0);
+  };
+  s.warm_up("a");
+  const auto rest = [](troupe::function_host& host,
+                       troupe::detail::atomic<int>& kept) -> troupe::task<> {
+    for (int i = 0; i != 20'000 && kept.load(troupe::detail::order::acquire) == 0; ++i) {
+      co_await troupe::sleep_for(1ms);
+    }
+    REQUIRE(kept.load(troupe::detail::order::acquire) == 1);
+    // The old "a" has a call for long, and leaves behind a new one, which is idle.
+    co_await host.reload("a");
+    CHECK(host.stats().ending == 1);
+    CHECK(host.stats().workers == 2);
+    const std::string b = co_await outcome_of(host.trigger(of("b")));
+    CHECK(b == "fine");
+    CHECK(kept.load(troupe::detail::order::acquire) == 1);
+  };
+  const auto calls = [&](troupe::function_host& h,
+                         troupe::detail::atomic<int>& kept) -> troupe::task<> {
+    troupe::function_request r = of("a", "long");
+    r.limit = troupe::duration::zero();
+    auto first = troupe::when_any(h.trigger(r), rest(h, kept));
+    const auto winner = co_await std::move(first);
+    CHECK(winner.index() == 1);
+  };
+  s.broker.run(calls(s.host, held));
 }
