@@ -331,6 +331,53 @@ TEST_CASE("A call that an instance gives back unbegun at its limit is no reason 
   CHECK(s.host.stats().calls == 3);
 }
 
+TEST_CASE(
+    "Calls that come while a process may be about to be killed wait, and do not end with it") {
+  troupe::function_host_options options;
+  std::mutex mutex;
+  std::vector<std::pair<int, std::string>> seen;
+  troupe::detail::atomic<made_up*> stuck_in{nullptr};
+  bool gives_up = false;
+  SECTION("it is killed: another one has them") { options.stop_grace = 300ms; }
+  SECTION("it gives the call up: it has them itself") {
+    options.stop_grace = 60s;
+    gives_up = true;
+  }
+  setting s(options);
+  s.how.call = [&](made_up& i, module_call& c) {
+    {
+      const std::lock_guard guard(mutex);
+      seen.emplace_back(i.number, text_of(c));
+    }
+    if (text_of(c) != "stuck") return made_up::settle(c, troupe_outcome_value, 0);
+    i.keep(c);
+    stuck_in.store(&i, troupe::detail::order::release);
+  };
+  s.warm_up("m");
+  const auto calls = [&](troupe::function_host& h) -> troupe::task<> {
+    troupe::function_request r = of("m", "stuck");
+    r.limit = 20ms;
+    const std::string late = co_await outcome_of(h.trigger(r));
+    CHECK(begins(late, "timed out"));
+    const auto settle = [&](troupe::function_host& one) -> troupe::task<> {
+      for (int i = 0; i != 20'000 && one.stats().waiting == 0; ++i) {
+        co_await troupe::sleep_for(1ms);
+      }
+      CHECK(one.stats().waiting == 1);
+      if (!gives_up) co_return;
+      made_up& there = *stuck_in.load(troupe::detail::order::acquire);
+      made_up::settle(*there.take(), troupe_outcome_value, 0);
+    };
+    auto both = troupe::when_all(outcome_of(h.trigger(of("m", "next"))), settle(h));
+    const auto [next, nothing] = co_await std::move(both);
+    CHECK(next == "fine");
+  };
+  s.broker.run(calls(s.host));
+  REQUIRE(seen.size() == 2);
+  CHECK(seen[1] == std::pair(gives_up ? 1 : 2, std::string("next")));
+  CHECK(s.host.stats().crashes == (gives_up ? 0 : 1));
+}
+
 TEST_CASE("The deadline of a chain ends what a process does not") {
   setting s;
   s.how.call = [](made_up& i, module_call& c) { i.keep(c); };

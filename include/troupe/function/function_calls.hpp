@@ -60,7 +60,7 @@ inline void function_core::issue(open_call& c) noexcept {
       // Its caller was told before it came here.
     } else if (closed_) {
       refused = errc::broker_gone;
-    } else if (s.current != nullptr) {
+    } else if (s.current != nullptr && s.current->doubts == 0) {
       to = s.current;
       give(*to, c);
       c.begun = true;
@@ -68,7 +68,7 @@ inline void function_core::issue(open_call& c) noexcept {
       refused = errc::mailbox_full;
     } else {
       wait(s, c);
-      see_to_start(s, todo);
+      if (s.current == nullptr) see_to_start(s, todo);
     }
     if (refused != errc{}) c.place = call_place::gone;
   }
@@ -186,11 +186,26 @@ inline void function_core::leave(open_call& c) noexcept {
 /// The call and its instance are done with each other. The lock is held.
 inline void function_core::part(open_call& c, to_do& todo) {
   todo.gone = std::move(c.where);
+  running_module& r = *todo.gone;
   c.place = call_place::gone;
-  if (c.left) --todo.gone->left;
+  forget_left(c, r);
   ++counts_.calls;
-  take_from(*todo.gone, todo);
+  take_from(r, todo);
+  if (r.slot->current == &r && r.doubts == 0) hand_over(*r.slot, todo);
   note_quiet(todo);
+}
+
+/// The lock is held.
+inline void function_core::forget_left(open_call& c, running_module& r) noexcept {
+  if (std::exchange(c.left, false)) --r.left;
+  if (std::exchange(c.doubtful, false)) --r.doubts;
+}
+
+/// What has waited until it was clear that the process lives on. The lock is held.
+inline void function_core::hand_over(module_slot& s, to_do& todo) {
+  if (s.waiting_count == 0) return;
+  todo.begin = take_waiting(s);
+  for (open_call* const c : todo.begin) give(*s.current, *c);
 }
 
 /// Its instance is done with the call, which whoever calls this settles.
@@ -218,7 +233,7 @@ inline void function_core::call_given_back(open_call& c) noexcept {
     const spin_guard guard(lock_);
     todo.gone = std::move(c.where);
     running_module& giver = *todo.gone;
-    if (std::exchange(c.left, false)) --giver.left;
+    forget_left(c, giver);
     if (s.current == &giver) note_death(giver, todo);
     take_from(giver, todo);
     if (giver.died) ++c.deaths;
@@ -229,12 +244,12 @@ inline void function_core::call_given_back(open_call& c) noexcept {
       c.place = call_place::gone;
       ++counts_.calls;
       note_quiet(todo);
-    } else if (s.current != nullptr) {
+    } else if (s.current != nullptr && s.current->doubts == 0) {
       to = s.current;
       give(*to, c);
     } else {
       wait_again(s, c);
-      see_to_start(s, todo);
+      if (s.current == nullptr) see_to_start(s, todo);
     }
   }
   if (to != nullptr) on_.post(c);
@@ -323,7 +338,9 @@ inline bool function_core::withdraw(open_call& c, running_module& from, call_end
   return true;
 }
 
-/// It was settled without its instance, which is told. A process has some time to give it up.
+/// It was settled without its instance, which is told. A process has some time to give it up. Where
+/// it may be killed after that, calls that come in between wait until it is clear what becomes of
+/// it: they are not to end with it.
 inline void function_core::ask_to_stop(open_call& c, running_module& r) noexcept {
   std::uint64_t id = 0;
   {
@@ -331,6 +348,8 @@ inline void function_core::ask_to_stop(open_call& c, running_module& r) noexcept
     if (c.place != call_place::running || c.where.get() != &r) return;
     id = c.id;
     leave(c);
+    const bool is_killed = r.instance->kept() == isolation::process;
+    if (c.late && is_killed && !std::exchange(c.doubtful, true)) ++r.doubts;
   }
   r.instance->stop(id);
   const spin_guard guard(lock_);

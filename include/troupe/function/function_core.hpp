@@ -139,6 +139,7 @@ private:
     std::vector<std::pair<intrusive_ptr<module_slot>, std::shared_ptr<start_attempt>>> start;
     std::vector<intrusive_ptr<module_slot>> pause;
     std::vector<std::shared_ptr<async_semaphore>> quiet;
+    std::vector<open_call*> begin;       // that were given to an instance
     intrusive_ptr<running_module> gone;  // given up only then
     bool watch = false;
   };
@@ -266,6 +267,8 @@ private:
   void take_from(running_module& r, to_do& todo);
   void leave(open_call& c) noexcept;
   void part(open_call& c, to_do& todo);
+  void forget_left(open_call& c, running_module& r) noexcept;
+  void hand_over(module_slot& s, to_do& todo);
   void note_failure(module_slot& s) noexcept;
   void note_quiet(to_do& todo);
   void forget_unused(const module_record& used) noexcept;

@@ -287,11 +287,11 @@ inline bool function_core::start_succeeded(module_slot& s, const attempt_ptr& a)
       s.attempt = nullptr;
       s.path = a->path;
       s.loaded = s.seen = a->file;
-      if (s.current != nullptr) {
+      running_module* const replaced = std::exchange(s.current, &r);
+      if (replaced != nullptr) {
         ++counts_.reloads;
-        retire(*s.current, todo);
+        retire(*replaced, todo);
       }
-      s.current = &r;
       if (a->remember) {
         const std::string before = std::exchange(s.record.remembered, s.version);
         const auto old = slots_.find(slot_name{s.record.name, before, s.key});

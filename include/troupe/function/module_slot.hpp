@@ -138,7 +138,8 @@ public:
   std::uint64_t last_call = 0;                // the number that was given last
   std::uint64_t in_flight = 0;                // calls that it has
   std::uint64_t left = 0;                     // of them, those that nobody waits for
-  std::size_t asked_bytes = 0;                // of calls that it has made, and that are open
+  std::uint64_t doubts = 0;     // of those, the ones whose time is up: new calls wait meanwhile
+  std::size_t asked_bytes = 0;  // of calls that it has made, and that are open
   time_point idle_since{};
   time_point retired_at{};
   process_look seen;  // the last time

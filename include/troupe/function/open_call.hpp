@@ -99,6 +99,7 @@ public:
   bool begun = false;        // it is taken to its instance, or was; likewise
   bool late = false;         // its time is up; likewise
   bool left = false;         // nobody waits for it, though its instance has it; likewise
+  bool doubtful = false;     // its process was asked to stop it, and may be killed; likewise
   bool in_grace = false;     // its second timer is armed, or fires; likewise
   time_point left_at{};      // since when it is `left`; likewise
   /// Asked to stop, or told that its time is up: set before the instance is told, and looked at
