@@ -542,12 +542,16 @@ TEST_CASE("An instance that dies at any moment of its start leaves nothing behin
 TEST_CASE("A reload that waits for its module when the host comes to its end is told") {
   std::string reloaded;
   std::string called;
+  troupe::detail::atomic<int> told{0};
   manners how;
   made_up_launcher launcher(how);
   how.holds_starts.store(true, troupe::detail::order::release);
   troupe::broker broker{{.threads = 2}};
-  const auto note = [](troupe::task<std::string> what, std::string& to) -> troupe::task<> {
+  troupe::detail::atomic<int> asked{0};
+  const auto note = [&](troupe::task<std::string> what, std::string& to) -> troupe::task<> {
+    asked.fetch_add(1, troupe::detail::order::release);
     to = co_await std::move(what);
+    told.fetch_add(1, troupe::detail::order::release);
   };
   {
     troupe::function_host_options options;
@@ -566,16 +570,22 @@ TEST_CASE("A reload that waits for its module when the host comes to its end is 
     broker.spawn(note(outcome_of(host.trigger(of("m"))), called));
     broker.run(until_starting(host));
     broker.spawn(note(outcome_of(host.reload("m")), reloaded));
-    const auto for_a_while = []() -> troupe::task<> { co_await troupe::sleep_for(20ms); };
-    broker.run(for_a_while());
-    CHECK(reloaded.empty());
+    const auto until_asked = [](troupe::detail::atomic<int>& how_many) -> troupe::task<> {
+      for (int i = 0; i != 20'000 && how_many.load(troupe::detail::order::acquire) != 2; ++i) {
+        co_await troupe::sleep_for(1ms);
+      }
+      co_await troupe::sleep_for(50ms);
+    };
+    broker.run(until_asked(asked));
+    CHECK(told.load(troupe::detail::order::acquire) == 0);
   }
-  const auto until_told = [](const std::string& one, const std::string& other) -> troupe::task<> {
-    for (int i = 0; i != 20'000 && (one.empty() || other.empty()); ++i) {
+  const auto until_told = [](troupe::detail::atomic<int>& how_many) -> troupe::task<> {
+    for (int i = 0; i != 20'000 && how_many.load(troupe::detail::order::acquire) != 2; ++i) {
       co_await troupe::sleep_for(1ms);
     }
   };
-  broker.run(until_told(reloaded, called));
+  broker.run(until_told(told));
+  REQUIRE(told.load(troupe::detail::order::acquire) == 2);
   CHECK(begins(called, "worker stopped"));
   CHECK(begins(reloaded, "worker failed to start"));
 }

@@ -450,8 +450,9 @@ inline void open_call::settled_by_module(troupe_module_call* c, std::uint32_t ou
   } catch (...) {
     self.failure_ = std::current_exception();
   }
-  const bool died =
-      outcome == troupe_outcome_error && code == static_cast<std::uint32_t>(errc::worker_crashed);
+  const bool died = outcome == troupe_outcome_error &&
+                    (code == static_cast<std::uint32_t>(errc::worker_crashed) ||
+                     code == static_cast<std::uint32_t>(errc::worker_stalled));
   self.core_.call_ended(self, !died);
   self.stop_timer();
   self.settle_as(call_end::done);
