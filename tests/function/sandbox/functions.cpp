@@ -269,7 +269,6 @@ TEST_CASE("A process that uses the processor for nothing is killed, one that may
   s.broker.run(calls(s.host));
   // A machine that has others to serve gives it little: little is too much here.
   setting strict;
-  may.permissions.niceness = 0;
   may.permissions.idle_processor = 0.005;
   strict.host.define_module("subject", may);
   const auto kills = [](troupe::function_host& host) -> troupe::task<> {
