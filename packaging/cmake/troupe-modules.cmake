@@ -36,3 +36,27 @@ function(troupe_add_module name)
   target_compile_options(${arg_TARGET} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-fno-gnu-unique>)
   target_link_options(${arg_TARGET} PRIVATE LINKER:--version-script=${TROUPE_MODULE_SYMBOLS})
 endfunction()
+
+# The helper of sandboxed modules, for programs whose main does not begin with troupe::sandbox_main:
+# troupe::function, a program that is built here like one of one's own, from `source`. Once a build.
+function(troupe_define_function_helper source)
+  if(TARGET troupe_function)
+    return()
+  endif()
+  add_executable(troupe_function EXCLUDE_FROM_ALL ${source})
+  add_executable(troupe::function ALIAS troupe_function)
+  set_target_properties(troupe_function PROPERTIES OUTPUT_NAME troupe-function)
+  target_link_libraries(troupe_function PRIVATE troupe::core ${CMAKE_DL_LIBS})
+endfunction()
+
+# Builds the helper with `program`, and puts it beside it, which is where the library looks for it.
+function(troupe_put_helper_beside program)
+  if(NOT TARGET troupe_function)
+    message(FATAL_ERROR "troupe_put_helper_beside(${program}): there is no helper; "
+      "find_package(troupe COMPONENTS function)")
+  endif()
+  add_dependencies(${program} troupe_function)
+  add_custom_command(TARGET ${program} POST_BUILD
+    COMMAND ${CMAKE_COMMAND} -E copy_if_different
+      $<TARGET_FILE:troupe_function> $<TARGET_FILE_DIR:${program}>)
+endfunction()

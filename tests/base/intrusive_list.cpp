@@ -75,6 +75,28 @@ TEST_CASE("appending moves all elements behind the own ones", "[forward_queue]")
   CHECK(drain(a) == ids{1, 2, 3, 4});
 }
 
+TEST_CASE("one element is taken out of a forward queue, wherever it stands", "[forward_queue]") {
+  job jobs[] = {{1}, {2}, {3}, {4}};
+  queue q;
+  const auto take = [&q](int id) {
+    return q.take_first([id](const job& j) { return j.id == id; });
+  };
+  CHECK(take(1) == nullptr);
+  for (job& j : jobs) q.push_back(j);
+  CHECK(take(9) == nullptr);
+  CHECK(take(2) == &jobs[1]);
+  CHECK(take(4) == &jobs[3]);
+  q.push_back(jobs[1]);
+  CHECK(take(1) == &jobs[0]);
+  q.push_back(jobs[3]);
+  CHECK(drain(q) == ids{3, 2, 4});
+  q.push_back(jobs[0]);
+  CHECK(take(1) == &jobs[0]);
+  CHECK(q.empty());
+  q.push_back(jobs[2]);
+  CHECK(drain(q) == ids{3});
+}
+
 TEST_CASE("a moved forward queue leaves an empty one behind", "[forward_queue]") {
   job jobs[] = {{1}, {2}};
   queue a;

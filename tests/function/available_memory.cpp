@@ -3,6 +3,8 @@
 
 #include <troupe/function/available_memory.hpp>
 
+#include <sys/resource.h>
+
 #include <string>
 
 #include <troupe/function.hpp>
@@ -43,4 +45,23 @@ TEST_CASE("a host has room for at least one, and for as many as it is told") {
   options.max_workers = 7;
   const troupe::function_host told(broker, options);
   CHECK(told.stats().max_workers == 7);
+}
+
+TEST_CASE("a host starts no more processes by itself than it has descriptors for") {
+  rlimit before{};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+  const std::size_t used = troupe::detail::open_descriptors();
+  troupe::broker broker({.threads = 1});
+  rlimit less = before;
+  less.rlim_cur = used + 100;
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &less) == 0);
+  CHECK(troupe::detail::available_descriptors() <= 100);
+  const troupe::function_host few(broker);
+  CHECK(few.stats().max_workers >= 1);
+  CHECK(few.stats().max_workers <= 16);
+  less.rlim_cur = 1;
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &less) == 0);
+  const troupe::function_host one(broker);
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+  CHECK(one.stats().max_workers >= 1);
 }

@@ -4,11 +4,14 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -32,13 +35,16 @@ class made_up;
 struct manners {
   std::function<void(made_up&, module_call&)> call;
   std::function<void(made_up&, std::uint64_t)> stop;
+  std::function<bool(std::uint64_t)> withdraw;
+  std::function<void(made_up&)> made;  // before its host has it
   bool ignores_close = false;
   troupe::isolation kept = troupe::isolation::process;
+
+  troupe::detail::atomic<bool> holds_starts{false};  // until it is false again
 
   std::mutex mutex;  // guards those below
   int started = 0;
   int killed = 0;
-  std::vector<std::string> seen;
 };
 
 std::string text_of(const module_call& c) {
@@ -63,6 +69,9 @@ public:
   }
   void stop(std::uint64_t id) noexcept override {
     if (manners_.stop) manners_.stop(*this, id);
+  }
+  bool withdraw(std::uint64_t id) noexcept override {
+    return manners_.withdraw && manners_.withdraw(id);
   }
   void close() noexcept override {
     if (!manners_.ignores_close) end();
@@ -123,7 +132,11 @@ public:
   explicit made_up_launcher(manners& m) : manners_(m) {}
   troupe::task<std::unique_ptr<troupe::detail::module_instance>> start(
       troupe::detail::module_launch launch) override {
+    while (manners_.holds_starts.load(troupe::detail::order::acquire)) {
+      co_await troupe::sleep_for(1ms);
+    }
     auto made = std::make_unique<made_up>(manners_, launch.owner);
+    if (manners_.made) manners_.made(*made);
     co_return std::unique_ptr<troupe::detail::module_instance>(std::move(made));
   }
   std::size_t cost() const noexcept override { return std::size_t{1} << 20; }
@@ -156,8 +169,7 @@ struct setting {
 troupe::function_request of(std::string_view module, std::string_view payload = {}) {
   troupe::function_request r{.module = module, .func = "f"};
   r.limit = 20s;  // of the test: a call that is never told ends it, too
-  const auto* const first = reinterpret_cast<const std::byte*>(payload.data());
-  r.payload = troupe::shared_bytes(std::vector<std::byte>(first, first + payload.size()));
+  r.payload = payload;
   return r;
 }
 
@@ -177,6 +189,13 @@ void setting::warm_up(std::string_view module) {
   const auto behaviour = std::exchange(how.call, nullptr);
   REQUIRE(broker.run(outcome_of(host.trigger(of(module)))) == "fine");
   how.call = behaviour;
+}
+
+troupe::task<> until_crashes(troupe::function_host& host, std::uint64_t crashes) {
+  for (int i = 0; i != 20'000 && host.stats().crashes != crashes; ++i) {
+    co_await troupe::sleep_for(1ms);
+  }
+  CHECK(host.stats().crashes == crashes);
 }
 
 bool begins(const std::string& text, std::string_view with) { return text.find(with) == 0; }
@@ -208,35 +227,34 @@ TEST_CASE("A call that no instance begins, for each dies first, ends") {
 }
 
 TEST_CASE("Calls that are given back keep their order") {
+  // By the number that each gets when it is given to an instance: on their way there, which each
+  // goes by itself, one may overtake the other.
+  std::map<std::uint64_t, std::string> first;
+  std::map<std::uint64_t, std::string> second;
   setting s;
-  std::vector<std::string> first;
   s.how.call = [&](made_up& i, module_call& c) {
     {
       const std::lock_guard guard(s.how.mutex);
-      (i.number == 1 ? first : s.how.seen).push_back(text_of(c));
+      (i.number == 1 ? first : second).emplace(c.id, text_of(c));
     }
     if (i.number != 1) return made_up::settle(c, troupe_outcome_value, 0);
     i.keep(c);
     if (i.held() != 3) return;
+    s.how.holds_starts.store(true, troupe::detail::order::release);
     i.owner.failed(i, errc::worker_crashed, "it fell over");
     while (module_call* const one = i.take()) one->give_back();
     i.end();
+    s.how.holds_starts.store(false, troupe::detail::order::release);
   };
-  // One thread: as they stand so they are begun, by each instance alike.
-  troupe::broker one{{.threads = 1}};
-  troupe::function_host host(one, s.with({}));
-  host.define_loader([](std::string_view, std::string_view) {
-    return functions_kit::module_path("calculator-v1.0.0");
-  });
   const auto calls = [](troupe::function_host& h) -> troupe::task<> {
     auto all =
         troupe::when_all(h.trigger(of("m", "a")), h.trigger(of("m", "b")), h.trigger(of("m", "c")));
     static_cast<void>(co_await std::move(all));
   };
-  one.run(calls(host));
+  s.broker.run(calls(s.host));
   CHECK(s.how.started == 2);
   CHECK(first.size() == 3);
-  CHECK(s.how.seen == first);
+  CHECK(second == first);
 }
 
 TEST_CASE("A process that ignores its end is killed, and its room is another's") {
@@ -262,8 +280,102 @@ TEST_CASE("A process that does not stop when it is asked to is killed after the 
     CHECK(ended.index() == 0);
   };
   s.broker.run(calls(s.host));
+  s.broker.run(until_crashes(s.host, 1));  // its caller has gone on long before
   CHECK(s.how.killed == 1);
-  CHECK(s.host.stats().crashes == 1);
+}
+
+TEST_CASE("A call that its caller leaves harms nobody else's, until its time is up") {
+  troupe::function_host_options options;
+  options.cancel_grace = 300ms;
+  setting s(options);
+  s.how.call = [](made_up& i, module_call& c) { i.keep(c); };
+  s.warm_up("m");
+  const auto leave = [](troupe::function_host& h) -> troupe::task<> {
+    troupe::function_request r = of("m");
+    r.limit = troupe::duration::zero();
+    const auto begun = troupe::steady_now();
+    auto first = troupe::when_any(troupe::sleep_for(5ms), h.trigger(r));
+    static_cast<void>(co_await std::move(first));
+    co_await until_crashes(h, 1);
+    CHECK(troupe::steady_now() - begun >= 300ms);
+  };
+  auto both = troupe::when_all(outcome_of(s.host.trigger(of("m"))), leave(s.host));
+  const auto [kept, nothing] = s.broker.run(std::move(both));
+  CHECK(begins(kept, "worker crashed"));
+  CHECK(s.how.killed == 1);
+}
+
+TEST_CASE("A call that an instance gives back unbegun at its limit is no reason to kill it") {
+  std::mutex mutex;
+  std::vector<std::uint64_t> back;
+  setting s;
+  s.how.call = [](made_up& i, module_call& c) { i.keep(c); };
+  s.how.withdraw = [&](std::uint64_t id) {
+    const std::lock_guard guard(mutex);
+    back.push_back(id);
+    return true;
+  };
+  s.warm_up("m");
+  troupe::function_request r = of("m");
+  r.limit = 20ms;
+  const std::string why = s.broker.run(outcome_of(s.host.trigger(r)));
+  CHECK(begins(why, "deadline passed before the start"));
+  const auto leave = [](troupe::function_host& h) -> troupe::task<> {
+    auto first = troupe::when_any(troupe::sleep_for(5ms), h.trigger(of("m")));
+    static_cast<void>(co_await std::move(first));
+    CHECK(h.stats().running == 0);
+  };
+  s.broker.run(leave(s.host));
+  CHECK(back.size() == 2);
+  CHECK(s.host.stats().crashes == 0);
+  CHECK(s.host.stats().calls == 3);
+}
+
+TEST_CASE(
+    "Calls that come while a process may be about to be killed wait, and do not end with it") {
+  troupe::function_host_options options;
+  std::mutex mutex;
+  std::vector<std::pair<int, std::string>> seen;
+  troupe::detail::atomic<made_up*> stuck_in{nullptr};
+  bool gives_up = false;
+  SECTION("it is killed: another one has them") { options.stop_grace = 300ms; }
+  SECTION("it gives the call up: it has them itself") {
+    options.stop_grace = 60s;
+    gives_up = true;
+  }
+  setting s(options);
+  s.how.call = [&](made_up& i, module_call& c) {
+    {
+      const std::lock_guard guard(mutex);
+      seen.emplace_back(i.number, text_of(c));
+    }
+    if (text_of(c) != "stuck") return made_up::settle(c, troupe_outcome_value, 0);
+    i.keep(c);
+    stuck_in.store(&i, troupe::detail::order::release);
+  };
+  s.warm_up("m");
+  const auto calls = [&](troupe::function_host& h) -> troupe::task<> {
+    troupe::function_request r = of("m", "stuck");
+    r.limit = 20ms;
+    const std::string late = co_await outcome_of(h.trigger(r));
+    CHECK(begins(late, "timed out"));
+    const auto settle = [&](troupe::function_host& one) -> troupe::task<> {
+      for (int i = 0; i != 20'000 && one.stats().waiting == 0; ++i) {
+        co_await troupe::sleep_for(1ms);
+      }
+      CHECK(one.stats().waiting == 1);
+      if (!gives_up) co_return;
+      made_up& there = *stuck_in.load(troupe::detail::order::acquire);
+      made_up::settle(*there.take(), troupe_outcome_value, 0);
+    };
+    auto both = troupe::when_all(outcome_of(h.trigger(of("m", "next"))), settle(h));
+    const auto [next, nothing] = co_await std::move(both);
+    CHECK(next == "fine");
+  };
+  s.broker.run(calls(s.host));
+  REQUIRE(seen.size() == 2);
+  CHECK(seen[1] == std::pair(gives_up ? 1 : 2, std::string("next")));
+  CHECK(s.host.stats().crashes == (gives_up ? 0 : 1));
 }
 
 TEST_CASE("The deadline of a chain ends what a process does not") {
@@ -306,6 +418,7 @@ TEST_CASE("A stop request is not lost while the call is on its way into the inst
   troupe::function_request r = of("m");
   r.limit = 20ms;
   CHECK(begins(s.broker.run(outcome_of(s.host.trigger(r))), "timed out"));
+  s.broker.run(s.host.terminate());
   CHECK(asked.load(troupe::detail::order::acquire) == 2);
 }
 
@@ -361,4 +474,163 @@ TEST_CASE("A module names others plainly, and does not ask for more than it may"
     }
     CHECK(a.code.load(troupe::detail::order::acquire) == static_cast<std::uint32_t>(a.expected));
   }
+}
+
+TEST_CASE("An instance that dies before its host has it is none") {
+  setting s;
+  s.how.made = [](made_up& i) {
+    if (i.number != 1) return;
+    i.owner.failed(i, errc::worker_crashed, "it fell over at once");
+    i.end();
+  };
+  const std::string why = s.broker.run(outcome_of(s.host.trigger(of("m"))));
+  CHECK(begins(why, "worker failed to start: it fell over at once"));
+  CHECK(s.host.stats().workers == 0);
+  CHECK(s.broker.run(outcome_of(s.host.trigger(of("m")))) == "fine");
+  CHECK(s.host.stats().workers == 1);
+}
+
+TEST_CASE("An instance that dies at any moment of its start leaves nothing behind") {
+  // Between the end of the start and the first call: the other thread is given a different time
+  // each round.
+  constexpr int rounds = 300;
+  std::mutex mutex;
+  std::deque<made_up*> born;
+  troupe::detail::atomic<bool> over{false};
+  setting s;
+  s.how.made = [&](made_up& i) {
+    const std::lock_guard guard(mutex);
+    born.push_back(&i);
+  };
+  std::thread reaper([&] {
+    int round = 0;
+    while (!over.load(troupe::detail::order::acquire)) {
+      made_up* one = nullptr;
+      {
+        const std::lock_guard guard(mutex);
+        if (!born.empty()) one = born.front();
+        if (one != nullptr) born.pop_front();
+      }
+      if (one == nullptr) {
+        std::this_thread::yield();
+        continue;
+      }
+      for (int i = 0; i != 40 * (round % 64); ++i) cpu_relax();
+      ++round;
+      one->owner.failed(*one, errc::worker_crashed, "it fell over");
+      one->end();
+    }
+  });
+  const auto calls = [](troupe::function_host& host) -> troupe::task<> {
+    for (int i = 0; i != rounds; ++i) {
+      const std::string why =
+          co_await outcome_of(host.trigger(of("m" + std::to_string(i))).within(20s));
+      const bool is_known =
+          why == "fine" || begins(why, "worker failed to start") || begins(why, "worker crashed");
+      INFO(why);
+      CHECK(is_known);
+    }
+    for (int i = 0; i != 20'000 && host.stats().workers != 0; ++i) co_await troupe::sleep_for(1ms);
+    CHECK(host.stats().workers == 0);
+    CHECK(host.stats().running == 0);
+  };
+  s.broker.run(calls(s.host));
+  over.store(true, troupe::detail::order::release);
+  reaper.join();
+}
+
+TEST_CASE("A reload that waits for its module when the host comes to its end is told") {
+  std::string reloaded;
+  std::string called;
+  troupe::detail::atomic<int> told{0};
+  manners how;
+  made_up_launcher launcher(how);
+  how.holds_starts.store(true, troupe::detail::order::release);
+  troupe::broker broker{{.threads = 2}};
+  troupe::detail::atomic<int> asked{0};
+  const auto note = [&](troupe::task<std::string> what, std::string& to) -> troupe::task<> {
+    asked.fetch_add(1, troupe::detail::order::release);
+    to = co_await std::move(what);
+    told.fetch_add(1, troupe::detail::order::release);
+  };
+  {
+    troupe::function_host_options options;
+    options.processes = &launcher;
+    options.drain_limit = 50ms;
+    troupe::function_host host(broker, options);
+    host.define_loader([](std::string_view, std::string_view) {
+      return functions_kit::module_path("calculator-v1.0.0");
+    });
+    const auto until_starting = [](troupe::function_host& h) -> troupe::task<> {
+      for (int i = 0; i != 20'000 && h.stats().starting == 0; ++i) {
+        co_await troupe::sleep_for(1ms);
+      }
+      CHECK(h.stats().starting == 1);
+    };
+    broker.spawn(note(outcome_of(host.trigger(of("m"))), called));
+    broker.run(until_starting(host));
+    broker.spawn(note(outcome_of(host.reload("m")), reloaded));
+    const auto until_asked = [](troupe::detail::atomic<int>& how_many) -> troupe::task<> {
+      for (int i = 0; i != 20'000 && how_many.load(troupe::detail::order::acquire) != 2; ++i) {
+        co_await troupe::sleep_for(1ms);
+      }
+      co_await troupe::sleep_for(50ms);
+    };
+    broker.run(until_asked(asked));
+    CHECK(told.load(troupe::detail::order::acquire) == 0);
+  }
+  const auto until_told = [](troupe::detail::atomic<int>& how_many) -> troupe::task<> {
+    for (int i = 0; i != 20'000 && how_many.load(troupe::detail::order::acquire) != 2; ++i) {
+      co_await troupe::sleep_for(1ms);
+    }
+  };
+  broker.run(until_told(told));
+  REQUIRE(told.load(troupe::detail::order::acquire) == 2);
+  CHECK(begins(called, "worker stopped"));
+  CHECK(begins(reloaded, "worker failed to start"));
+}
+
+TEST_CASE("What leaves but takes its time is not counted on: idle instances make way") {
+  troupe::function_host_options options;
+  options.max_workers = 2;
+  options.patience = 60s;  // nobody is drained for others here
+  troupe::detail::atomic<int> held{0};
+  setting s(options);
+  s.how.kept = troupe::isolation::in_process;
+  s.how.call = [&held](made_up& i, module_call& c) {
+    if (text_of(c) == "long") {
+      i.keep(c);
+      held.store(1, troupe::detail::order::release);
+      return;
+    }
+    made_up::settle(c, troupe_outcome_value, 0);
+  };
+  s.how.stop = [&held](made_up& i, std::uint64_t) {
+    held.store(-1, troupe::detail::order::release);
+    while (module_call* const one = i.take()) made_up::settle(*one, troupe_outcome_value, 0);
+  };
+  s.warm_up("a");
+  const auto rest = [](troupe::function_host& host,
+                       troupe::detail::atomic<int>& kept) -> troupe::task<> {
+    for (int i = 0; i != 20'000 && kept.load(troupe::detail::order::acquire) == 0; ++i) {
+      co_await troupe::sleep_for(1ms);
+    }
+    REQUIRE(kept.load(troupe::detail::order::acquire) == 1);
+    // The old "a" has a call for long, and leaves behind a new one, which is idle.
+    co_await host.reload("a");
+    CHECK(host.stats().ending == 1);
+    CHECK(host.stats().workers == 2);
+    const std::string b = co_await outcome_of(host.trigger(of("b")));
+    CHECK(b == "fine");
+    CHECK(kept.load(troupe::detail::order::acquire) == 1);
+  };
+  const auto calls = [&](troupe::function_host& h,
+                         troupe::detail::atomic<int>& kept) -> troupe::task<> {
+    troupe::function_request r = of("a", "long");
+    r.limit = troupe::duration::zero();
+    auto first = troupe::when_any(h.trigger(r), rest(h, kept));
+    const auto winner = co_await std::move(first);
+    CHECK(winner.index() == 1);
+  };
+  s.broker.run(calls(s.host, held));
 }

@@ -116,6 +116,33 @@ TEST_CASE("a file that has changed is loaded by itself; a bad one is not") {
   CHECK(broker.run(until_mean_is(host, 3)));
 }
 
+TEST_CASE("files are looked at while reloads bring others into their place") {
+  const functions_kit::folder at;
+  const std::string bytes = bytes_of(module_path("calculator-v1.0.0"));
+  // Names of different lengths: whoever still read the old one would read what has been freed.
+  std::vector<std::string> paths;
+  for (int i = 0; i < 8; ++i) {
+    paths.push_back(at.put(std::string(static_cast<std::size_t>(1 + 20 * i), 'c') + ".so", bytes));
+  }
+  troupe::detail::atomic<unsigned> loads{0};
+  troupe::broker broker({.threads = 2});
+  auto options = in_process();
+  options.watch_files = 1ms;
+  troupe::function_host host(broker, options);
+  host.define_loader([&](std::string_view, std::string_view) {
+    return paths[loads.fetch_add(1, troupe::detail::order::relaxed) % paths.size()];
+  });
+  const auto reloads = [](troupe::function_host& h) -> troupe::task<> {
+    for (int i = 0; i < 60; ++i) {
+      co_await h.reload("calculator");
+      const double d = co_await mean_of(h, 2, 4);
+      CHECK(d == 3);
+    }
+  };
+  broker.run(reloads(host));
+  CHECK(host.stats().failed_starts == 0);
+}
+
 TEST_CASE("a thousand reloads under load lose no call and leave nothing behind") {
   constexpr int reloads = 1000;
   troupe::broker broker({.threads = 2});

@@ -88,9 +88,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::uint32_t tail = 0;
   reader in{data, size};
   while (in.size != 0) {
-    switch (in.next<std::uint8_t>() % 8) {
+    switch (in.next<std::uint8_t>() % 10) {
       case 0:
         calls.emplace_back(in.next<std::uint8_t>() * std::size_t{64});
+        calls.back().id = calls.size();
         static_cast<void>(ring.begin(calls.back(), false));
         break;
       case 1: {  // an entry
@@ -119,9 +120,19 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         words.queue.tail.store(in.next<std::uint32_t>(), order::seq_cst);
         break;
       case 6:
-        ring.stop(0);
+        ring.stop(in.next<std::uint8_t>());
         ring.tidy();
         break;
+      case 8: {  // the host wants a call back
+        const std::size_t which = in.next<std::uint8_t>();
+        if (which < calls.size() && ring.withdraw(calls[which].id)) ++calls[which].ends;
+        break;
+      }
+      case 9: {  // whose a call is, says the child
+        const std::uint32_t cell = in.next<std::uint16_t>() % cell_count;
+        words.claims[cell].store(in.next<std::uint8_t>() % 5, order::seq_cst);
+        break;
+      }
       default:
         if (ring.take(heard) == take_result::garbage) in.size = 0;
     }

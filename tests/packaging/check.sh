@@ -59,6 +59,7 @@ check_cmake_prefix() {
     ./share/cmake/troupe/troupe-module.map \
     ./share/cmake/troupe/troupe-modules.cmake \
     ./share/cmake/troupe/troupe-targets.cmake \
+    ./share/cmake/troupe/troupe_function.cpp \
     ./share/licenses/troupe/LICENSE \
     ./share/pkgconfig/troupe.pc
   if grep -rF -e "$root" -e "$work" "$prefix/share"; then
@@ -104,6 +105,24 @@ check_json() {
   [[ $("$work/consumer") == '[1,2]' ]] || fail "the consumer printed something else"
 }
 
+# A module, and a program that runs it in a sandbox by a helper that is built with the two.
+check_function() {
+  [[ $(uname -s) == Linux ]] || skip "modules are for Linux"
+  install_to_prefix
+  mv "$prefix" "$work/moved"
+  cmake -S "$here/function" -B "$work/build" -DCMAKE_PREFIX_PATH="$work/moved"
+  cmake --build "$work/build"
+  run_function "$work/build/bin"
+}
+
+# run_function <folder of the program and its helper> [folder of the modules]
+run_function() {
+  local printed
+  [[ -x $1/troupe-function ]] || fail "there is no helper beside the program"
+  printed=$("$1/host" "${2:-$1}")
+  [[ $printed == 'the mean is 2.5, computed in another process' ]] || fail "the host printed: $printed"
+}
+
 check_subdirectory() { configure_and_run "$here/cmake_subdirectory" -DTROUPE_SOURCE="$root"; }
 
 check_fetchcontent() {
@@ -115,12 +134,17 @@ check_meson() {
   local source=$work/source
   mkdir -p "$source/subprojects"
   cp "$here/meson_subproject/meson.build" "$here/consumer/main.cpp" "$source"
+  cp "$here"/function/*.cpp "$source"
   # Meson wants its subprojects below its source folder, and refuses links that lead out of it.
   mkdir "$source/subprojects/troupe"
-  cp -R "$root"/{include,meson.build,meson_options.txt,LICENSE} "$source/subprojects/troupe"
+  cp -R "$root"/{include,packaging,meson.build,meson_options.txt,LICENSE} "$source/subprojects/troupe"
   meson setup "$work/build" "$source"
   meson compile -C "$work/build"
   run_consumer "$work/build/consumer"
+  if [[ $(uname -s) == Linux ]]; then
+    cp "$work/build/subprojects/troupe/troupe-function" "$work/build"
+    run_function "$work/build"
+  fi
 
   # On its own it installs what CMake installs, without CMake's files.
   meson setup "$work/alone" "$root" --prefix "$prefix" -Dbuild_own=false
@@ -138,7 +162,8 @@ check_vcpkg() {
     ./share/troupe/troupe-config-version.cmake \
     ./share/troupe/troupe-module.map \
     ./share/troupe/troupe-modules.cmake \
-    ./share/troupe/troupe-targets.cmake
+    ./share/troupe/troupe-targets.cmake \
+    ./share/troupe/troupe_function.cpp
   configure_and_run "$here/cmake_find_package" -DCMAKE_PREFIX_PATH="$work/package"
 }
 
@@ -185,7 +210,7 @@ check_conan() {
 }
 
 case $way in
-  find_package | pkg_config | json | subdirectory | fetchcontent | meson | vcpkg | conan) "check_$way" ;;
+  find_package | function | pkg_config | json | subdirectory | fetchcontent | meson | vcpkg | conan) "check_$way" ;;
   *) fail "no such way: $way" ;;
 esac
 echo "packaging: $way works"

@@ -46,6 +46,10 @@ public:
   /// Moves all elements of `other` behind this queue's own, in their order. Constant time.
   void append(forward_queue&& other) noexcept;
 
+  /// Returns the oldest element that `matches` is true of, no longer linked, or `nullptr`.
+  template <class F>
+  [[nodiscard]] T* take_first(F matches) noexcept;
+
 private:
   // Both null, or first_ reaches last_ through Next and (last_->*Next) is null.
   T* first_ = nullptr;
@@ -189,6 +193,20 @@ T* forward_queue<T, Next>::pop_front() noexcept {
   first_ = std::exchange(popped->*Next, nullptr);
   if (first_ == nullptr) last_ = nullptr;
   return popped;
+}
+
+template <class T, T* T::* Next>
+template <class F>
+T* forward_queue<T, Next>::take_first(F matches) noexcept {
+  T* before = nullptr;
+  for (T* at = first_; at != nullptr; before = std::exchange(at, at->*Next)) {
+    if (!matches(std::as_const(*at))) continue;
+    (before != nullptr ? before->*Next : first_) = at->*Next;
+    if (last_ == at) last_ = before;
+    at->*Next = nullptr;
+    return at;
+  }
+  return nullptr;
 }
 
 template <class T, T* T::* Next>

@@ -60,7 +60,7 @@ inline void function_core::issue(open_call& c) noexcept {
       // Its caller was told before it came here.
     } else if (closed_) {
       refused = errc::broker_gone;
-    } else if (s.current != nullptr) {
+    } else if (s.current != nullptr && s.current->doubts == 0) {
       to = s.current;
       give(*to, c);
       c.begun = true;
@@ -68,7 +68,7 @@ inline void function_core::issue(open_call& c) noexcept {
       refused = errc::mailbox_full;
     } else {
       wait(s, c);
-      see_to_start(s, todo);
+      if (s.current == nullptr) see_to_start(s, todo);
     }
     if (refused != errc{}) c.place = call_place::gone;
   }
@@ -125,7 +125,7 @@ inline void function_core::wait_no_more(open_call& c, to_do& todo) noexcept {
 /// has the call is seen behind that, what comes later the instance is told.
 inline void function_core::dispatch(open_call& c, running_module& r) noexcept {
   if (c.ended() > call_end::waiting || c.stop_wanted.load(order::acquire)) {
-    return refuse(c, errc::cancelled, {});
+    return refuse(c, why_not_begun(c), {});
   }
   const module_manifest& m = r.instance->manifest();
   const auto index = m.find(c.function_name());
@@ -145,6 +145,11 @@ inline void function_core::dispatch(open_call& c, running_module& r) noexcept {
   r.instance->call(c);
   // Pairs with the store before `stop`: one of the two comes behind the other in the instance.
   if (c.stop_wanted.load(order::acquire)) r.instance->stop(id);
+}
+
+inline errc function_core::why_not_begun(const open_call& c) noexcept {
+  const spin_guard guard(lock_);
+  return c.late ? errc::expired : errc::cancelled;
 }
 
 inline void function_core::refuse(open_call& c, errc why, std::string text) noexcept {
@@ -171,17 +176,45 @@ inline void function_core::take_from(running_module& r, to_do& todo) {
   if (!line_.empty()) make_room(todo);
 }
 
+/// Nobody waits for the call any more, but its instance has it. The lock is held.
+inline void function_core::leave(open_call& c) noexcept {
+  if (std::exchange(c.left, true)) return;
+  c.left_at = on_.now();
+  ++c.where->left;
+}
+
+/// The call and its instance are done with each other. The lock is held.
+inline void function_core::part(open_call& c, to_do& todo) {
+  todo.gone = std::move(c.where);
+  running_module& r = *todo.gone;
+  c.place = call_place::gone;
+  forget_left(c, r);
+  ++counts_.calls;
+  take_from(r, todo);
+  if (r.slot->current == &r && r.doubts == 0) hand_over(*r.slot, todo);
+  note_quiet(todo);
+}
+
+/// The lock is held.
+inline void function_core::forget_left(open_call& c, running_module& r) noexcept {
+  if (std::exchange(c.left, false)) --r.left;
+  if (std::exchange(c.doubtful, false)) --r.doubts;
+}
+
+/// What has waited until it was clear that the process lives on. The lock is held.
+inline void function_core::hand_over(module_slot& s, to_do& todo) {
+  if (s.waiting_count == 0) return;
+  todo.begin = take_waiting(s);
+  for (open_call* const c : todo.begin) give(*s.current, *c);
+}
+
 /// Its instance is done with the call, which whoever calls this settles.
 inline void function_core::call_ended(open_call& c, bool went_well) noexcept {
   to_do todo;
   {
     const spin_guard guard(lock_);
-    todo.gone = std::move(c.where);
-    c.place = call_place::gone;
-    ++counts_.calls;
-    if (went_well) todo.gone->slot->failures = 0;
-    take_from(*todo.gone, todo);
-    note_quiet(todo);
+    if (went_well) c.where->slot->failures = 0;
+    part(c, todo);
   }
   carry_out(todo);
 }
@@ -200,22 +233,23 @@ inline void function_core::call_given_back(open_call& c) noexcept {
     const spin_guard guard(lock_);
     todo.gone = std::move(c.where);
     running_module& giver = *todo.gone;
+    forget_left(c, giver);
     if (s.current == &giver) note_death(giver, todo);
     take_from(giver, todo);
     if (giver.died) ++c.deaths;
     if (c.deaths == most_deaths) why = errc::worker_crashed;
-    if (c.stop_wanted.load(order::relaxed)) why = errc::cancelled;
+    if (c.stop_wanted.load(order::relaxed)) why = c.late ? errc::expired : errc::cancelled;
     if (hurried_ || why != errc::worker_stopped || c.ended() > call_end::waiting) {
       is_over = true;
       c.place = call_place::gone;
       ++counts_.calls;
       note_quiet(todo);
-    } else if (s.current != nullptr) {
+    } else if (s.current != nullptr && s.current->doubts == 0) {
       to = s.current;
       give(*to, c);
     } else {
       wait_again(s, c);
-      see_to_start(s, todo);
+      if (s.current == nullptr) see_to_start(s, todo);
     }
   }
   if (to != nullptr) on_.post(c);
@@ -225,41 +259,41 @@ inline void function_core::call_given_back(open_call& c) noexcept {
   release(&c);
 }
 
-/// Its time is up.
+/// Its time is up. Who was told `expired` is certain that it never begins: whoever is about to take
+/// it to its instance looks first, under the lock that says here whether it was taken.
 inline void function_core::call_expired(open_call& c) noexcept {
   intrusive_ptr<running_module> r;
   to_do todo;
   call_place place{};
-  std::uint64_t id = 0;
   bool begun = false;
   {
     const spin_guard guard(lock_);
     place = c.place;
+    c.late = true;
     if (place == call_place::waiting) wait_no_more(c, todo);
     if (place == call_place::nowhere) c.place = call_place::gone;
     if (place == call_place::running) r = c.where;
     begun = c.begun;
-    id = c.id;
-    if (r && begun) c.stop_wanted.store(true, order::release);
+    if (r) c.stop_wanted.store(true, order::release);
   }
   carry_out(todo);
   if (place == call_place::gone) return;
-  if (!r || !begun) {  // whoever is about to take it to its instance looks first
+  if (!r || !begun) {
     c.settle_as(call_end::expired);
     if (place == call_place::waiting) release(&c);
     return;
   }
-  if (!c.settle_as(call_end::timed_out)) return;
-  r->instance->stop(id);
-  begin_grace(c);
+  if (withdraw(c, *r, call_end::expired)) return;
+  c.settle_as(call_end::timed_out);  // unless its caller has left before
+  ask_to_stop(c, *r);
 }
 
-/// Its caller was asked to stop: one that waits is withdrawn, one that runs is asked in turn.
+/// Its caller was asked to stop. One that has not begun is withdrawn. One that has is left alone:
+/// its module is asked to stop, and what comes of it is nobody's any more.
 inline void function_core::call_cancelled(open_call& c) noexcept {
   intrusive_ptr<running_module> r;
   to_do todo;
   call_place place{};
-  std::uint64_t id = 0;
   bool begun = false;
   {
     const spin_guard guard(lock_);
@@ -268,14 +302,14 @@ inline void function_core::call_cancelled(open_call& c) noexcept {
     if (place == call_place::nowhere) c.place = call_place::gone;
     if (place == call_place::running) r = c.where;
     begun = c.begun;
-    id = c.id;
     if (r) c.stop_wanted.store(true, order::release);
   }
   carry_out(todo);
   if (r) {
     if (!begun) return;  // whoever is about to take it to its instance looks first
-    r->instance->stop(id);
-    return begin_grace(c);
+    if (withdraw(c, *r, call_end::cancelled)) return;
+    c.settle_as(call_end::interrupted);
+    return ask_to_stop(c, *r);
   }
   if (place == call_place::gone) return;
   c.stop_timer();
@@ -283,23 +317,66 @@ inline void function_core::call_cancelled(open_call& c) noexcept {
   if (place == call_place::waiting) release(&c);
 }
 
-/// A process that was asked to stop a call has so much time for it.
-inline void function_core::begin_grace(open_call& c) noexcept {
+/// Takes a call back that its instance has not begun, and settles it. False: it may have begun.
+inline bool function_core::withdraw(open_call& c, running_module& from, call_end how) noexcept {
+  std::uint64_t id = 0;
+  {
+    const spin_guard guard(lock_);
+    if (c.place != call_place::running || c.where.get() != &from) return false;
+    id = c.id;
+  }
+  if (!from.instance->withdraw(id)) return false;
+  to_do todo;
+  {
+    const spin_guard guard(lock_);
+    part(c, todo);
+  }
+  carry_out(todo);
+  c.stop_timer();
+  c.settle_as(how);
+  release(&c);
+  return true;
+}
+
+/// It was settled without its instance, which is told. A process has some time to give it up. Where
+/// it may be killed after that, calls that come in between wait until it is clear what becomes of
+/// it: they are not to end with it.
+inline void function_core::ask_to_stop(open_call& c, running_module& r) noexcept {
+  std::uint64_t id = 0;
+  {
+    const spin_guard guard(lock_);
+    if (c.place != call_place::running || c.where.get() != &r) return;
+    id = c.id;
+    leave(c);
+    const bool is_killed = r.instance->kept() == isolation::process;
+    if (c.late && is_killed && !std::exchange(c.doubtful, true)) ++r.doubts;
+  }
+  r.instance->stop(id);
   const spin_guard guard(lock_);
   if (c.place != call_place::running || c.in_grace) return;
   if (c.where->instance->kept() != isolation::process) return;
   c.arm_grace(on_, saturating_add(on_.now(), options_.stop_grace));
 }
 
-/// It has not stopped: only its process can be ended.
+/// It has not stopped: only its process can be ended. That waits as long as somebody waits for
+/// another call of that process, and this one has time left. One that has not even begun by now
+/// is no reason at all.
 inline void function_core::call_out_of_grace(open_call& c) noexcept {
   intrusive_ptr<running_module> r;
   {
     const spin_guard guard(lock_);
     if (c.place != call_place::running) return;
+    c.in_grace = false;
     r = c.where;
+    const time_point now = on_.now();
+    const time_point until = saturating_add(c.left_at, options_.cancel_grace);
+    const bool is_late = c.late || (!c.has_limit() && until <= now);
+    if (!is_late && r->left < r->in_flight) {
+      const time_point next = saturating_add(now, next_look);
+      return c.arm_grace(on_, c.has_limit() ? next : (std::min)(next, until));
+    }
   }
-  c.settle_as(call_end::cancelled);  // unless its time was up
+  if (withdraw(c, *r, call_end::cancelled)) return;
   constexpr std::string_view why = "it was killed: a call did not come to its end in time";
   instance_failed(*r, errc::worker_crashed, why);
   r->instance->kill(errc::worker_crashed, why);
@@ -345,8 +422,8 @@ inline void open_call::on_grace(timer& t) noexcept {
 }
 
 inline void open_call::on_stop(stop_hook& h) noexcept {
-  auto& self = static_cast<open_call&>(h);
-  self.core_.call_cancelled(self);
+  const intrusive_ptr<open_call> call(&static_cast<open_call&>(h));
+  call->core_.call_cancelled(*call);
 }
 
 inline void open_call::give_back() noexcept { core_.call_given_back(*this); }
@@ -373,8 +450,9 @@ inline void open_call::settled_by_module(troupe_module_call* c, std::uint32_t ou
   } catch (...) {
     self.failure_ = std::current_exception();
   }
-  const bool died =
-      outcome == troupe_outcome_error && code == static_cast<std::uint32_t>(errc::worker_crashed);
+  const bool died = outcome == troupe_outcome_error &&
+                    (code == static_cast<std::uint32_t>(errc::worker_crashed) ||
+                     code == static_cast<std::uint32_t>(errc::worker_stalled));
   self.core_.call_ended(self, !died);
   self.stop_timer();
   self.settle_as(call_end::done);

@@ -29,6 +29,7 @@
 #include <troupe/coro/executor.hpp>
 #include <troupe/coro/task.hpp>
 #include <troupe/coro/task_scope.hpp>
+#include <troupe/function/available_descriptors.hpp>
 #include <troupe/function/available_memory.hpp>
 #include <troupe/function/file_identity.hpp>
 #include <troupe/function/function_options.hpp>
@@ -85,6 +86,13 @@ public:
   /// What keeps modules in processes, where the options name nobody else. Throws
   /// `std::system_error` where no thread or descriptor is left.
   process_launcher& sandbox();
+  /// Ends it, after `drain` for good. By whoever owns this, on a thread that may block: the last
+  /// reference may be one of the very thread that is waited for here.
+  void end_sandbox() noexcept {
+    std::unique_ptr<process_launcher> gone;  // ends behind the guard
+    const spin_guard guard(lock_);
+    gone.swap(sandbox_);
+  }
   /// Waits for all calls, within `limit`; then ends all instances. `for_good`: nothing is started
   /// any more.
   task<> drain(duration limit, bool for_good);
@@ -131,6 +139,7 @@ private:
     std::vector<std::pair<intrusive_ptr<module_slot>, std::shared_ptr<start_attempt>>> start;
     std::vector<intrusive_ptr<module_slot>> pause;
     std::vector<std::shared_ptr<async_semaphore>> quiet;
+    std::vector<open_call*> begin;       // that were given to an instance
     intrusive_ptr<running_module> gone;  // given up only then
     bool watch = false;
   };
@@ -224,6 +233,10 @@ private:
   static constexpr duration longest_end = std::chrono::seconds(1);
   /// One that is drained is counted on for so long.
   static constexpr duration longest_drain = std::chrono::seconds(1);
+  /// A call that nobody waits for is looked at so often, while it keeps its process busy.
+  static constexpr duration next_look = std::chrono::milliseconds(50);
+  static constexpr double most_workers = 1e6;
+  static constexpr duration watch_every = std::chrono::seconds(1);
   /// So many instances may die before a call begins; then it is its fault.
   static constexpr std::uint32_t most_deaths = 3;
 
@@ -243,6 +256,8 @@ private:
   void serve_line(to_do& todo);
   void retire(running_module& r, to_do& todo);
   void begin_end(running_module& r) noexcept;
+  void watch_processes() noexcept;
+  const char* what_is_wrong(running_module& r, const process_look& seen, time_point now) noexcept;
   void note_death(running_module& r, to_do& todo);
   void give(running_module& r, open_call& c) noexcept;
   void follow_version(open_call& c) noexcept;
@@ -250,6 +265,10 @@ private:
   void wait_again(module_slot& s, open_call& c) noexcept;
   void wait_no_more(open_call& c, to_do& todo) noexcept;
   void take_from(running_module& r, to_do& todo);
+  void leave(open_call& c) noexcept;
+  void part(open_call& c, to_do& todo);
+  void forget_left(open_call& c, running_module& r) noexcept;
+  void hand_over(module_slot& s, to_do& todo);
   void note_failure(module_slot& s) noexcept;
   void note_quiet(to_do& todo);
   void forget_unused(const module_record& used) noexcept;
@@ -263,15 +282,18 @@ private:
   // It is not held in these.
   void carry_out(to_do& todo) noexcept;
   void refuse(open_call& c, errc why, std::string text) noexcept;
+  errc why_not_begun(const open_call& c) noexcept;
   void fail_all(std::vector<open_call*>& calls, const std::exception_ptr& why) noexcept;
   void start_failed(module_slot& s, const attempt_ptr& a, std::exception_ptr why) noexcept;
   bool start_succeeded(module_slot& s, const attempt_ptr& a) noexcept;
   void start_ended(module_slot& s, const attempt_ptr& a, std::exception_ptr why) noexcept;
   void start_timed_out(module_slot& s, const attempt_ptr& a) noexcept;
   void pause_ended(module_slot& s) noexcept;
-  void begin_grace(open_call& c) noexcept;
+  bool withdraw(open_call& c, running_module& from, call_end how) noexcept;
+  void ask_to_stop(open_call& c, running_module& r) noexcept;
   void look_at_idle() noexcept;
   void look_at_ending() noexcept;
+  void look_at_processes() noexcept;
   void lose_patience() noexcept;
   void end_what_is_left() noexcept;
   void kill_what_is_left() noexcept;
@@ -299,6 +321,7 @@ private:
   in_process_launcher in_process_;
   std::unique_ptr<process_launcher> sandbox_;  // outlives all instances; guarded by lock_
   double room_ = 0;                            // bytes
+  double most_processes_ = most_workers;       // that descriptors are enough for
   spin_lock lock_;                             // guards all below
   std::size_t max_workers_;
   std::shared_ptr<module_loader> loader_;
@@ -323,6 +346,7 @@ private:
   alarm idle_alarm_{*this, &function_core::look_at_idle};
   alarm patience_{*this, &function_core::lose_patience};
   alarm end_alarm_{*this, &function_core::look_at_ending};
+  alarm watch_alarm_{*this, &function_core::look_at_processes};
   function_stats counts_;  // those that only grow
   tasks tasks_;
   atomic<std::uint32_t> references_{0};
@@ -336,6 +360,10 @@ inline function_core::function_core(executor& e, function_host_options o)
     usual_cost = o.processes != nullptr ? o.processes->cost() : process_launcher::usual_cost;
   }
   room_ = static_cast<double>(available_memory()) * 0.8;
+  if (o.kept == isolation::process) {
+    const std::size_t most = available_descriptors() / process_launcher::descriptors_each;
+    most_processes_ = static_cast<double>(most) * 0.8;
+  }
   share_room(usual_cost);
 }
 
@@ -343,7 +371,8 @@ inline function_core::function_core(executor& e, function_host_options o)
 inline void function_core::share_room(std::size_t cost) noexcept {
   if (options_.max_workers != 0) return;
   const auto each = static_cast<double>((std::max)(cost, std::size_t{1}));
-  max_workers_ = static_cast<std::size_t>(std::clamp(room_ / each, 1.0, 1e6));
+  const double some = (std::min)(room_ / each, most_processes_);
+  max_workers_ = static_cast<std::size_t>(std::clamp(some, 1.0, most_workers));
 }
 
 /// Made by whoever wants it first: not every host keeps modules in processes.

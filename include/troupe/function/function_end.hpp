@@ -96,6 +96,7 @@ inline task<> function_core::drain(duration limit, bool for_good) {
   while (!idle_alarm_.stop()) co_await yield();
   while (!patience_.stop()) co_await yield();
   while (!end_alarm_.stop()) co_await yield();
+  while (!watch_alarm_.stop()) co_await yield();
   tasks_.request_stop();
   auto tasks_ended = tasks_.all_ended();
   co_await std::move(tasks_ended);

@@ -33,6 +33,7 @@
 #include <troupe/function/function_request.hpp>
 #include <troupe/function/function_room.hpp>
 #include <troupe/function/function_start.hpp>
+#include <troupe/function/function_watch.hpp>
 #include <troupe/function/module_error.hpp>
 #include <troupe/function/module_source.hpp>
 #include <troupe/function/open_call.hpp>
@@ -101,6 +102,7 @@ public:
   ~function_host() {
     core_->close();
     detail::block_on(std::move(end_), &core_->where());
+    core_->end_sandbox();
   }
 
   /// From now on modules are found by `load(std::string_view module, std::string_view version)`,

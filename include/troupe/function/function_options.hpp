@@ -34,15 +34,23 @@ struct function_host_options {
   isolation kept = isolation::process;  ///< Of modules that nothing else is said of.
 
   /// Instances at the same time; 0: 0.8 times the memory that the process could still have when the
-  /// host is made, by what an instance costs. A module that is loaded beside its older self, or
+  /// host is made, by what an instance costs; for processes, no more than 0.8 times as many as it
+  /// could have descriptors for, five for each. A module that is loaded beside its older self, or
   /// that does not come to its end, may be one more.
   std::size_t max_workers = 0;
 
   /// For each call, from when it is made: the caller is settled by then. `endless`: none.
   duration limit = endless;
-  /// What a module in a process still has after that, or after a stop request, to give up the call,
-  /// before it is killed with all its calls.
+  /// What a module in a process still has after that to give up the call, before it is killed with
+  /// all its calls. A call that it has not begun by then is taken back instead.
   duration stop_grace = std::chrono::milliseconds(20);
+  /// The same after its caller was asked to stop, and so is gone: where somebody waits for another
+  /// call of that process, it is killed only at the limit of the call, or so much later if that has
+  /// none.
+  duration cancel_grace = std::chrono::seconds(1);
+  /// A process that has calls, has begun none of them, and does not begin one for so long is
+  /// killed, within two seconds; another gets its calls. `endless`: none is.
+  duration stall_limit = std::chrono::seconds(5);
   duration start_limit = std::chrono::seconds(10);  ///< For loader, copy and start together.
   duration idle_after = std::chrono::minutes(5);  ///< An instance without a call for so long goes.
 

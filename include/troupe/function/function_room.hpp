@@ -82,7 +82,10 @@ inline void function_core::retire(running_module& r, to_do& todo) {
   r.retired_at = on_.now();
   ++leaving_;
   if (r.linked()) idle_.remove(r);
-  if (r.slot->current == &r) r.slot->current = nullptr;
+  if (r.slot->current == &r) {
+    r.slot->current = nullptr;
+    if (r.slot->waiting_count != 0 && !hurried_) see_to_start(*r.slot, todo);
+  }
   if (r.in_flight != 0 || r.closing) return;
   begin_end(r);
   todo.close.emplace_back(&r);
@@ -194,6 +197,7 @@ inline void function_core::carry_out(to_do& todo) noexcept {
       pause_ended(*s);
     }
   }
+  for (open_call* const c : todo.begin) on_.fork(*c);
   for (const auto& q : todo.quiet) q->release();
   if (!todo.watch) return;
   try {

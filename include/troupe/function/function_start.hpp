@@ -273,6 +273,7 @@ inline bool function_core::start_succeeded(module_slot& s, const attempt_ptr& a)
     --starting_;
     r.adopted = true;
     instances_.emplace_back(&r);
+    watch_processes();
     const std::size_t cost = r.instance->memory();  // measured, where it is a process
     if (options_.kept == isolation::process && cost != 0) share_room(cost);
     if (a->given_up || hurried_) {
@@ -286,11 +287,11 @@ inline bool function_core::start_succeeded(module_slot& s, const attempt_ptr& a)
       s.attempt = nullptr;
       s.path = a->path;
       s.loaded = s.seen = a->file;
-      if (s.current != nullptr) {
+      running_module* const replaced = std::exchange(s.current, &r);
+      if (replaced != nullptr) {
         ++counts_.reloads;
-        retire(*s.current, todo);
+        retire(*replaced, todo);
       }
-      s.current = &r;
       if (a->remember) {
         const std::string before = std::exchange(s.record.remembered, s.version);
         const auto old = slots_.find(slot_name{s.record.name, before, s.key});

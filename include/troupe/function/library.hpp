@@ -42,6 +42,7 @@ public:
   explicit attached_modules(executor& e) : core_(new function_core(e, function_host_options())) {
     core_->set_loader(std::make_shared<path_loader>());
   }
+  ~attached_modules() override { core_->end_sandbox(); }
 
   task<> end() override {
     core_->close();

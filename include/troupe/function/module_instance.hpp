@@ -100,6 +100,13 @@ public:
   /// does not run inside this function.
   virtual void stop(std::uint64_t call_id) noexcept = 0;
 
+  /// Takes a call back that the module has not begun. True: it will not, and the call is neither
+  /// settled nor given back any more. False: it may have begun, or has ended.
+  virtual bool withdraw(std::uint64_t call_id) noexcept {
+    static_cast<void>(call_id);
+    return false;  // where each call begins as soon as it comes
+  }
+
   /// Begins the orderly end: calls that run are asked to stop, and awaited; those that have not
   /// begun are given back. Then `ended`. Once.
   virtual void close() noexcept = 0;
@@ -111,6 +118,13 @@ public:
 
   /// Bytes of memory that are there because of this instance; 0: not known.
   virtual std::size_t memory() const noexcept = 0;
+
+  /// Of an instance in a process. The processor time that it has used up to now; zero: not known.
+  virtual duration processor_time() const noexcept { return duration::zero(); }
+  /// A number that changes with each call that it begins or ends.
+  virtual std::uint64_t progress() const noexcept { return 0; }
+  /// It has been given calls, and has begun none of those that it has now.
+  virtual bool begins_none() const noexcept { return false; }
 
 protected:
   module_instance() = default;

@@ -34,6 +34,13 @@ struct module_permissions {
   std::size_t memory = std::size_t{256}
                        << 20;  ///< Bytes that it may have beyond what it starts with.
   unsigned files = 16;         ///< Descriptors that it may have open.
+
+  /// How far it gives way to others where there is not enough processor time for all, as `nice`
+  /// does: 0, not at all, to 19. Limits of calls go by the clock: what gives way is late sooner.
+  int niceness = 0;
+  /// The share of a core that it may use while it has no call, by timers and work of its own. Above
+  /// that, for a second or two, its process is killed. What a call uses is bounded by its limit.
+  double idle_processor = 0.25;
 };
 
 }  // namespace troupe

@@ -105,6 +105,15 @@ private:
   atomic<std::uint32_t> references_{0};
 };
 
+/// What was found when a process was looked at.
+struct process_look {
+  time_point at{};  // not yet
+  std::uint64_t last_call = 0;
+  std::uint64_t progress = 0;
+  duration processor_time{};
+  bool begins_none = false;
+};
+
 /// An instance, or what is to become one.
 class running_module final : public instance_owner, public list_hook, public runnable {
 public:
@@ -128,9 +137,13 @@ public:
   std::unique_ptr<module_instance> instance;  // set before it is published, for good
   std::uint64_t last_call = 0;                // the number that was given last
   std::uint64_t in_flight = 0;                // calls that it has
-  std::size_t asked_bytes = 0;                // of calls that it has made, and that are open
+  std::uint64_t left = 0;                     // of them, those that nobody waits for
+  std::uint64_t doubts = 0;     // of those, the ones whose time is up: new calls wait meanwhile
+  std::size_t asked_bytes = 0;  // of calls that it has made, and that are open
   time_point idle_since{};
   time_point retired_at{};
+  process_look seen;  // the last time
+  time_point stuck_since{};
   time_point end_by{};      // then it is looked at once more, if it is closing
   bool adopted = false;     // it takes calls, or has taken some
   bool retiring = false;    // it takes no calls any more

@@ -40,7 +40,15 @@ void add_ref(module_slot* s) noexcept;
 void release(module_slot* s) noexcept;
 
 /// How a call has settled; `waiting` and below: it has not.
-enum class call_end : std::uint32_t { issuing, waiting, done, expired, timed_out, cancelled };
+enum class call_end : std::uint32_t {
+  issuing,
+  waiting,
+  done,
+  expired,      // never begun, and its time is up
+  timed_out,    // it may have begun
+  cancelled,    // never begun, and its caller wants it no more
+  interrupted,  // it may have begun
+};
 
 /// Where a call is. Guarded by the lock of the host.
 enum class call_place : std::uint8_t {
@@ -89,7 +97,11 @@ public:
   std::uint64_t turn = 0;    // the order in which calls were issued; guarded by its lock
   std::uint32_t deaths = 0;  // instances that have died with it, unbegun; likewise
   bool begun = false;        // it is taken to its instance, or was; likewise
-  bool in_grace = false;     // its second timer was armed; likewise
+  bool late = false;         // its time is up; likewise
+  bool left = false;         // nobody waits for it, though its instance has it; likewise
+  bool doubtful = false;     // its process was asked to stop it, and may be killed; likewise
+  bool in_grace = false;     // its second timer is armed, or fires; likewise
+  time_point left_at{};      // since when it is `left`; likewise
   /// Asked to stop, or told that its time is up: set before the instance is told, and looked at
   /// behind its `call`, which may have been too late to be found.
   atomic<bool> stop_wanted{false};
@@ -122,7 +134,8 @@ public:
   void arm_timer(executor& on, time_point until);
   /// It was waited for: no stop request reaches it any more.
   void forget_caller() noexcept { detach(); }
-  /// While an instance has it, under the lock of the host, once.
+  bool has_limit() const noexcept { return timed_; }
+  /// While an instance has it, under the lock of the host, where it is not armed.
   void arm_grace(executor& on, time_point until) noexcept {
     in_grace = true;
     on.arm(grace_, until);
@@ -207,6 +220,8 @@ inline void open_call::take_reply() {
       throw error(errc::timed_out, id_for_errors(), function_);
     case call_end::cancelled:
       throw error(errc::cancelled, id_for_errors());
+    case call_end::interrupted:
+      throw error(errc::interrupted, id_for_errors(), function_);
     default:
       break;
   }

@@ -24,6 +24,7 @@
 #include <troupe/base/intrusive_ptr.hpp>
 #include <troupe/base/result.hpp>
 #include <troupe/coro/as_result.hpp>
+#include <troupe/coro/offload.hpp>
 #include <troupe/coro/task.hpp>
 #include <troupe/function/module_image.hpp>
 #include <troupe/function/module_instance.hpp>
@@ -55,6 +56,7 @@ public:
     child->call(c);
   }
   void stop(std::uint64_t call_id) noexcept override { child_->stop(call_id); }
+  bool withdraw(std::uint64_t call_id) noexcept override { return child_->withdraw(call_id); }
   void close() noexcept override {
     const intrusive_ptr<sandbox::child_process> child = child_;
     child->close();
@@ -65,6 +67,9 @@ public:
     return true;
   }
   std::size_t memory() const noexcept override { return child_->memory(); }
+  duration processor_time() const noexcept override { return child_->processor_time(); }
+  std::uint64_t progress() const noexcept override { return child_->progress(); }
+  bool begins_none() const noexcept override { return child_->begins_none(); }
 
   /// What keeps this very process.
   sandbox_level level() const noexcept { return child_->level(); }
@@ -86,6 +91,8 @@ public:
   inline task<std::unique_ptr<module_instance>> start(module_launch launch) override;
   /// Until one was measured, about what a small module takes.
   static constexpr std::size_t usual_cost = std::size_t{2} << 20;
+  /// Of this process: two shared files, the event, the module and the handle.
+  static constexpr std::size_t descriptors_each = 5;
   std::size_t cost() const noexcept override { return cost_.load(order::relaxed); }
 
   /// What the kernel gives on this machine, to this user. Blocks some milliseconds, the first time.
@@ -134,6 +141,7 @@ inline sandbox::child_wish process_launcher::wish_of(const module_launch& launch
   wish.memory = permissions.memory;
   wish.files = permissions.files;
   wish.network = permissions.network;
+  wish.niceness = static_cast<std::uint32_t>((std::clamp)(permissions.niceness, 0, 19));
   if (!permissions.may_read.empty()) resolve(permissions.may_read, wish);
   wish.largest_reply = (std::min)(std::uint64_t{options_.largest_reply}, sandbox::largest_message);
   wish.required = sandbox_level(required_.load(order::relaxed));
@@ -145,7 +153,15 @@ inline task<std::unique_ptr<module_instance>> process_launcher::start(module_lau
   intrusive_ptr<sandbox::child_process> child;
   std::unique_ptr<process_instance> instance;
   try {
-    child = intrusive_ptr(new sandbox::child_process(wish_of(launch), launch.permissions.may_call));
+    sandbox::child_wish wish;
+    if (launch.permissions.may_read.empty()) {
+      wish = wish_of(launch);
+    } else {  // whatever file system that is on, it is asked by a thread that may block
+      auto look = [this, &launch] { return wish_of(launch); };
+      auto looked = offload(std::move(look));
+      wish = co_await std::move(looked);
+    }
+    child = intrusive_ptr(new sandbox::child_process(std::move(wish), launch.permissions.may_call));
     instance = std::make_unique<process_instance>(child);
   } catch (const std::system_error& e) {
     const auto* const own = dynamic_cast<const error*>(&e);

@@ -83,6 +83,14 @@ struct rig {
     child_words().queue.entries[tail % queue_length].store(entry, order::relaxed);
     child_words().queue.tail.store(++tail, order::seq_cst);
   }
+  /// Begins the call of that entry, as a child does; false: it was taken back, and is passed.
+  bool begin(std::uint32_t entry) {
+    std::uint32_t claim = claim_open;
+    if (child_words().claims[cell_of(entry)].compare_exchange_strong(claim, claim_begun))
+      return true;
+    put(to_entry(entry_kind::passed, cell_of(entry)));
+    return false;
+  }
   void reply(std::uint32_t cell, const std::string& text) {
     plain_cell<reply_head> out;
     out.head = {troupe_outcome_value, 0, text.size(), in_cell};
@@ -195,6 +203,136 @@ TEST_CASE("The end tells what was begun from what was not") {
   call late;
   CHECK_FALSE(r.ring.begin(late, false).has_value());
   CHECK(late.outcome() == "given back");
+}
+
+TEST_CASE("A call that has not begun is taken back, one that has is not") {
+  call begun;
+  call unbegun(std::string(5000, 'u'));
+  call other;
+  rig r;
+  static_cast<void>(r.ring.begin(begun, false));
+  const auto ticket = r.ring.begin(unbegun, false);
+  REQUIRE(ticket.has_value());
+  REQUIRE(r.begin(r.take_entry()));
+  CHECK_FALSE(r.ring.withdraw(begun.id));
+  CHECK(r.ring.withdraw(unbegun.id));
+  CHECK_FALSE(r.ring.withdraw(unbegun.id));
+  CHECK_FALSE(r.ring.is_open(*ticket));
+  CHECK_FALSE(r.ring.withdraw(other.id));
+  // Its cell is nobody's until the other side has passed it.
+  CHECK_FALSE(r.begin(r.take_entry()));
+  CHECK_FALSE(r.ring.idle());
+  r.reply(0, "done");
+  CHECK(r.take() == take_result::all);
+  CHECK(begun.outcome() == "value: done");
+  CHECK(unbegun.ends == 0);
+  CHECK(r.ring.idle());
+  static_cast<void>(r.ring.begin(other, false));
+  const std::uint32_t entry = r.take_entry();
+  REQUIRE(r.begin(entry));
+  r.reply(cell_of(entry), "again");
+  CHECK(r.take() == take_result::all);
+  CHECK(other.outcome() == "value: again");
+}
+
+TEST_CASE("Calls in line are taken back, and the rest keeps its order") {
+  std::deque<call> calls;
+  rig r;
+  for (std::uint32_t i = 0; i != cell_count + 5; ++i) {
+    calls.emplace_back(std::to_string(i));
+    static_cast<void>(r.ring.begin(calls.back(), false));
+  }
+  CHECK(r.ring.withdraw(calls[cell_count + 1].id));
+  CHECK(r.ring.withdraw(calls[cell_count + 4].id));
+  // All cells are of calls that nobody wants any more: what waits in line is not forgotten.
+  for (std::uint32_t i = 0; i != cell_count; ++i) CHECK(r.ring.withdraw(calls[i].id));
+  for (std::uint32_t i = 0; i != cell_count; ++i) CHECK_FALSE(r.begin(r.take_entry()));
+  while (r.take() == take_result::more) {
+  }
+  for (const char* const expected : {"1024", "1026", "1027"}) {
+    const std::uint32_t entry = r.take_entry();
+    REQUIRE(entry != 0);
+    CHECK(r.payload_of(cell_of(entry)) == expected);
+    REQUIRE(r.begin(entry));
+    r.reply(cell_of(entry), expected);
+  }
+  CHECK(r.take() == take_result::all);
+  CHECK(r.ring.idle());
+  int ended = 0;
+  for (const call& c : calls) ended += c.ends;
+  CHECK(ended == 3);
+}
+
+TEST_CASE("A call that was taken back does not end, and one that was not is not passed") {
+  call c;
+  call other;
+  rig r;
+  static_cast<void>(r.ring.begin(c, false));
+  static_cast<void>(r.ring.begin(other, false));
+  REQUIRE(r.ring.withdraw(c.id));
+  SECTION("a reply to it is garbage") { r.reply(0, "never"); }
+  SECTION("a call is passed that was not taken back") { r.put(to_entry(entry_kind::passed, 1)); }
+  SECTION("it is passed twice") {
+    r.put(to_entry(entry_kind::passed, 0));
+    CHECK(r.take() == take_result::all);
+    r.put(to_entry(entry_kind::passed, 0));
+  }
+  SECTION("a cell that nobody has") { r.put(to_entry(entry_kind::passed, 9)); }
+  SECTION("a cell that does not exist") { r.put(to_entry(entry_kind::passed, cell_count)); }
+  CHECK(r.take() == take_result::garbage);
+  r.ring.shut();
+  r.ring.end(troupe::errc::worker_crashed, "garbage");
+  CHECK(c.ends == 0);
+  CHECK(other.ends == 1);
+}
+
+TEST_CASE("Either the host takes a call back or the other side begins it, never both") {
+  constexpr int rounds = 3000;
+  std::deque<call> calls(rounds);
+  rig r;
+  troupe::detail::atomic<int> all_made{0};
+  troupe::detail::atomic<int> over{0};
+  std::vector<char> ran(rounds, 0);
+  const std::uint64_t first = calls.front().id;
+  std::thread other_side([&] {
+    for (;;) {
+      const bool was_last = all_made.load(order::acquire) != 0;
+      const std::uint32_t entry = r.take_entry();
+      if (entry == 0) {
+        if (was_last) break;
+        std::this_thread::yield();
+        continue;
+      }
+      const std::uint64_t id = r.host_words().requests[cell_of(entry)].head.id;
+      if (!r.begin(entry)) continue;
+      ran[static_cast<std::size_t>(id - first)] = 1;
+      r.reply(cell_of(entry), "ran");
+    }
+    over.store(1, order::release);
+  });
+  std::vector<char> back(rounds, 0);
+  for (int i = 0; i != rounds; ++i) {
+    call& c = calls[static_cast<std::size_t>(i)];
+    static_cast<void>(r.ring.begin(c, false));
+    if (i % 3 == 0) std::this_thread::yield();
+    back[static_cast<std::size_t>(i)] = r.ring.withdraw(c.id) ? 1 : 0;
+    REQUIRE(r.take() != take_result::garbage);
+  }
+  const auto until = troupe::steady_now() + subject::patience;
+  while (!r.ring.idle() && troupe::steady_now() < until) {
+    REQUIRE(r.take() != take_result::garbage);
+    std::this_thread::yield();
+  }
+  all_made.store(1, order::release);
+  while (over.load(order::acquire) == 0 || r.ring.has_more()) {
+    REQUIRE(r.take() != take_result::garbage);
+    std::this_thread::yield();
+  }
+  other_side.join();
+  for (std::size_t i = 0; i != rounds; ++i) {
+    REQUIRE(back[i] + ran[i] == 1);
+    REQUIRE(calls[i].ends == ran[i]);
+  }
 }
 
 TEST_CASE("Who lies about what it has taken has begun everything") {
@@ -515,7 +653,7 @@ TEST_CASE("Any words in the child's file do no more than end it") {
         cells[where] = static_cast<unsigned char>(troupe::splitmix64(random) %
                                                   (troupe::splitmix64(random) % 256 + 1));
       }
-      const auto kind = static_cast<std::uint32_t>(troupe::splitmix64(random) % 9);
+      const auto kind = static_cast<std::uint32_t>(troupe::splitmix64(random) % 10);
       const auto cell = static_cast<std::uint32_t>(troupe::splitmix64(random) % 24);
       r.put(kind << 16 | (troupe::splitmix64(random) % 20 == 0 ? start_cell : cell));
       if (r.take() == take_result::garbage) break;

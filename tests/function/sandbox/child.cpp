@@ -3,12 +3,30 @@
 
 #include <support/catch.hpp>
 
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
 #include <deque>
 #include <string>
 
 #include "subject.hpp"
 
 using subject::running;
+
+TEST_CASE("A process gives way to others, and its processor time is known") {
+  troupe::module_permissions permissions;
+  permissions.niceness = 5;
+  subject::running nice("subject", permissions);
+  const int own = ::getpriority(PRIO_PROCESS, 0);
+  CHECK(::getpriority(PRIO_PROCESS, static_cast<id_t>(nice->process_id())) ==
+        (std::min)(own + 5, 19));
+  CHECK(nice.ask("work", "50") == "value: worked");
+  CHECK(nice->processor_time() >= std::chrono::milliseconds(1));
+  CHECK(nice->processor_time() < std::chrono::seconds(60));
+  subject::running equal;
+  CHECK(::getpriority(PRIO_PROCESS, static_cast<id_t>(equal->process_id())) == own);
+}
 
 TEST_CASE("A module in a process says what it has") {
   running m;

@@ -61,6 +61,11 @@ troupe::task<std::string> error_of(T call) {
 
 bool begins(const std::string& text, std::string_view with) { return text.find(with) == 0; }
 
+/// Some call is before the module.
+troupe::task<> until_one_runs(troupe::function_host& host) {
+  for (int i = 0; i != 20'000 && host.stats().running == 0; ++i) co_await troupe::sleep_for(1ms);
+}
+
 }  // namespace
 
 TEST_CASE("A module of the library's own kind works in a process") {
@@ -145,6 +150,151 @@ TEST_CASE("A run-away is ended at its limit, and the next call has another proce
     const double d = co_await host.trigger<double>(of_calculator("mean"), 1.0, 2.0);
     CHECK(d == 1.5);
     static_cast<void>(co_await host.trigger(of_subject("echo")));
+  };
+  s.broker.run(calls(s.host));
+}
+
+TEST_CASE("A call that lies unbegun behind a long one is taken back at its limit") {
+  setting s;
+  const auto calls = [](troupe::function_host& host) -> troupe::task<> {
+    static_cast<void>(co_await host.trigger(of_subject("echo")));
+    const auto counted = [](troupe::function_host& h) -> troupe::task<std::string> {
+      co_await until_one_runs(h);
+      troupe::function_request r = of_subject("count");
+      r.limit = 100ms;
+      const std::string why = co_await error_of(h.trigger(r));
+      co_return why;
+    };
+    const auto stopped = [](troupe::function_host& h) -> troupe::task<> {
+      co_await until_one_runs(h);
+      auto first = troupe::when_any(h.trigger(of_subject("count")), troupe::sleep_for(50ms));
+      const auto winner = co_await std::move(first);
+      CHECK(winner.index() == 1);
+    };
+    const auto long_one = [](troupe::function_host& h) -> troupe::task<std::string> {
+      troupe::function_request r = of_subject("work");
+      r.payload = "800";
+      const std::string why = co_await error_of(h.trigger(r));
+      co_return why;
+    };
+    auto all = troupe::when_all(long_one(host), counted(host), counted(host), stopped(host));
+    const auto [fine, late, late_too, nothing] = co_await std::move(all);
+    CHECK(fine == "nothing");
+    CHECK(begins(late, "deadline passed before the start"));
+    CHECK(begins(late_too, "deadline passed before the start"));
+    // Nobody was killed, and none of them has run.
+    const auto reply = co_await host.trigger(of_subject("count"));
+    CHECK(reply.size() == 1);
+    CHECK(reply.bytes()[0] == std::byte{'1'});
+  };
+  s.broker.run(calls(s.host));
+  CHECK(s.host.stats().crashes == 0);
+  CHECK(s.host.stats().starts == 1);
+}
+
+TEST_CASE("Who is asked to stop goes on at once, and harms nobody who waits for another call") {
+  troupe::function_host_options options;
+  options.cancel_grace = 60s;
+  setting s(options);
+  const auto calls = [](troupe::function_host& host) -> troupe::task<> {
+    static_cast<void>(co_await host.trigger(of_subject("echo")));
+    const auto leaves = [](troupe::function_host& h) -> troupe::task<> {
+      const auto until_it_runs = [](troupe::function_host& one) -> troupe::task<> {
+        static_cast<void>(co_await one.trigger(of_subject("echo")));
+        co_await troupe::sleep_for(20ms);
+      };
+      auto first = troupe::when_any(h.trigger(of_subject("hold")), until_it_runs(h));
+      const auto winner = co_await std::move(first);
+      CHECK(winner.index() == 1);
+      // The process lives on for the other call, which ends well.
+      co_await troupe::sleep_for(300ms);
+      CHECK(h.stats().crashes == 0);
+      static_cast<void>(co_await h.trigger(of_subject("release")));
+    };
+    auto both = troupe::when_all(error_of(host.trigger(of_subject("keep"))), leaves(host));
+    const auto [kept, nothing] = co_await std::move(both);
+    CHECK(kept == "nothing");
+    CHECK(host.stats().crashes == 0);
+  };
+  s.broker.run(calls(s.host));
+}
+
+TEST_CASE("A process that does not let go of a call that nobody waits for is killed") {
+  troupe::function_host_options options;
+  options.cancel_grace = 200ms;
+  setting s(options);
+  const auto leave = [](troupe::function_host& h) -> troupe::task<> {
+    auto first = troupe::when_any(h.trigger(of_subject("hold")), troupe::sleep_for(50ms));
+    static_cast<void>(co_await std::move(first));
+  };
+  const auto until_killed = [](troupe::function_host& h, std::uint64_t crashes) -> troupe::task<> {
+    for (int i = 0; i != 20'000 && h.stats().crashes != crashes; ++i) {
+      co_await troupe::sleep_for(1ms);
+    }
+    CHECK(h.stats().crashes == crashes);
+  };
+  const auto alone = [&](troupe::function_host& h) -> troupe::task<> {
+    static_cast<void>(co_await h.trigger(of_subject("echo")));
+    co_await leave(h);
+    co_await until_killed(h, 1);
+    static_cast<void>(co_await h.trigger(of_subject("echo")));
+  };
+  auto first = [&]() -> troupe::task<> { co_await alone(s.host); };
+  s.broker.run(first());
+  // With another's call in it, that call is waited for, but not for ever.
+  const auto beside = [&](troupe::function_host& h) -> troupe::task<> {
+    const auto left_and_killed = [&](troupe::function_host& one) -> troupe::task<> {
+      co_await leave(one);
+      co_await until_killed(one, 2);
+    };
+    auto both = troupe::when_all(error_of(h.trigger(of_subject("keep"))), left_and_killed(h));
+    const auto [kept, nothing] = co_await std::move(both);
+    CHECK(begins(kept, "worker crashed"));
+  };
+  auto second = [&]() -> troupe::task<> { co_await beside(s.host); };
+  s.broker.run(second());
+}
+
+TEST_CASE("A process that uses the processor for nothing is killed, one that may is not") {
+  setting s;
+  troupe::module_options may;
+  may.permissions.idle_processor = 2;
+  s.host.define_module("subject", may);
+  const auto calls = [](troupe::function_host& host) -> troupe::task<> {
+    static_cast<void>(co_await host.trigger(of_subject("burn")));
+    co_await troupe::sleep_for(2500ms);
+    CHECK(host.stats().crashes == 0);
+    static_cast<void>(co_await host.trigger(of_subject("echo")));
+  };
+  s.broker.run(calls(s.host));
+  // A machine that has others to serve gives it little: little is too much here.
+  setting strict;
+  may.permissions.idle_processor = 0.005;
+  strict.host.define_module("subject", may);
+  const auto kills = [](troupe::function_host& host) -> troupe::task<> {
+    const double kept = co_await host.trigger<double>(of_calculator("mean"), 1.0, 2.0);
+    CHECK(kept == 1.5);
+    static_cast<void>(co_await host.trigger(of_subject("burn")));
+    for (int i = 0; i != 40'000 && host.stats().crashes == 0; ++i) {
+      co_await troupe::sleep_for(1ms);
+    }
+    CHECK(host.stats().crashes == 1);
+    static_cast<void>(co_await host.trigger(of_subject("echo")));
+    CHECK(host.stats().starts == 3);
+  };
+  strict.broker.run(kills(strict.host));
+}
+
+TEST_CASE("A process that hangs between its calls is killed, and another gets them") {
+  troupe::function_host_options options;
+  options.stall_limit = 200ms;
+  setting s(options);
+  const auto calls = [](troupe::function_host& host) -> troupe::task<> {
+    static_cast<void>(co_await host.trigger(of_subject("hang_later")));
+    // Without a limit: only the host can know that this comes to nothing.
+    const auto reply = co_await host.trigger(of_subject("echo"));
+    CHECK(reply.size() == 0);
+    CHECK(host.stats().crashes == 1);
   };
   s.broker.run(calls(s.host));
 }

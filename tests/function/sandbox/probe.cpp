@@ -66,6 +66,35 @@ TEST_CASE("Where the kernel gives less than is required, nothing runs") {
   CHECK(subject::start_error("subject", {}, content) == "started");
 }
 
+TEST_CASE("A helper that keeps failing is not started over and over") {
+  troupe::sandbox_options failing;
+  failing.helper = "/bin/false";
+  troupe::detail::process_launcher launcher(failing);
+  const auto begun = troupe::steady_now();
+  bool is_spared = false;
+  std::string why;
+  while (!is_spared && troupe::steady_now() - begun < subject::patience) {
+    why = subject::start_error("subject", {}, launcher);
+    CHECK(why.find("helper") != std::string::npos);
+    is_spared = why.find(
+                    "keeps failing, and is tried again later: the helper of its sandbox has "
+                    "ended") != std::string::npos;
+  }
+  CHECK(is_spared);
+  INFO(why);
+  CHECK(why.find("exited with 1") != std::string::npos);
+  // It is tried again when some time has passed, and at no other time.
+  std::uint32_t helpers = launcher.helpers_started();
+  std::uint32_t refused = 0;
+  while (launcher.helpers_started() == helpers &&
+         troupe::steady_now() - begun < subject::patience) {
+    static_cast<void>(subject::start_error("subject", {}, launcher));
+    ++refused;
+  }
+  CHECK(launcher.helpers_started() == helpers + 1);
+  CHECK(refused >= 1);
+}
+
 TEST_CASE("Without a helper there is a reason") {
   troupe::sandbox_options lost;
   lost.helper = "/nowhere/troupe-function";

@@ -142,6 +142,9 @@ public:
 
   /// Asks for the end of a call that the other side has.
   void stop(std::uint64_t call_id) noexcept;
+  /// Takes a call back that the other side has not begun, and from now on will not, if it keeps to
+  /// the rules. True: whoever made it has it again, and it is neither settled nor given back.
+  bool withdraw(std::uint64_t call_id) noexcept;
   /// Asks for the end of all, and gives back what is in line. Nothing begins any more.
   void close() noexcept;
   /// What `listener::asked` was asked; once for each cell.
@@ -167,6 +170,13 @@ public:
   /// calls made again, and harms nobody but its own callers.)
   void end(errc why, std::string_view detail) noexcept;
 
+  /// A number that changes with each entry that either side takes; the other side's is what it
+  /// says.
+  std::uint64_t progress() const noexcept {
+    return taken() << 32 | child_.taken.load(order::relaxed);
+  }
+  /// There are calls before the other side, and it has begun none of them, if one believes it.
+  bool begins_none() const noexcept;
   std::uint32_t level() const noexcept { return child_.level.load(order::relaxed); }
   bool out_of_memory() const noexcept { return child_.out_of_memory.load(order::relaxed) == 1; }
   bool idle() const noexcept;
@@ -185,6 +195,7 @@ private:
     module_call* call = nullptr;  // null: nobody has this cell
     std::uint64_t block = in_cell;
     bool put = false;      // its call is in the queue: before that, a reply to it is garbage
+    bool back = false;     // its call was taken back: free as soon as the other side has passed it
     bool stopped = false;  // its stop is in the queue, or follows its call
     // Changes when a call gets the cell and when it loses it. Written under the lock.
     atomic<std::uint32_t> generation{0};
@@ -210,6 +221,7 @@ private:
   bool look_at_taken() noexcept;
   void free_answers() noexcept;
   module_call* close_slot(std::uint32_t cell) noexcept;
+  void free_cell(std::uint32_t cell) noexcept;
 
   void fill(const module_call& c, std::uint32_t cell) noexcept;
   bool wake() noexcept;
@@ -218,6 +230,7 @@ private:
 
   bool take_entry(std::uint32_t entry, ring_listener& listener) noexcept;
   bool take_reply(std::uint32_t cell) noexcept;
+  bool take_passed(std::uint32_t cell) noexcept;
   bool take_start(entry_kind kind, ring_listener& listener) noexcept;
   bool take_question(std::uint32_t cell, ring_listener& listener) noexcept;
   const unsigned char* copy_names(const plain_cell<outgoing_head>& copy, const foreign_cell& cell,
@@ -309,6 +322,7 @@ inline bool call_ring::put(std::uint32_t entry) noexcept {
 /// as soon as it is settled.
 inline void call_ring::put_call(std::uint32_t cell) noexcept {
   slots_[cell].put = true;
+  child_.claims[cell].store(claim_open, order::relaxed);  // published by the entry
   static_cast<void>(put(to_entry(entry_kind::call, cell)));
   if (slots_[cell].stopped) static_cast<void>(put(to_entry(entry_kind::stop, cell)));
 }
@@ -464,6 +478,27 @@ inline void call_ring::stop(std::uint64_t call_id) noexcept {
   if (found) static_cast<void>(wake());
 }
 
+inline bool call_ring::withdraw(std::uint64_t call_id) noexcept {
+  const spin_guard guard(lock_);
+  const auto is_meant = [call_id](const module_call& c) { return c.id == call_id; };
+  for (std::uint32_t cell = 0; cell != cell_count; ++cell) {
+    slot& s = slots_[cell];
+    if (s.call == nullptr || !is_meant(*s.call)) continue;
+    std::uint32_t claim = claim_open;
+    // Acquire and release: pairs with the other side's exchange, of which one is the first.
+    if (!s.put || !child_.claims[cell].compare_exchange_strong(claim, claim_back, order::acq_rel,
+                                                               order::relaxed)) {
+      return false;
+    }
+    s.call = nullptr;
+    s.put = false;
+    s.back = true;
+    s.generation.fetch_add(1, order::release);  // nobody looks for its reply any more
+    return true;
+  }
+  return waiting_.take_first(is_meant) != nullptr;
+}
+
 inline void call_ring::close() noexcept {
   forward_queue<module_call, &module_call::next> back;
   {
@@ -560,6 +595,8 @@ inline bool call_ring::take_entry(std::uint32_t entry, ring_listener& listener) 
   switch (kind) {
     case entry_kind::reply:
       return cell < cell_count && take_reply(cell);
+    case entry_kind::passed:
+      return cell < cell_count && take_passed(cell);
     case entry_kind::outgoing:
       return cell < outgoing_count && has_started_ && take_question(cell, listener);
     case entry_kind::started:
@@ -598,12 +635,29 @@ inline module_call* call_ring::close_slot(std::uint32_t cell) noexcept {
   slot& s = slots_[cell];
   module_call* const call = std::exchange(s.call, nullptr);
   if (call == nullptr) return nullptr;
+  free_cell(cell);
+  return call;
+}
+
+/// Under the lock.
+inline void call_ring::free_cell(std::uint32_t cell) noexcept {
+  slot& s = slots_[cell];
   if (s.block != in_cell) arena_.give(std::exchange(s.block, in_cell));
   s.put = false;
+  s.back = false;
   s.stopped = false;
   s.generation.fetch_add(1, order::release);
   free_.push_back(cell);
-  return call;
+}
+
+inline bool call_ring::take_passed(std::uint32_t cell) noexcept {
+  {
+    const spin_guard guard(lock_);
+    if (!slots_[cell].back) return false;
+    free_cell(cell);
+  }
+  begin_waiting();
+  return true;
 }
 
 inline bool call_ring::take_reply(std::uint32_t cell) noexcept {
@@ -734,6 +788,17 @@ inline void call_ring::end(errc why, std::string_view detail) noexcept {
   shared_wake(child_.queue.tail);  // who sleeps there for a reply
   while (module_call* const c = begun.pop_front()) settle_error(*c, why, detail);
   while (module_call* const c = back.pop_front()) c->give_back();
+}
+
+inline bool call_ring::begins_none() const noexcept {
+  const spin_guard guard(lock_);
+  bool some = false;
+  for (std::uint32_t cell = 0; cell != cell_count; ++cell) {
+    if (slots_[cell].call == nullptr || !slots_[cell].put) continue;
+    if (child_.claims[cell].load(order::relaxed) != claim_open) return false;
+    some = true;
+  }
+  return some;
 }
 
 inline bool call_ring::idle() const noexcept {

@@ -27,6 +27,7 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <troupe/base/error.hpp>
@@ -56,6 +57,7 @@ struct child_wish {
   module_image image{};
   std::uint64_t memory = 0;
   std::uint32_t files = 0;
+  std::uint32_t niceness = 0;
   bool network = false;
   std::string may_read_source{};
   std::string may_read_target{};
@@ -105,12 +107,16 @@ public:
     ring_.stop(id);
     look_for_faults();
   }
+  bool withdraw(std::uint64_t id) noexcept { return ring_.withdraw(id); }
   void close() noexcept;
   void kill(errc why, std::string_view detail) noexcept;
   sandbox_level level() const noexcept { return sandbox_level(ring_.level()); }
   /// In the number space of this process; 0: not known.
   int process_id() const noexcept { return process_id_.load(order::relaxed); }
   std::size_t memory() const noexcept;
+  duration processor_time() const noexcept;
+  std::uint64_t progress() const noexcept { return ring_.progress(); }
+  bool begins_none() const noexcept { return ring_.begins_none(); }
 
   // -- For the reactor --
 
@@ -580,6 +586,16 @@ inline std::size_t child_process::memory() const noexcept {
   unsigned long long shared = 0;
   if (std::sscanf(text, "%llu %llu %llu", &size, &resident, &shared) != 3) return 0;
   return static_cast<std::size_t>(resident - shared) * page_size;
+}
+
+/// Of whoever has its number now: it may have ended, which nobody asks for then.
+inline duration child_process::processor_time() const noexcept {
+  ::clockid_t clock{};
+  ::timespec used{};
+  const int id = process_id();
+  if (id == 0 || ::clock_getcpuclockid(id, &clock) != 0) return duration::zero();
+  if (::clock_gettime(clock, &used) != 0) return duration::zero();
+  return std::chrono::seconds(used.tv_sec) + std::chrono::nanoseconds(used.tv_nsec);
 }
 
 // -- Calls of the module -------------------------------------------------------------------------

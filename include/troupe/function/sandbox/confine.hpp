@@ -41,6 +41,7 @@ struct confinement {
   const char* root = "";    ///< The directory that becomes its root; empty: there is none.
   const char* source = "";  ///< A directory of the old root that it may read; empty: none.
   const char* target = "";  ///< Where it finds it: there is an empty directory in the new root.
+  int niceness = 0;         ///< Others go first: 0, not at all, to 19.
   bool network = false;
   bool change_user = false;         ///< The helper is root, and nobody is to run.
   std::uint64_t memory = 0;         ///< Bytes of private memory, all in all; 0: no limit.
@@ -103,7 +104,14 @@ inline bool drop_capabilities() noexcept {
   return ::syscall(SYS_capset, &head, none) == 0;
 }
 
+/// From where the helper is, and so the host. What `nice` returns may be any number.
+inline void give_way(int by) noexcept {
+  const int now = ::nice(by);
+  static_cast<void>(now);
+}
+
 inline void set_limits(const confinement& wish) noexcept {
+  if (wish.niceness != 0) give_way(wish.niceness);
   limit(RLIMIT_CORE, 0);
   limit(RLIMIT_FSIZE, 0);
   limit(RLIMIT_MEMLOCK, 0);

@@ -432,6 +432,7 @@ inline confinement helper::wish_of(const order_of_child& wanted) const noexcept 
   wish.source = m.source;
   wish.target = m.target;
   wish.network = m.network != 0;
+  wish.niceness = static_cast<int>(m.niceness);
   wish.change_user = was_root_;
   if (own_memory_ != 0) {
     wish.memory = own_memory_ + m.memory;

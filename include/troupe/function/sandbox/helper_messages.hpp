@@ -26,6 +26,8 @@ struct spawn_message {
   std::uint64_t module_size;
   std::uint32_t files;
   std::uint32_t network;
+  std::uint32_t niceness;
+  std::uint32_t reserved;
   std::uint32_t required;     // a sandbox_level
   std::uint32_t end;          // 1: end the child of that name instead; no descriptors come with it
   char source[longest_path];  // of what it may read, without symbolic links; empty: nothing

@@ -14,8 +14,11 @@
 ///
 /// - the host has at most one call, one stop and one answer in its queue for each cell, and one
 ///   close;
-/// - the child has at most one reply or one call of its own for each cell, and one word of its
-///   start.
+/// - the child has at most one reply, or word that it has passed a call that was taken back, or one
+///   call of its own for each cell, and one word of its start.
+///
+/// A call that the child has not begun can be taken back by the host: a word for each cell says
+/// whose it is, and whoever changes it first has it.
 ///
 /// The host believes nothing that it reads in the child's file: it reads each word once, and checks
 /// it. The child cannot write to the host's file.
@@ -29,7 +32,7 @@
 
 namespace troupe::detail::sandbox {
 
-inline constexpr std::uint32_t layout_version = 2;
+inline constexpr std::uint32_t layout_version = 3;
 
 inline constexpr std::uint32_t cell_count = 1024;        // calls in flight
 inline constexpr std::uint32_t outgoing_count = 256;     // calls of the module in flight
@@ -58,6 +61,15 @@ enum class entry_kind : std::uint32_t {
   outgoing,  // the module calls
   started,   // the manifest is the reply in start_cell
   refused,   // why it did not start is the reply in start_cell
+  passed,    // the call had been taken back: its cell and its block are the host's again
+};
+
+/// Whose a call is that lies in the host's queue.
+enum call_claim : std::uint32_t {
+  claim_none = 0,
+  claim_open = 1,   ///< Stored by the host before its entry: whoever is first.
+  claim_begun = 2,  ///< The child has it, and replies to it.
+  claim_back = 3,   ///< The host has taken it back: the child passes it.
 };
 
 [[nodiscard]] constexpr std::uint32_t to_entry(entry_kind kind, std::uint32_t cell) noexcept {
@@ -195,6 +207,11 @@ struct child_file {
   atomic<std::uint32_t> level;
   // 1: an allocation of the module was refused.
   atomic<std::uint32_t> out_of_memory;
+
+  // One of `call_claim` for each cell: exchanged by both sides for what they want, where it is
+  // claim_open. What the child has stored here without that harms its own callers alone: a call
+  // that it keeps without having begun it ends at its limit, as one that it has begun.
+  atomic<std::uint32_t> claims[cell_count];
 
   foreign_cell replies[cell_count + 1];
   foreign_cell outgoing[outgoing_count];

@@ -341,6 +341,11 @@ inline bool module_runner::serve_queue() {
 }
 
 inline void module_runner::begin_call(std::uint32_t cell) {
+  std::uint32_t claim = claim_open;
+  if (!memory_.child->claims[cell].compare_exchange_strong(claim, claim_begun, order::acq_rel,
+                                                           order::relaxed)) {
+    return publish(entry_kind::passed, cell, in_cell);  // taken back
+  }
   // The host leaves the cell and its block alone until the reply.
   const plain_cell<request_head>& request = memory_.host->requests[cell];
   const request_head& head = request.head;

@@ -86,7 +86,8 @@ private:
   void on_helper() noexcept;
   void on_message(const helper_message& m, descriptor attached) noexcept;
   void end_unheld(const child_process& child) noexcept;
-  void lose_helper() noexcept;
+  void lose_helper(std::string_view reason = {}) noexcept;
+  void note_failed_helper(std::string_view why) noexcept;
   void on_child(std::uint64_t name) noexcept;
   int next_timeout() noexcept;
   void note_untidy(const child_process& child) noexcept;
@@ -115,6 +116,10 @@ private:
   // Of the thread.
   helper_process helper_;
   std::string no_helper_;  // why there is none
+  std::string last_failure_;
+  bool has_served_ = false;      // it has started a child
+  unsigned failed_helpers_ = 0;  // one after the other, that ended before they did that
+  time_point next_helper_ = (time_point::min)();
   std::shared_ptr<look_guard> guard_;
   time_point tick_at_ = never;
   int quiet_ticks_ = 0;
@@ -239,6 +244,10 @@ inline void reactor::refuse_waiting(std::string_view why) noexcept {
 inline bool reactor::ensure_helper() noexcept {
   if (helper_) return true;
   try {
+    if (steady_now() < next_helper_) {
+      no_helper_ = "its helper keeps failing, and is tried again later: " + last_failure_;
+      return false;
+    }
     const std::string program = helper_program(program_);
     if (program.empty()) {
       no_helper_ =
@@ -249,10 +258,28 @@ inline bool reactor::ensure_helper() noexcept {
     helper_ = helper_process(program);
   } catch (const std::exception& e) {
     no_helper_ = std::string("the helper cannot be started: ") + e.what();
+    note_failed_helper(no_helper_);
     return false;
   }
+  has_served_ = false;
   helpers_.fetch_add(1, order::relaxed);
   return watch(helper_.socket(), helper_name);
+}
+
+/// The n-th in a row is followed by a pause, in which whoever wants a child is told why there is
+/// none: none, 100 ms, and twice as much each time, up to 5 s.
+inline void reactor::note_failed_helper(std::string_view why) noexcept {
+  try {
+    last_failure_ = why;
+  } catch (...) {
+    last_failure_.clear();
+  }
+  ++failed_helpers_;
+  if (failed_helpers_ < 2) return;
+  const unsigned doublings = (std::min)(failed_helpers_ - 2, 6U);
+  const duration pause = (std::min)(duration(std::chrono::milliseconds(100)) * (1 << doublings),
+                                    duration(std::chrono::seconds(5)));
+  next_helper_ = saturating_add(steady_now(), pause);
 }
 
 inline void reactor::send_orders() noexcept {
@@ -298,6 +325,7 @@ inline int reactor::send_order(const child_process& child) noexcept {
   m.memory = wish.memory;
   m.module_size = wish.image.size();
   m.files = wish.files;
+  m.niceness = wish.niceness;
   m.network = wish.network ? 1 : 0;
   m.required = wish.required.bits();
   std::memcpy(m.source, wish.may_read_source.data(), wish.may_read_source.size());
@@ -325,8 +353,7 @@ inline void reactor::on_helper() noexcept {
 inline void reactor::on_message(const helper_message& m, descriptor attached) noexcept {
   if (m.kind == helper_says::hello) {
     if (m.code != static_cast<std::int32_t>(layout_version)) {
-      no_helper_ = "the helper is of another version";
-      return lose_helper();
+      return lose_helper("the helper is of another version");
     }
     level_.store(m.level, order::relaxed);
     level_state_.fetch_or(level_known, order::release);
@@ -345,6 +372,8 @@ inline void reactor::on_message(const helper_message& m, descriptor attached) no
         child->not_held();
         break;
       }
+      has_served_ = true;
+      failed_helpers_ = 0;
       child->spawned(std::move(attached));
       break;
     case helper_says::not_spawned:
@@ -370,16 +399,18 @@ inline void reactor::end_unheld(const child_process& child) noexcept {
 
 /// The helper has died, or is to: the kernel takes its children along, and they are told apart from
 /// those that end by themselves.
-inline void reactor::lose_helper() noexcept {
+inline void reactor::lose_helper(std::string_view reason) noexcept {
   if (!helper_) return;
   // One that dies before it has said hello is not started over and over for those who wait.
   fail_level();
   std::string why;
   try {
     why = "the helper of its sandbox has ended: " + helper_.end();
+    if (!reason.empty()) why = reason;
   } catch (...) {
     why.clear();
   }
+  if (!has_served_) note_failed_helper(why);
   orders_ = 0;
   std::vector<child_ptr> lost;
   for (auto& [name, child] : children_) lost.push_back(child);

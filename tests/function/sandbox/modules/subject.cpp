@@ -62,12 +62,26 @@ void fail(troupe_module_call* c) {
 int counter = 0;
 void count(troupe_module_call* c) { settle(c, std::to_string(++counter)); }
 
+// Computes for so many milliseconds.
+void work(troupe_module_call* c) {
+  const auto until = raw::host->now(raw::host->self) +
+                     std::stoll(std::string(raw::text_of(c->payload))) * 1'000'000;
+  while (raw::host->now(raw::host->self) < until) {
+  }
+  settle(c, "worked");
+}
+
 // Calls that are kept until `release` or a stop.
 std::map<std::uint64_t, troupe_module_call*> kept;
 void keep(troupe_module_call* c) { kept.emplace(c->id, c); }
+// One that does not stop either.
+std::vector<troupe_module_call*> held;
+void hold(troupe_module_call* c) { held.push_back(c); }
 void release(troupe_module_call* c) {
   for (auto& [id, call] : kept) settle(call, "released");
   kept.clear();
+  for (troupe_module_call* const call : held) settle(call, "released");
+  held.clear();
   settle(c, "done");
 }
 
@@ -298,6 +312,21 @@ void pester(troupe_module_call*) {
   for (int i = 0; i != 100; ++i) ask_again(nullptr, 0, 0, {});
 }
 void raise_signal(troupe_module_call*) { raise(SIGTERM); }
+// Goes on without a call: with short steps, or with one that never ends.
+void burn_on(void*) {
+  const auto until = raw::host->now(raw::host->self) + 1'000'000;
+  while (raw::host->now(raw::host->self) < until) {
+  }
+  raw::host->post(raw::host->self, burn_on, nullptr);
+}
+void burn(troupe_module_call* c) {
+  raw::host->post(raw::host->self, burn_on, nullptr);
+  settle(c, "burning");
+}
+void hang_later(troupe_module_call* c) {
+  raw::host->post(raw::host->self, [](void*) { sleep_for_ever(); }, nullptr);
+  settle(c, "about to hang");
+}
 void ignore_signals(troupe_module_call*) {
   for (int i = 1; i != 64; ++i) signal(i, SIG_IGN);
   sleep_for_ever();
@@ -387,7 +416,9 @@ const std::vector<entry> functions = {
     {"who", who},
     {"fail", fail},
     {"count", count},
+    {"work", work},
     {"keep", keep},
+    {"hold", hold},
     {"release", release},
     {"later", later},
     {"posted", posted},
@@ -427,6 +458,8 @@ const std::vector<entry> functions = {
     {"unshare", mount_it},
     {"old_calls", old_calls},
     {"raise", raise_signal},
+    {"burn", burn},
+    {"hang_later", hang_later},
     {"ignore_signals", ignore_signals},
     {"garbage", garbage},
     {"pester", pester},
