@@ -412,6 +412,92 @@ TEST_CASE("a shard whose instance goes closes its sockets, so that they come aga
   });
 }
 
+namespace {
+
+std::vector<std::string>* slow_lines = nullptr;
+
+/// Takes its time to open, and sends something before that is done.
+struct slow_room {
+  troupe::task<> on_open(troupe::socket& s) {
+    s.send("wait");
+    co_await troupe::sleep_for(50ms);
+    slow_lines->push_back("opened");
+  }
+  void on_message(troupe::socket&, std::string_view) { slow_lines->push_back("message"); }
+  void on_close(troupe::socket&) { slow_lines->push_back("closed"); }
+};
+
+troupe::task<> carry_one(std::shared_ptr<troupe::socket_session> s,
+                         std::shared_ptr<troupe::memory_socket> w) {
+  co_await s->run(std::move(w));
+}
+
+}  // namespace
+
+TEST_CASE("what closes all sockets closes one that is being opened as well") {
+  std::vector<std::string> lines;
+  slow_lines = &lines;
+  {
+    troupe::sim_executor sim{troupe::sim_options{.seed = 1}};
+    troupe::broker broker{troupe::broker_options{.on = &sim}};
+    troupe::gateway<lobby, slow_room> rooms{broker};
+    sim.run([](troupe::broker& b, auto& in) -> troupe::task<> {
+      const auto wire = std::make_shared<troupe::memory_socket>();
+      troupe::request asked = troupe::socket_request("/?id=a");
+      troupe::response said = co_await in.receive(std::move(asked));
+      b.spawn(carry_one(std::exchange(said.session, nullptr), wire));
+      auto heard = co_await wire->receive();
+      CHECK(heard->text() == "wait");  // on_open has not ended yet
+      in.close({troupe::close_code::going_away});
+      heard = co_await wire->receive();
+      CHECK_FALSE(heard);
+      REQUIRE(wire->closed_by_server());
+      CHECK(wire->closed_by_server()->code == troupe::close_code::going_away);
+      co_await troupe::sleep_for(1s);
+      CHECK(in.shards().front().connections == 0);
+    }(broker, rooms));
+  }
+  slow_lines = nullptr;
+  CHECK(lines == std::vector<std::string>{"opened", "closed"});
+}
+
+TEST_CASE("an instance hears nothing of sockets that it has not opened") {
+  std::vector<std::string> lines;
+  slow_lines = &lines;
+  {
+    troupe::sim_executor sim{troupe::sim_options{.seed = 1}};
+    troupe::broker broker{troupe::broker_options{.on = &sim}};
+    troupe::gateway<lobby, slow_room> rooms{broker};
+    sim.run([](troupe::broker& b, auto& in) -> troupe::task<> {
+      const auto wire = std::make_shared<troupe::memory_socket>();
+      troupe::request asked = troupe::socket_request("/?id=a");
+      troupe::response said = co_await in.receive("x", std::move(asked));
+      b.spawn(carry_one(std::exchange(said.session, nullptr), wire));
+      co_await troupe::sleep_for(1s);
+      co_await b.reload<slow_room>("x/1");
+      static_cast<void>(co_await wire->send("to nobody"));
+      co_await troupe::sleep_for(1s);
+      REQUIRE(wire->closed_by_server());
+      CHECK(wire->closed_by_server()->code == troupe::close_code::service_restart);
+      CHECK(in.shards("x").front().connections == 0);
+    }(broker, rooms));
+  }
+  slow_lines = nullptr;
+  CHECK(lines == std::vector<std::string>{"opened"});
+}
+
+TEST_CASE("the worker of the gateway's class goes with its cluster") {
+  house h(troupe::gateway_options{.retire_after = 1s});
+  h.run([](house& in) -> troupe::task<> {
+    visitor* const a = co_await in.welcome("a");
+    CHECK(in.broker.exists<lobby>("x"));
+    a->wire().leave();
+    co_await troupe::sleep_for(10s);
+    CHECK_FALSE(in.broker.exists<lobby>("x"));
+    CHECK(in.broker.worker_count() == 0);
+  });
+}
+
 TEST_CASE("a worker that is no shard of a cluster does not start") {
   house h;
   h.run([](house& in) -> troupe::task<> {

@@ -110,7 +110,7 @@ public:
 
   void close_all(const close_info& how) {
     const visitors all(table);
-    for (const shard_ptr& s : all.shards) s->close_all(how);
+    for (const shard_ptr& s : all.shards) s->sockets.close_all(how);
   }
 
   std::uint64_t next_socket() noexcept { return sockets_.fetch_add(1, order::relaxed) + 1; }

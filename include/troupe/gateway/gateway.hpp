@@ -95,9 +95,11 @@ public:
     if (found) return found;
     all fresh;
     fresh.emplace(name, intrusive_ptr<cluster_of>(new cluster_of(*this, name)));
+    typename all::insert_return_type put;  // what was there first goes behind the lock
     auto node = fresh.extract(fresh.begin());
     const spin_guard guard(lock_);
-    return clusters_.insert(std::move(node)).position->second;
+    put = clusters_.insert(std::move(node));
+    return put.position->second;
   }
 
   intrusive_ptr<cluster_of> find(std::string_view name) const noexcept {
@@ -113,6 +115,12 @@ public:
     const auto at = clusters_.find(c.name);
     if (at == clusters_.end() || at->second.get() != &c) return;
     if (c.references() == 2 && c.table.count() == 0) freed = clusters_.extract(at);
+  }
+
+  /// The gateway's own worker of a cluster that is not there need not stay: it goes when it is
+  /// idle, unless it keeps itself alive.
+  void let_guide_go(const std::string& name) {
+    if (!find(name)) workers.evict(workers.template worker<G>(name).id());
   }
 
   /// Drops all; those that are in use go with their users.
@@ -150,7 +158,7 @@ template <class G>
 constexpr cluster_limits limits_of() noexcept {
   cluster_limits l;
   l.limit = static_cast<std::size_t>(G::limit);
-  l.hard_limit = 2 * l.limit;
+  l.hard_limit = l.limit > (std::numeric_limits<std::size_t>::max)() / 2 ? l.limit : 2 * l.limit;
   if constexpr (requires { static_cast<std::size_t>(G::hard_limit); }) l.hard_limit = G::hard_limit;
   l.max_shards = (std::numeric_limits<std::size_t>::max)();
   if constexpr (requires { static_cast<std::size_t>(G::max_shards); }) l.max_shards = G::max_shards;
@@ -192,7 +200,8 @@ private:
   static task<> retire_idle(intrusive_ptr<cluster_of> self) {
     do {
       do {
-        co_await sleep_for(self->options.retire_after);
+        const auto slept = co_await as_result(sleep_for(self->options.retire_after));
+        if (!slept) co_return;  // the broker goes
         const time_point before = self->where.now() - self->options.retire_after;
         for (;;) {
           const shard_ptr idle = self->table.take_idle(before);
@@ -204,6 +213,7 @@ private:
       // Who came to be idle since then has seen `true`.
     } while (self->table.has_idle() && !self->retires_.exchange(true, order::acq_rel));
     self->core_->forget_if_unused(*self);
+    self->core_->let_guide_go(self->name);
   }
 
   const intrusive_ptr<gateway_core> core_;
@@ -367,6 +377,7 @@ task<response> gateway<G, S>::answer(core_ptr c, std::string name, request asked
 template <class G, class S>
 task<response> gateway<G, S>::route(core& c, std::string name, request asked) {
   const proxy<G> guide = c.workers.template worker<G>(name);
+  const scope_exit without_cluster([&c, &name]() noexcept { c.let_guide_go(name); });
   std::optional<std::string> uid =
       co_await guide.template call<&detail::gateway_calls<G>::identify>(asked);
   if (!uid) {
@@ -378,7 +389,7 @@ task<response> gateway<G, S>::route(core& c, std::string name, request asked) {
   }
   const cluster_ptr home = c.open(name);
   const scope_exit tidy([&c, &home]() noexcept { c.forget_if_unused(*home); });
-  const bool may_connect = asked.connect().status == 101;
+  const bool may_connect = asked.wants_socket() && asked.connect().status == 101;
   detail::seat at = co_await home->place(std::move(*uid), asked);
   response said = co_await at.shard()->receive(std::move(asked));
   if (said.status == 101) {

@@ -98,7 +98,7 @@ private:
   using calls = shard_calls<S>;
 
   void note(const worker_notice& what) {
-    if (what.kind == worker_notice::stopped) close_all(close_info(close_code::service_restart));
+    if (what.kind == worker_notice::stopped) instance_gone();
   }
 
   broker& workers_;

@@ -7,10 +7,12 @@
 /// Layer: gateway.
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <iterator>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -32,15 +34,29 @@ public:
   using socket_ptr = intrusive_ptr<socket_state>;
   using list = std::vector<socket_ptr>;
 
-  void join(socket_ptr s) {
-    by_id one;
-    const std::string_view uid = s->uid;
-    one.emplace(uid, std::move(s));
-    auto node = one.extract(one.begin());
-    std::shared_ptr<const list> stale;  // dies behind the lock
+  /// How often all were told to close; who joins names the count from before `on_open`, and is told
+  /// as well where it has risen since.
+  std::uint64_t closings() const noexcept {
     const spin_guard guard(lock_);
-    sockets_.insert(std::move(node));
-    all_.swap(stale);
+    return closings_;
+  }
+
+  void join(socket_ptr s, std::uint64_t closings_before) {
+    socket_state& joining = *s;
+    std::optional<close_info> how = put(std::move(s), closings_before);
+    if (how) joining.out.close(std::move(*how));
+  }
+
+  /// All who are there, and those who are about to join.
+  void close_all(const close_info& how) {
+    close_info copy = how;
+    {
+      const spin_guard guard(lock_);
+      ++closings_;
+      std::swap(closed_as_, copy);
+    }
+    const auto everyone = all();
+    for (const socket_ptr& s : *everyone) s->out.close(how);
   }
 
   void leave(const socket_state& s) noexcept {
@@ -56,6 +72,10 @@ public:
 
   /// All who are there now.
   std::shared_ptr<const list> all() const {
+    {
+      const spin_guard guard(lock_);
+      if (all_) return all_;
+    }
     auto fresh = std::make_shared<list>();
     for (;;) {
       std::size_t size = 0;
@@ -109,9 +129,30 @@ public:
 private:
   using by_id = std::multimap<std::string_view, socket_ptr, std::less<>>;  // views into the states
 
-  mutable spin_lock lock_;  // guards both
+  /// How it is to be closed, if it is.
+  std::optional<close_info> put(socket_ptr s, std::uint64_t closings_before) {
+    by_id one;
+    const std::string_view uid = s->uid;
+    one.emplace(uid, std::move(s));
+    auto node = one.extract(one.begin());
+    std::optional<close_info> how = closed_as();
+    std::shared_ptr<const list> stale;  // dies behind the lock
+    const spin_guard guard(lock_);
+    sockets_.insert(std::move(node));
+    all_.swap(stale);
+    if (closings_ == closings_before) how.reset();
+    return how;
+  }
+  close_info closed_as() const {
+    const spin_guard guard(lock_);
+    return closed_as_;
+  }
+
+  mutable spin_lock lock_;  // guards all below
   by_id sockets_;
   mutable std::shared_ptr<const list> all_;  // of `sockets_`; nullptr: to be made
+  std::uint64_t closings_ = 0;
+  close_info closed_as_;  // the last time
 };
 
 }  // namespace troupe::detail

@@ -111,10 +111,16 @@ public:
   }
 
   /// How it was closed; nothing if it was abandoned. Once `next` has given nothing.
-  std::optional<close_info> closing_as() const {
+  std::optional<close_info> take_closing() noexcept {
     const spin_guard guard(lock_);
     if (state_ != state::closing) return std::nullopt;
-    return closing_as_;
+    return std::move(closing_as_);
+  }
+
+  /// True until it is closed or abandoned.
+  bool is_open() const noexcept {
+    const spin_guard guard(lock_);
+    return state_ == state::open;
   }
 
   /// Bytes that wait or are being sent.
@@ -155,6 +161,7 @@ private:
   }
 
   void make_room(std::size_t cost, entries& surplus) noexcept {
+    if (cost > limits_.bytes) return;  // it is not worth all that waits
     while (!fits(cost)) {
       entry* const oldest = take_first();
       if (oldest == nullptr) return;

@@ -7,6 +7,7 @@
 /// Layer: gateway. Two coroutines while it is open.
 
 #include <chrono>
+#include <cstdint>
 #include <exception>
 #include <memory>
 #include <optional>
@@ -28,6 +29,7 @@
 #include <troupe/gateway/socket_state.hpp>
 #include <troupe/gateway/socket_transport.hpp>
 #include <troupe/sync/atomic.hpp>
+#include <troupe/time/clock.hpp>
 
 namespace troupe {
 
@@ -66,15 +68,18 @@ private:
     bool is_known() const noexcept { return known.load(detail::order::relaxed); }
   };
 
-  task<> carry(socket_transport& by, outcome& end);
+  task<> open_and_read(socket_transport& by, outcome& end);
   task<> read_all(socket_transport& by, outcome& end);
+  bool is_to_be_heard(socket_transport& by);
   task<> write_all(socket_transport& by, outcome& end);
-  static task<> tell_end(detail::seat left, socket s, close_info how, std::exception_ptr failure,
-                         std::shared_ptr<async_semaphore> told);
+  static task<> tell_end(detail::seat left, socket s, std::uint64_t generation, close_info how,
+                         std::exception_ptr failure, std::shared_ptr<async_semaphore> told);
 
   detail::seat seat_;
   state_ptr state_;
-  socket socket_;  // the hooks' own
+  socket socket_;                            // the hooks' own
+  std::uint64_t generation_ = 0;             // of the instance that has opened it
+  std::optional<time_point> closing_since_;  // a message came after the end was decided
 };
 
 inline socket_session::socket_session(detail::seat at)
@@ -86,11 +91,9 @@ inline socket_session::socket_session(detail::seat at)
 inline task<> socket_session::run(std::shared_ptr<socket_transport> by) {
   outcome end;
   state_->carry_by(by);
-  try {
-    co_await carry(*by, end);
-  } catch (...) {
-    end.failed(std::current_exception());
-  }
+  task<> reading = open_and_read(*by, end);
+  task<> writing = write_all(*by, end);
+  co_await when_all(std::move(reading), std::move(writing));
   if (end.failure) by->abort();
   if (state_->was_too_slow()) {
     end.failure = std::make_exception_ptr(
@@ -100,29 +103,28 @@ inline task<> socket_session::run(std::shared_ptr<socket_transport> by) {
   state_->carry_by(nullptr);
   // Beside this chain, which may be stopped: the shard hears of the end all the same.
   const auto told = std::make_shared<async_semaphore>(0);
-  seat_.home()->workers.spawn(
-      tell_end(std::move(seat_), socket_, std::move(end.how), std::move(end.failure), told));
+  seat_.home()->workers.spawn(tell_end(std::move(seat_), socket_, generation_, std::move(end.how),
+                                       std::move(end.failure), told));
   static_cast<void>(co_await as_result(told->acquire()));
 }
 
-inline task<> socket_session::carry(socket_transport& by, outcome& end) {
+/// Does not throw. What `on_open` sends is sent meanwhile.
+inline task<> socket_session::open_and_read(socket_transport& by, outcome& end) {
+  detail::shard_peer& shard = *seat_.shard();
+  const std::uint64_t closings = shard.sockets.closings();
+  generation_ = shard.generation();
+  const scope_exit leave([this, &shard]() noexcept { shard.sockets.leave(*state_); });
   try {
-    co_await seat_.shard()->open(socket_);
+    co_await shard.open(socket_);
+    shard.sockets.join(state_, closings);
   } catch (...) {
     end.failed(std::current_exception());
+    state_->out.close({close_code::internal_error, "internal error"});
   }
-  if (end.is_known()) {
-    co_await by.close({close_code::internal_error, "internal error"});
-    co_return;
-  }
-  seat_.shard()->sockets.join(state_);
-  const scope_exit leave([this]() noexcept { seat_.shard()->sockets.leave(*state_); });
-  task<> reading = read_all(by, end);
-  task<> writing = write_all(by, end);
-  co_await when_all(std::move(reading), std::move(writing));
+  if (!end.is_known()) co_await read_all(by, end);
 }
 
-/// Does not throw: its sibling hears of the end by the outbox.
+/// Does not throw: its sibling hears of the end by the outbox, and by the transport.
 inline task<> socket_session::read_all(socket_transport& by, outcome& end) {
   for (;;) {
     std::optional<socket_message> m;
@@ -134,8 +136,10 @@ inline task<> socket_session::read_all(socket_transport& by, outcome& end) {
     if (!m) {
       end.closed(by.closed_by_peer());
       state_->out.abandon();
+      by.abort();  // what is being written goes nowhere any more
       co_return;
     }
+    if (!is_to_be_heard(by)) continue;
     try {
       co_await seat_.shard()->message(socket_, *m);
     } catch (...) {
@@ -146,32 +150,45 @@ inline task<> socket_session::read_all(socket_transport& by, outcome& end) {
   }
 }
 
+/// Nobody is heard once the end is decided. Who goes on talking instead of reading what was sent is
+/// dropped after a while.
+inline bool socket_session::is_to_be_heard(socket_transport& by) {
+  constexpr auto patience = std::chrono::seconds(10);
+  if (state_->out.is_open()) return true;
+  const time_point now = seat_.home()->where.now();
+  if (!closing_since_) closing_since_ = now;
+  if (now - *closing_since_ > patience) by.abort();
+  return false;
+}
+
 /// Does not throw: its sibling hears of the end by the transport.
 inline task<> socket_session::write_all(socket_transport& by, outcome& end) {
-  for (;;) {
-    const std::optional<socket_message> m = co_await state_->out.next();
-    if (!m) break;
-    try {
+  try {
+    for (;;) {
+      const std::optional<socket_message> m = co_await state_->out.next();
+      if (!m) break;
       co_await by.write(*m);
-    } catch (...) {
-      end.failed(std::current_exception());
-      state_->out.abandon();
-      by.abort();
     }
-  }
-  const std::optional<close_info> how = state_->out.closing_as();
-  if (how) {
-    end.closed(*how);
-    co_await by.close(*how);
+    std::optional<close_info> how = state_->out.take_closing();
+    if (how) {
+      end.closed(*how);
+      co_await by.close(*how);
+    }
+  } catch (...) {
+    end.failed(std::current_exception());
+    state_->out.abandon();
+    by.abort();
   }
 }
 
-/// An overloaded shard is asked again; what the hook throws is for its supervision.
-inline task<> socket_session::tell_end(detail::seat left, socket s, close_info how,
-                                       std::exception_ptr failure,
+/// An overloaded shard is asked again; what the hook throws is for its supervision. An instance
+/// that has not opened the socket hears nothing of it.
+inline task<> socket_session::tell_end(detail::seat left, socket s, std::uint64_t generation,
+                                       close_info how, std::exception_ptr failure,
                                        std::shared_ptr<async_semaphore> told) {
+  const scope_exit over([&told]() noexcept { told->release(); });
   constexpr int attempts = 100;
-  bool again = true;
+  bool again = left.shard()->generation() == generation;
   for (int i = 0; again && i < attempts; ++i) {
     again = false;
     try {
@@ -181,10 +198,12 @@ inline task<> socket_session::tell_end(detail::seat left, socket s, close_info h
     } catch (...) {
       // The worker's supervision has seen it.
     }
-    if (again) co_await sleep_for(std::chrono::milliseconds(10));
+    if (again) {
+      const auto slept = co_await as_result(sleep_for(std::chrono::milliseconds(10)));
+      again = static_cast<bool>(slept);
+    }
   }
-  left = detail::seat();
-  told->release();
+  left = detail::seat();  // before it is over
 }
 
 }  // namespace troupe

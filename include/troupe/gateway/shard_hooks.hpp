@@ -182,6 +182,16 @@ concept has_clusterize_alone = requires(G& g) {
 template <class G>
 concept has_clusterize = has_clusterize_by_request<G> || has_clusterize_alone<G>;
 
+struct gateway_hook_names {
+  int clusterize, receive;
+};
+template <class G>
+struct gateway_names_of : G, gateway_hook_names {};
+template <class G>
+concept names_clusterize = asks_for_names<G> && !requires { &gateway_names_of<G>::clusterize; };
+template <class G>
+concept names_gateway_receive = asks_for_names<G> && !requires { &gateway_names_of<G>::receive; };
+
 template <class G>
 struct gateway_calls {
   static auto identify(G& self, const request& asked) { return self.identify(asked); }
@@ -204,6 +214,13 @@ constexpr void check_gateway_class() {
   static_assert(has_identify<G>,
                 "troupe: a gateway's class says who asks: identify takes a const troupe::request&, "
                 "returns a std::string or a std::optional of one, or a task of it, and is public");
+  static_assert(G::limit > 0, "troupe: the limit of a shard is at least one connection");
+  static_assert(!names_clusterize<G> || has_clusterize<G>,
+                "troupe: clusterize takes nothing or a const troupe::request&, returns a "
+                "std::string or a task of one, and is public");
+  static_assert(!names_gateway_receive<G> || has_receive<G>,
+                "troupe: receive takes a troupe::request and returns a troupe::response, or a task "
+                "of one, and is public");
 }
 
 }  // namespace troupe::detail

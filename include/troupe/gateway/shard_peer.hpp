@@ -64,14 +64,19 @@ public:
   /// Its worker goes.
   virtual task<> retire() = 0;
 
-  /// All its sockets are closed.
-  void close_all(const close_info& how) {
-    const auto everyone = sockets.all();
-    for (const auto& s : *everyone) s->out.close(how);
+  /// How many instances of its worker have gone. Who was opened by one that is gone is nobody's.
+  std::uint64_t generation() const noexcept { return generation_.load(order::acquire); }
+
+protected:
+  /// An instance has gone, and with it what it knew of its sockets: their clients come again.
+  void instance_gone() {
+    generation_.fetch_add(1, order::release);
+    sockets.close_all(close_info(close_code::service_restart));
   }
 
 private:
   atomic<std::uint32_t> references_{0};
+  atomic<std::uint64_t> generation_{0};
 };
 
 }  // namespace detail

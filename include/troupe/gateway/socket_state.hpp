@@ -63,12 +63,9 @@ public:
   /// Ends it without a word.
   void drop_connection() noexcept {
     out.abandon();
-    std::shared_ptr<socket_transport> t;
-    {
-      const spin_guard guard(lock_);
-      t = transport_;
-    }
-    if (t) t->abort();
+    // Under the lock, though it is a callback: whoever carries it waits there before it goes.
+    const spin_guard guard(lock_);
+    if (transport_) transport_->abort();
   }
 
   /// What carries it while its session runs.

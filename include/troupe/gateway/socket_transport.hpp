@@ -20,6 +20,8 @@ class socket_transport {
 public:
   virtual ~socket_transport() = default;
 
+  /// None of what is awaited need heed a stop request: who is to stop is aborted.
+  ///
   /// The next message; nothing once the WebSocket is closed, by whichever side. Throws where the
   /// connection is lost or the peer breaks the protocol.
   virtual task<std::optional<socket_message>> read() = 0;

@@ -37,6 +37,8 @@ public:
     fd_ = -1;
   }
 
+  void end_sending() noexcept { ::shutdown(fd_, SHUT_WR); }
+
   /// False: the server has closed the connection.
   bool send(std::string_view bytes) {
     while (!bytes.empty()) {

@@ -46,6 +46,10 @@ struct room {
   troupe::task<> on_message(troupe::socket& s, std::string_view text) {
     if (text == "throw") throw std::runtime_error("a secret");
     if (text == "bye") s.close({troupe::close_code::normal, "as you wish"});
+    if (text == "odd close") {
+      s.close({troupe::close_code(1015), std::string(122, 'x') + "\xC3\xA4"});
+      co_return;
+    }
     if (text == "flood") {
       for (int i = 0; i < 200; ++i) s.send(std::string(100'000, 'x'));
     }
@@ -68,6 +72,9 @@ struct site {
     router.get("/throw", [](const troupe::request&) -> troupe::response {
       throw std::runtime_error("a secret");
     });
+    router.get("/odd/:status", [](const troupe::request&, troupe::web_router::parts p) {
+      return troupe::text_response(std::stoi(p.front()), "odd");
+    });
     router.get("/nothing", [](const troupe::request&) { return troupe::response(204); });
     router.post("/echo", [](const troupe::request& asked) {
       return troupe::response(200, asked.body, "application/octet-stream");
@@ -75,6 +82,10 @@ struct site {
     router.get("/slow", [](const troupe::request&) -> troupe::task<troupe::response> {
       co_await troupe::sleep_for(200ms);
       co_return troupe::text_response(200, "at last");
+    });
+    router.get("/for/ever", [](const troupe::request&) -> troupe::task<troupe::response> {
+      co_await troupe::sleep_for(1h);
+      co_return troupe::text_response(200, "never");
     });
     router.get("/files/*", [](const troupe::request&, troupe::web_router::parts p) {
       return troupe::text_response(200, p.front());
@@ -185,6 +196,52 @@ TEST_CASE("what is no request, or too much of one, gets a status and the end") {
   CHECK(c.get("/hello/x").status == 200);
 }
 
+TEST_CASE("what a handler gives keeps the connection in step") {
+  site s;
+  raw_client c(s.port());
+  for (const char* status : {"204", "304"}) {
+    c.send("GET /odd/" + std::string(status) + " HTTP/1.1\r\nHost: t\r\n\r\n");
+    const std::string head = c.receive_until("\r\n\r\n");
+    CHECK(head.starts_with("HTTP/1.1 " + std::string(status)));
+    CHECK(c.get("/hello/x").body == "hello x");
+  }
+  for (const char* status : {"99", "100", "101", "1000", "-1"}) {
+    CHECK(c.get("/odd/" + std::string(status)).status == 500);
+  }
+  CHECK(c.get("/hello/x").body == "hello x");
+  CHECK(site::eventually([&] { return s.server->connections() == 1; }));
+}
+
+TEST_CASE("a request whose end is in doubt is refused, and nothing after it is read") {
+  site s;
+  const std::string after = "GET /hello/x HTTP/1.1\r\nHost: t\r\n\r\n";
+  for (const char* fields : {"Transfer-Encoding: chunked, identity\r\n",
+                             "Transfer-Encoding: gzip\r\nContent-Length: 3\r\n",
+                             "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n"}) {
+    raw_client c(s.port());
+    c.send("POST /echo HTTP/1.1\r\nHost: t\r\n" + std::string(fields) + "\r\n" + after);
+    CHECK(c.read_answer().status == 400);
+    CHECK(c.read_answer().status == 0);
+  }
+  raw_client two(s.port());
+  CHECK(two.ask("GET /hello/x HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n").status == 400);
+  raw_client none(s.port());
+  CHECK(none.ask("GET /hello/x HTTP/1.1\r\n\r\n").status == 400);
+  raw_client early(s.port());
+  CHECK(early.ask("GET /rooms/tea HTTP/1.1\r\nHost: t\r\n" + raw_client::upgrade() + "\r\nxx")
+            .status == 400);
+}
+
+TEST_CASE("who sends too much hears so, however much it is") {
+  troupe::web_options options;
+  options.body_limit = 1000;
+  site s(options);
+  raw_client c(s.port());
+  c.send("POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 300000\r\n\r\n" +
+         std::string(300'000, 'x'));
+  CHECK(c.read_answer().status == 413);
+}
+
 TEST_CASE("who connects beyond the limit is turned away; a place is free again") {
   troupe::web_options options;
   options.max_connections = 2;
@@ -280,6 +337,7 @@ TEST_CASE("who breaks the protocol gets the code for it, and the others see noth
   CHECK(code_after(text, "throw", true) == 1011);
   CHECK(code_after(text, "bye", true) == 1000);
   CHECK(code_after(raw_client::final_frame | raw_client::close, "\x03\xe9", true) == 1001);
+  CHECK(code_after(text, "odd close", true) == 1011);
 
   // "bye" was broadcast as well, before it was the end.
   CHECK(witness.hear() == "bye");
@@ -353,6 +411,35 @@ TEST_CASE("a server waits no longer than it may for who does not say goodbye") {
   s.server.reset();
   CHECK(stubborn.hear_close() == 1001);
   CHECK(stubborn.is_over());
+}
+
+TEST_CASE("a server that goes leaves nobody waiting for a handler that does not end") {
+  troupe::web_options options;
+  options.drain_time = 100ms;
+  site s(options);
+  raw_client c(s.port());
+  c.send("GET /for/ever HTTP/1.1\r\nHost: t\r\n\r\n");
+  std::this_thread::sleep_for(50ms);
+  s.server.reset();
+  CHECK(c.is_over());
+}
+
+TEST_CASE("who goes away while much is being sent to it leaves its place") {
+  site s;
+  {
+    raw_client half(s.port());
+    CHECK(half.open("/rooms/tea?id=half") == 101);
+    CHECK(half.hear() == "welcome half");
+    const std::string large(900'000, 'x');
+    for (int i = 0; i < 20; ++i) {
+      static_cast<void>(s.rooms.announce("tea", "1", large));
+      std::this_thread::sleep_for(2ms);
+    }
+    half.end_sending();
+    CHECK(site::eventually([] { return ended == 1; }));
+  }
+  CHECK(site::eventually([&] { return s.server->connections() == 0; }));
+  CHECK(total(s) == 0);
 }
 
 TEST_CASE("connections are spread over the server's threads") {

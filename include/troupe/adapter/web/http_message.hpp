@@ -43,17 +43,16 @@ inline request to_request(http_request& from, const std::string& peer) {
 inline http_response to_http(const response& said, const http_request& asked, bool keep_alive) {
   http_response made;
   made.version(asked.version());
-  made.result(static_cast<unsigned>(said.status));
+  const bool is_status = said.status >= 200 && said.status <= 999;
+  made.result(is_status ? static_cast<unsigned>(said.status) : 500U);
   for (const headers::field& f : said.fields) made.insert(f.name, f.value);
+  made.erase(http::field::transfer_encoding);  // how it is framed is said here, and by nobody else
+  made.erase(http::field::content_length);
   made.keep_alive(keep_alive);
   const std::string_view body = said.body.view();
-  if (asked.method() == http::verb::head) {
-    made.content_length(body.size());
-    return made;
-  }
-  made.body() = {body.data(), body.size()};
-  const bool has_no_body = said.status == 204 || said.status == 304 || said.status / 100 == 1;
-  if (!has_no_body) made.content_length(body.size());
+  if (said.status == 204 || said.status == 304) return made;  // these have none
+  made.content_length(body.size());
+  if (asked.method() != http::verb::head) made.body() = {body.data(), body.size()};
   return made;
 }
 

@@ -4,7 +4,7 @@
 /// @file
 /// `web_server`: HTTP/1.1 and WebSockets for gateways and plain handlers.
 ///
-/// Layer: adapter. Uses Boost.Beast; for TLS, OpenSSL.
+/// Layer: adapter. Uses Boost.Beast.
 
 #include <utility>  // Boost 1.74 forgets it
 
@@ -32,6 +32,7 @@
 #include <troupe/adapter/web/web_router.hpp>
 #include <troupe/adapter/web/web_socket.hpp>
 #include <troupe/base/error.hpp>
+#include <troupe/base/scope_exit.hpp>
 #include <troupe/broker/broker.hpp>
 #include <troupe/coro/sleep.hpp>
 #include <troupe/coro/sync_wait.hpp>
@@ -77,7 +78,13 @@ public:
   /// Answers requests until either side has enough.
   task<> serve() {
     bool again = true;
-    while (again) again = co_await serve_one();
+    while (again) {
+      try {
+        again = co_await serve_one();
+      } catch (...) {
+        again = false;  // no memory, or a head that nobody can send
+      }
+    }
     end_politely();
   }
 
@@ -104,6 +111,10 @@ private:
     if (!got) co_return co_await refuse(got.error);
     lowest().expires_never();
     http_request asked = parser.release();
+    if (is_ambiguous(asked)) co_return co_await turn_away("it is framed in two ways");
+    if (asked.version() >= 11 && asked.count(http::field::host) != 1) {
+      co_return co_await turn_away("it has one Host");
+    }
     co_return co_await answer(asked);
   }
 
@@ -135,22 +146,55 @@ private:
     } else {
       co_return false;
     }
+    co_return co_await turn_away(std::move(said));
+  }
+
+  task<bool> turn_away(std::string_view why) { return turn_away(text_response(400, why)); }
+  task<bool> turn_away(response said) {
     const http_request unknown;
-    static_cast<void>(co_await write(said, unknown, false));
+    const bool written = co_await write(said, unknown, false);
+    if (written) co_await hear_the_rest();
     co_return false;
+  }
+
+  /// Where two readers may see two different ends of it (RFC 9112, 6.3).
+  static bool is_ambiguous(const http_request& asked) {
+    if (asked.count(http::field::transfer_encoding) == 0) return false;
+    return !asked.chunked() || asked.version() < 11 ||
+           asked.count(http::field::content_length) != 0;
+  }
+
+  /// A connection that is closed with something unread takes back what was answered.
+  task<> hear_the_rest() {
+    boost::system::error_code ignored;
+    lowest().socket().shutdown(tcp::socket::shutdown_send, ignored);
+    lowest().expires_after(std::chrono::seconds(1));
+    for (int i = 0; i < 256; ++i) {
+      buffer_.clear();
+      const io_result got = co_await io_operation([&](auto handler) {
+        stream_.async_read_some(buffer_.prepare(read_size), std::move(handler));
+      });
+      if (!got) co_return;
+    }
   }
 
   task<bool> answer(http_request& asked) {
     request made = to_request(asked, peer_);
     response said;
-    if (made.wants_socket() && !may_open(made)) {
+    if (made.wants_socket() && buffer_.size() != 0) {
+      said = text_response(400, "a WebSocket begins with its answer");
+    } else if (made.wants_socket() && !may_open(made)) {
       said = text_response(403, "not from this origin");
     } else {
       said = co_await router_.answer(std::move(made));
     }
-    if (said.status == 101 && said.session) {
-      co_await carry(asked, std::move(said.session));
-      co_return false;
+    if (said.status == 101) {
+      if (said.session && !stopping_.load(order::relaxed)) {
+        co_await carry(asked, std::move(said.session));
+        co_return false;
+      }
+      said = said.session ? text_response(503, "the server stops")
+                          : text_response(500, "internal error");
     }
     const bool keep_alive = asked.keep_alive() && !stopping_.load(detail::order::relaxed);
     const bool written = co_await write(said, asked, keep_alive);
@@ -185,6 +229,7 @@ private:
     socket_ = by;
     moved_ = true;
     const bool open = co_await by->accept(asked);
+    buffer_ = {};
     if (open) co_await session->run(by);
   }
 
@@ -272,9 +317,11 @@ public:
         loop(), detail::beast::tcp_stream(std::move(peer)), server_.options_, server_.router_,
         server_.stopping_);
     const auto at = peers_.insert(peers_.end(), &connection);
+    const scope_exit leave([this, at]() noexcept {
+      peers_.erase(at);
+      server_.open_.fetch_sub(1, detail::order::relaxed);
+    });
     co_await connection.serve();
-    peers_.erase(at);
-    server_.open_.fetch_sub(1, detail::order::relaxed);
   }
 
   /// On the loop's thread.
@@ -317,6 +364,7 @@ inline web_server::~web_server() {
   tell_all(false);
   detail::block_on(wait_for_last(), &lanes_.front()->loop());
   tell_all(true);
+  for (const auto& l : lanes_) l->request_stop();
   for (const auto& l : lanes_) sync_wait(l->join());
   for (const auto& l : lanes_) l->loop().finish();
 }
@@ -348,7 +396,11 @@ inline task<> web_server::accept_all() {
     }
     boost::system::error_code ignored;
     peer.set_option(tcp::no_delay(true), ignored);
-    to.spawn(to.serve(std::move(peer)));
+    try {
+      to.spawn(to.serve(std::move(peer)));
+    } catch (...) {
+      open_.fetch_sub(1, detail::order::relaxed);  // for want of memory
+    }
   }
 }
 

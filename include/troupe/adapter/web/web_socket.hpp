@@ -11,9 +11,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/post.hpp>
@@ -28,6 +30,7 @@
 #include <troupe/coro/task.hpp>
 #include <troupe/gateway/socket_message.hpp>
 #include <troupe/gateway/socket_transport.hpp>
+#include <troupe/time/clock.hpp>
 
 namespace troupe::detail {
 
@@ -42,7 +45,7 @@ public:
       : loop_(loop), ws_(std::move(stream)) {
     websocket::stream_base::timeout times;
     times.handshake_timeout = std::chrono::seconds(10);  // the closing one as well
-    times.idle_timeout = options.ping_after * 2;
+    times.idle_timeout = (std::min)(options.ping_after, longest_silence) * 2;
     times.keep_alive_pings = true;
     ws_.set_option(times);
     ws_.read_message_max(options.message_limit);
@@ -78,14 +81,16 @@ public:
   }
 
   task<> close(const close_info& how) override {
-    websocket::close_reason reason(static_cast<websocket::close_code>(how.code));
-    reason.reason.assign(how.reason.data(), (std::min)(how.reason.size(), std::size_t{123}));
+    websocket::close_reason reason(sendable_code(how.code));
+    const std::string_view text = beginning_of(how.reason);
+    reason.reason.assign(text.data(), text.size());
     static_cast<void>(
         co_await io_operation([&](auto handler) { ws_.async_close(reason, std::move(handler)); }));
   }
 
   close_info closed_by_peer() const override {
     const websocket::close_reason& reason = ws_.reason();
+    if (reason.code == websocket::close_code::none) return close_info(close_code::no_code);
     return close_info(static_cast<close_code>(reason.code),
                       std::string(reason.reason.data(), reason.reason.size()));
   }
@@ -101,6 +106,29 @@ public:
   }
 
 private:
+  /// Codes that only say what has happened are not sent, nor those that nobody has given a meaning.
+  static websocket::close_code sendable_code(close_code c) noexcept {
+    const auto number = static_cast<std::uint16_t>(c);
+    const bool is_standard =
+        (number >= 1000 && number <= 1003) || (number >= 1007 && number <= 1014);
+    if (is_standard || (number >= 3000 && number <= 4999)) {
+      return static_cast<websocket::close_code>(number);
+    }
+    const bool says_nothing = c == close_code::no_code || c == close_code::abnormal;
+    return says_nothing ? websocket::close_code::normal : websocket::close_code::internal_error;
+  }
+
+  /// As much as a closing frame holds, cut between two characters.
+  static std::string_view beginning_of(std::string_view reason) noexcept {
+    constexpr std::size_t limit = 123;
+    if (reason.size() <= limit) return reason;
+    std::size_t end = limit;
+    while (end != 0 && (static_cast<unsigned char>(reason[end]) & 0xC0U) == 0x80U) --end;
+    return reason.substr(0, end);
+  }
+
+  static constexpr duration longest_silence = std::chrono::hours(24);
+
   // What a larger message has taken is given back; 10 000 that are idle hold little.
   static constexpr std::size_t kept_capacity = 4096;
 
