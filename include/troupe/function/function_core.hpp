@@ -22,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include <troupe/actor/failure.hpp>
 #include <troupe/base/error.hpp>
 #include <troupe/base/hash.hpp>
 #include <troupe/base/intrusive_list.hpp>
@@ -283,7 +284,8 @@ private:
   void carry_out(to_do& todo) noexcept;
   void refuse(open_call& c, errc why, std::string text) noexcept;
   errc why_not_begun(const open_call& c) noexcept;
-  void fail_all(std::vector<open_call*>& calls, const std::exception_ptr& why) noexcept;
+  void fail_all(std::vector<open_call*>& calls, const intrusive_ptr<shared_cause>& cause) noexcept;
+  static intrusive_ptr<shared_cause> shared(std::exception_ptr why) noexcept;
   void start_failed(module_slot& s, const attempt_ptr& a, std::exception_ptr why) noexcept;
   bool start_succeeded(module_slot& s, const attempt_ptr& a) noexcept;
   void start_ended(module_slot& s, const attempt_ptr& a, std::exception_ptr why) noexcept;
@@ -313,8 +315,11 @@ private:
     return s.version.empty() ? s.record.name : s.record.name + "@" + s.version;
   }
   static std::string text_of(const std::exception_ptr& e);
-  static std::exception_ptr own_copy(const std::exception_ptr& why) noexcept;
-  static std::exception_ptr failure_for(const open_call& c, const std::exception_ptr& why) noexcept;
+  static std::exception_ptr with_nested(const error& own, const std::exception& e,
+                                        intrusive_ptr<shared_cause> cause) noexcept;
+  static std::exception_ptr own_copy(const intrusive_ptr<shared_cause>& cause) noexcept;
+  static std::exception_ptr failure_for(const open_call& c,
+                                        const intrusive_ptr<shared_cause>& cause) noexcept;
 
   executor& on_;
   const function_host_options options_;

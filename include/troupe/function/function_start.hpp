@@ -185,36 +185,64 @@ inline void function_core::start_failed(module_slot& s, const attempt_ptr& a,
     }
     start_once_more(s, todo);
   }
-  fail_all(failed, why);
+  const intrusive_ptr<shared_cause> cause = shared(std::move(why));
+  fail_all(failed, cause);
   for (const auto& t : tickets) {
-    t->failure = own_copy(why);
+    t->failure = own_copy(cause);
     t->over.release();
   }
   carry_out(todo);
 }
 
-/// An exception that no other thread has.
-inline std::exception_ptr function_core::own_copy(const std::exception_ptr& why) noexcept {
+/// For all who are told of it, none of whom gets the exception itself. Nothing: there is no memory.
+inline intrusive_ptr<shared_cause> function_core::shared(std::exception_ptr why) noexcept {
   try {
-    std::rethrow_exception(why);
-  } catch (const error& e) {
-    return std::make_exception_ptr(error(e));
+    return intrusive_ptr<shared_cause>(new shared_cause(std::move(why)));
   } catch (...) {
-    return why;
+    return {};
   }
 }
 
-/// Each caller gets an exception of its own.
-inline std::exception_ptr function_core::failure_for(const open_call& c,
-                                                     const std::exception_ptr& why) noexcept try {
+/// `own`, and nested in it what is nested in the failure at hand, if anything is.
+inline std::exception_ptr function_core::with_nested(const error& own, const std::exception& e,
+                                                     intrusive_ptr<shared_cause> cause) noexcept {
+  const auto* const nests = dynamic_cast<const std::nested_exception*>(&e);
+  if (nests == nullptr || !nests->nested_ptr()) return std::make_exception_ptr(own);
   try {
-    std::rethrow_exception(why);
+    nests->rethrow_nested();
+  } catch (...) {
+    try {
+      throw error_with_cause(std::move(cause), own);
+    } catch (...) {
+      return std::current_exception();
+    }
+  }
+}
+
+/// An exception that no other thread has.
+inline std::exception_ptr function_core::own_copy(
+    const intrusive_ptr<shared_cause>& cause) noexcept {
+  try {
+    if (!cause) throw std::bad_alloc();
+    std::rethrow_exception(cause->get());
   } catch (const error& e) {
-    const intrusive_ptr<shared_cause> cause(new shared_cause(why));
-    const bool nests = dynamic_cast<const std::nested_exception*>(&e) != nullptr;
+    return with_nested(e, e, cause);
+  } catch (const std::exception& e) {
+    return std::make_exception_ptr(error(errc::start_failed, {}, e.what()));
+  } catch (...) {
+    return std::make_exception_ptr(error(errc::start_failed));
+  }
+}
+
+/// The same for a caller, with the names that it knows.
+inline std::exception_ptr function_core::failure_for(
+    const open_call& c, const intrusive_ptr<shared_cause>& cause) noexcept try {
+  try {
+    if (!cause) throw std::bad_alloc();
+    std::rethrow_exception(cause->get());
+  } catch (const error& e) {
     const error own(static_cast<errc>(e.code().value()), c.id_for_errors(), e.detail());
-    if (!nests) return std::make_exception_ptr(own);
-    return why;
+    return with_nested(own, e, cause);
   } catch (const std::exception& e) {
     return std::make_exception_ptr(error(errc::start_failed, c.id_for_errors(), e.what()));
   } catch (...) {
@@ -225,9 +253,9 @@ inline std::exception_ptr function_core::failure_for(const open_call& c,
 }
 
 inline void function_core::fail_all(std::vector<open_call*>& calls,
-                                    const std::exception_ptr& why) noexcept {
+                                    const intrusive_ptr<shared_cause>& cause) noexcept {
   for (open_call* const c : calls) {
-    c->fail(failure_for(*c, why));
+    c->fail(failure_for(*c, cause));
     release(c);
   }
 }

@@ -114,6 +114,7 @@ TEST_CASE("Out of descriptors, a start fails by name or its process can be kille
   }
   // UBSan looks through a pipe at the class of an object of a kind that it has not seen before.
   CHECK_FALSE(std::error_code(EMFILE, std::system_category()).message().empty());
+  CHECK_FALSE(std::error_code(EMFILE, std::generic_category()).message().empty());
   rlimit before{};
   REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
   for (int room = 0; room != 10; ++room) {
