@@ -194,7 +194,7 @@ private:
   struct slot {
     module_call* call = nullptr;  // null: nobody has this cell
     std::uint64_t block = in_cell;
-    bool put = false;      // its call is in the queue: before that, a reply to it is garbage
+    bool put = false;      // its call is in the queue and has no reply: else a reply is garbage
     bool back = false;     // its call was taken back: free as soon as the other side has passed it
     bool stopped = false;  // its stop is in the queue, or follows its call
     // Changes when a call gets the cell and when it loses it. Written under the lock.
@@ -667,7 +667,9 @@ inline bool call_ring::take_reply(std::uint32_t cell) noexcept {
   if (copy.head.outcome > troupe_outcome_error) return false;
   {
     const spin_guard guard(lock_);
-    if (!slots_[cell].put) return false;  // nobody's, or still being copied in
+    // Nobody's, or still being copied in. From here on nobody withdraws it, whether the other side
+    // has begun it or not; if this turns out to be garbage, `end` has the call.
+    if (!std::exchange(slots_[cell].put, false)) return false;
   }
   if (copy.head.size > largest_message) return false;
   const bool is_taken = copy.head.size <= largest_reply_;
@@ -678,6 +680,7 @@ inline bool call_ring::take_reply(std::uint32_t cell) noexcept {
     const spin_guard guard(lock_);
     call = close_slot(cell);  // it is there: only who takes closes it, and `end` comes later
   }
+  if (call == nullptr) return false;
   if (is_taken) {
     call->settle(call, copy.head.outcome, copy.head.code, {bytes, copy.head.size});
   } else {
