@@ -378,6 +378,24 @@ TEST_CASE("A call whose reply is garbage is not taken back, and ends with the ot
   CHECK(c.outcome() == "worker crashed: it cheats");
 }
 
+TEST_CASE("Who passes no call that was taken back begins none") {
+  call c("p");
+  call begun("p");
+  rig r;
+  CHECK_FALSE(r.ring.begins_none());
+  REQUIRE(r.ring.begin(c, false).has_value());
+  CHECK(r.ring.begins_none());
+  REQUIRE(r.ring.withdraw(c.id));
+  CHECK(r.ring.begins_none());
+  const std::uint32_t entry = r.take_entry();
+  REQUIRE(r.ring.begin(begun, false).has_value());
+  CHECK(r.begin(r.take_entry()));
+  CHECK_FALSE(r.ring.begins_none());  // it has begun that one
+  CHECK_FALSE(r.begin(entry));
+  CHECK(r.take() == take_result::all);
+  CHECK_FALSE(r.ring.begins_none());
+}
+
 TEST_CASE("Who lies about what it has taken has begun everything") {
   call c;
   rig r;

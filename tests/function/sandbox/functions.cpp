@@ -302,6 +302,26 @@ TEST_CASE("A process whose only call computes over several looks lives on") {
   s.broker.run(calls(s.host));
 }
 
+TEST_CASE("A process whose calls have short limits is killed if it hangs between them") {
+  troupe::function_host_options options;
+  options.stall_limit = 200ms;
+  setting s(options);
+  const auto calls = [](troupe::function_host& host) -> troupe::task<> {
+    static_cast<void>(co_await host.trigger(of_subject("hang_later")));
+    troupe::function_request r = of_subject("echo");
+    r.limit = 20ms;
+    const std::string why = co_await error_of(host.trigger(r));
+    CHECK(begins(why, "deadline passed before the start"));
+    // It was taken back, and the process is to pass it.
+    for (int i = 0; i != 20'000 && host.stats().crashes == 0; ++i) {
+      co_await troupe::sleep_for(1ms);
+    }
+    CHECK(host.stats().crashes == 1);
+    static_cast<void>(co_await host.trigger(of_subject("echo")));
+  };
+  s.broker.run(calls(s.host));
+}
+
 TEST_CASE("A process that hangs between its calls is killed, and another gets them") {
   troupe::function_host_options options;
   options.stall_limit = 200ms;

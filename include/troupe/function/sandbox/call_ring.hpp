@@ -175,7 +175,8 @@ public:
   std::uint64_t progress() const noexcept {
     return taken() << 32 | child_.taken.load(order::relaxed);
   }
-  /// There are calls before the other side, and it has begun none of them, if one believes it.
+  /// There are calls before the other side, or in line, or taken back and not yet passed, and it
+  /// has begun none of them, if one believes it.
   bool begins_none() const noexcept;
   std::uint32_t level() const noexcept { return child_.level.load(order::relaxed); }
   bool out_of_memory() const noexcept { return child_.out_of_memory.load(order::relaxed) == 1; }
@@ -794,10 +795,13 @@ inline void call_ring::end(errc why, std::string_view detail) noexcept {
 }
 
 inline bool call_ring::begins_none() const noexcept {
+  if (has_more()) return false;  // a reply, or that it has passed one
   const spin_guard guard(lock_);
-  bool some = false;
+  bool some = !waiting_.empty();
   for (std::uint32_t cell = 0; cell != cell_count; ++cell) {
-    if (slots_[cell].call == nullptr || !slots_[cell].put) continue;
+    const slot& s = slots_[cell];
+    some = some || s.back;
+    if (s.call == nullptr || !s.put) continue;
     if (child_.claims[cell].load(order::relaxed) != claim_open) return false;
     some = true;
   }
