@@ -215,16 +215,21 @@ inline void function_core::instance_failed(running_module& r, errc,
   to_do todo;
   {
     const spin_guard guard(lock_);
-    if (!r.adopted) {
-      r.has_failed = true;
-      r.failure = detail;
-      return;
-    }
-    if (r.closing) return;
-    note_death(r, todo);
-    if (r.slot->waiting_count != 0) see_to_start(*r.slot, todo);
+    note_failed(r, detail, todo);
   }
   carry_out(todo);
+}
+
+/// The lock is held.
+inline void function_core::note_failed(running_module& r, std::string_view detail, to_do& todo) {
+  if (!r.adopted) {
+    r.has_failed = true;
+    r.failure = detail;
+    return;
+  }
+  if (r.closing) return;
+  note_death(r, todo);
+  if (r.slot->waiting_count != 0) see_to_start(*r.slot, todo);
 }
 
 /// It ends by itself. Whether its calls come back first, or word of it, is all the same.
