@@ -10,6 +10,7 @@
 #include <exception>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <troupe/base/intrusive_ptr.hpp>
 #include <troupe/coro/task_scope.hpp>
@@ -229,7 +230,8 @@ inline void function_core::note_failed(running_module& r, std::string_view detai
   }
   if (r.closing) return;
   note_death(r, todo);
-  if (r.slot->waiting_count != 0) see_to_start(*r.slot, todo);
+  // Where another has its place, what waits at that one waits for it.
+  if (r.slot->waiting_count != 0 && r.slot->current == nullptr) see_to_start(*r.slot, todo);
 }
 
 /// It ends by itself. Whether its calls come back first, or word of it, is all the same.
@@ -249,7 +251,8 @@ inline void function_core::instance_ended(running_module& r) noexcept {
     r.has_ended = true;
     if (!r.adopted) return;
     retire(r, todo);
-    todo.close.clear();
+    // This one needs no closing any more; others may have been told to make room.
+    std::erase_if(todo.close, [&r](const auto& one) { return one.get() == &r; });
     --leaving_;
     --workers_;
     if (!r.overdue) --going_;
