@@ -152,7 +152,7 @@ TEST_CASE("a thousand reloads under load lose no call and leave nothing behind")
   {
     troupe::function_host host(broker, in_process());
     functions_kit::load_from_tests(host);
-    bool done = false;
+    troupe::detail::atomic<bool> done{false};
     std::uint64_t calls = 0;
     const auto load = [&](troupe::function_host& h) -> troupe::task<> {
       while (!done) {

@@ -378,7 +378,14 @@ inline void function_core::call_out_of_grace(open_call& c) noexcept {
   }
   if (withdraw(c, *r, call_end::cancelled)) return;
   constexpr std::string_view why = "it was killed: a call did not come to its end in time";
-  instance_failed(*r, errc::worker_crashed, why);
+  to_do todo;
+  {
+    const spin_guard guard(lock_);
+    // It may have come to its end just now, and others are there that have time left.
+    if (c.place != call_place::running || c.where.get() != r.get()) return;
+    note_failed(*r, why, todo);
+  }
+  carry_out(todo);
   r->instance->kill(errc::worker_crashed, why);
 }
 

@@ -259,6 +259,7 @@ private:
   void begin_end(running_module& r) noexcept;
   void watch_processes() noexcept;
   const char* what_is_wrong(running_module& r, const process_look& seen, time_point now) noexcept;
+  void note_failed(running_module& r, std::string_view detail, to_do& todo);
   void note_death(running_module& r, to_do& todo);
   void give(running_module& r, open_call& c) noexcept;
   void follow_version(open_call& c) noexcept;

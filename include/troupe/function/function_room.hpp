@@ -10,6 +10,7 @@
 #include <exception>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <troupe/base/intrusive_ptr.hpp>
 #include <troupe/coro/task_scope.hpp>
@@ -215,16 +216,22 @@ inline void function_core::instance_failed(running_module& r, errc,
   to_do todo;
   {
     const spin_guard guard(lock_);
-    if (!r.adopted) {
-      r.has_failed = true;
-      r.failure = detail;
-      return;
-    }
-    if (r.closing) return;
-    note_death(r, todo);
-    if (r.slot->waiting_count != 0) see_to_start(*r.slot, todo);
+    note_failed(r, detail, todo);
   }
   carry_out(todo);
+}
+
+/// The lock is held.
+inline void function_core::note_failed(running_module& r, std::string_view detail, to_do& todo) {
+  if (!r.adopted) {
+    r.has_failed = true;
+    r.failure = detail;
+    return;
+  }
+  if (r.closing) return;
+  note_death(r, todo);
+  // Where another has its place, what waits at that one waits for it.
+  if (r.slot->waiting_count != 0 && r.slot->current == nullptr) see_to_start(*r.slot, todo);
 }
 
 /// It ends by itself. Whether its calls come back first, or word of it, is all the same.
@@ -244,7 +251,8 @@ inline void function_core::instance_ended(running_module& r) noexcept {
     r.has_ended = true;
     if (!r.adopted) return;
     retire(r, todo);
-    todo.close.clear();
+    // This one needs no closing any more; others may have been told to make room.
+    std::erase_if(todo.close, [&r](const auto& one) { return one.get() == &r; });
     --leaving_;
     --workers_;
     if (!r.overdue) --going_;

@@ -30,13 +30,15 @@ inline void function_core::watch_processes() noexcept {
   if (any) watch_alarm_.set(saturating_add(on_.now(), watch_every));
 }
 
-/// A process that had no call between two looks may have used its share, no more. One that has
-/// calls, and has begun none of them, is to begin one, sooner or later.
+/// A process that had no call between two looks, nor at either, may have used its share, no more:
+/// one that ended since the first has used the processor for its caller. One that has calls, and
+/// has begun none of them, is to begin one, sooner or later.
 inline const char* function_core::what_is_wrong(running_module& r, const process_look& seen,
                                                 time_point now) noexcept {
   process_look& before = r.seen;
   const bool is_first = before.at == time_point{};
-  const bool was_idle = !is_first && r.in_flight == 0 && r.last_call == before.last_call;
+  const bool was_idle =
+      !is_first && before.in_flight == 0 && r.in_flight == 0 && r.last_call == before.last_call;
   const bool is_stuck = !is_first && seen.begins_none && seen.progress == before.progress;
   const duration used = seen.processor_time - before.processor_time;
   const auto over = static_cast<double>((now - before.at).count());
@@ -44,7 +46,6 @@ inline const char* function_core::what_is_wrong(running_module& r, const process
   if (!is_stuck) r.stuck_since = now;
   before = seen;
   before.at = now;
-  before.last_call = r.last_call;
   if (was_idle && static_cast<double>(used.count()) > share * over) {
     return "it used the processor though it had no call";
   }
@@ -67,7 +68,9 @@ inline void function_core::look_at_processes() noexcept {
     if (watch_alarm_.stopped) return;
     for (const auto& r : instances_) {
       if (r->closing || r->instance->kept() != isolation::process) continue;
-      looks.push_back({r, {}, nullptr});
+      look& one = looks.emplace_back(look{r, {}, nullptr});
+      one.seen.last_call = r->last_call;
+      one.seen.in_flight = r->in_flight;
     }
   }
   for (look& one : looks) {  // asks the kernel: not under the lock

@@ -107,8 +107,9 @@ private:
 
 /// What was found when a process was looked at.
 struct process_look {
-  time_point at{};  // not yet
-  std::uint64_t last_call = 0;
+  time_point at{};              // not yet
+  std::uint64_t last_call = 0;  // as it was before the process was looked at
+  std::uint64_t in_flight = 0;  // the same
   std::uint64_t progress = 0;
   duration processor_time{};
   bool begins_none = false;

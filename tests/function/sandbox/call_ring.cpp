@@ -335,6 +335,67 @@ TEST_CASE("Either the host takes a call back or the other side begins it, never 
   }
 }
 
+TEST_CASE("A call that was never begun is replied to or taken back, never both") {
+  constexpr std::uint64_t size = 2u << 20;  // takes its time
+  int replied = 0;
+  for (int round = 0; round != 200; ++round) {
+    call c("p");
+    rig r;
+    troupe::detail::atomic<bool> goes{false};
+    bool is_back = false;
+    REQUIRE(r.ring.begin(c, false).has_value());
+    const std::uint32_t cell = cell_of(r.take_entry());
+    r.reply_with(cell, {troupe_outcome_value, 0, size, 0});
+    std::thread withdraws([&] {
+      while (!goes.load(order::acquire)) {
+      }
+      for (int i = 0; i != round * 100; ++i) static_cast<void>(goes.load(order::relaxed));
+      is_back = r.ring.withdraw(c.id);
+    });
+    goes.store(true, order::release);
+    const take_result took = r.take();
+    withdraws.join();
+    if (is_back != (took == take_result::garbage)) FAIL("taken and taken back");
+    if (c.ends != (is_back ? 0 : 1)) FAIL("ended " << c.ends << " times");
+    if (!is_back && c.reply.size() != size) FAIL("a reply of " << c.reply.size());
+    if (!is_back) ++replied;
+  }
+  CHECK(replied > 0);
+}
+
+TEST_CASE("A call whose reply is garbage is not taken back, and ends with the other side") {
+  call c("p");
+  rig r;
+  REQUIRE(r.ring.begin(c, false).has_value());
+  const std::uint32_t cell = cell_of(r.take_entry());
+  r.reply_with(cell, {troupe_outcome_value, 0, 100, arena_size - 50});
+  CHECK(r.take() == take_result::garbage);
+  CHECK_FALSE(r.ring.withdraw(c.id));
+  CHECK(c.ends == 0);
+  r.ring.shut();
+  r.ring.end(troupe::errc::worker_crashed, "it cheats");
+  CHECK(c.ends == 1);
+  CHECK(c.outcome() == "worker crashed: it cheats");
+}
+
+TEST_CASE("Who passes no call that was taken back begins none") {
+  call c("p");
+  call begun("p");
+  rig r;
+  CHECK_FALSE(r.ring.begins_none());
+  REQUIRE(r.ring.begin(c, false).has_value());
+  CHECK(r.ring.begins_none());
+  REQUIRE(r.ring.withdraw(c.id));
+  CHECK(r.ring.begins_none());
+  const std::uint32_t entry = r.take_entry();
+  REQUIRE(r.ring.begin(begun, false).has_value());
+  CHECK(r.begin(r.take_entry()));
+  CHECK_FALSE(r.ring.begins_none());  // it has begun that one
+  CHECK_FALSE(r.begin(entry));
+  CHECK(r.take() == take_result::all);
+  CHECK_FALSE(r.ring.begins_none());
+}
+
 TEST_CASE("Who lies about what it has taken has begun everything") {
   call c;
   rig r;

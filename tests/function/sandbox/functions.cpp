@@ -285,6 +285,43 @@ TEST_CASE("A process that uses the processor for nothing is killed, one that may
   strict.broker.run(kills(strict.host));
 }
 
+TEST_CASE("A process whose only call computes over several looks lives on") {
+  setting s;
+  troupe::module_options strict;
+  strict.permissions.idle_processor = 0.05;
+  s.host.define_module("subject", strict);
+  const auto calls = [](troupe::function_host& host) -> troupe::task<> {
+    troupe::function_request r = of_subject("work");
+    r.payload = "2700";  // ends between two looks, of which the first has seen it
+    static_cast<void>(co_await host.trigger(r));
+    co_await troupe::sleep_for(2500ms);
+    CHECK(host.stats().crashes == 0);
+    static_cast<void>(co_await host.trigger(of_subject("echo")));
+    CHECK(host.stats().starts == 1);
+  };
+  s.broker.run(calls(s.host));
+}
+
+TEST_CASE("A process whose calls have short limits is killed if it hangs between them") {
+  troupe::function_host_options options;
+  options.stall_limit = 200ms;
+  setting s(options);
+  const auto calls = [](troupe::function_host& host) -> troupe::task<> {
+    static_cast<void>(co_await host.trigger(of_subject("hang_later")));
+    troupe::function_request r = of_subject("echo");
+    r.limit = 20ms;
+    const std::string why = co_await error_of(host.trigger(r));
+    CHECK(begins(why, "deadline passed before the start"));
+    // It was taken back, and the process is to pass it.
+    for (int i = 0; i != 20'000 && host.stats().crashes == 0; ++i) {
+      co_await troupe::sleep_for(1ms);
+    }
+    CHECK(host.stats().crashes == 1);
+    static_cast<void>(co_await host.trigger(of_subject("echo")));
+  };
+  s.broker.run(calls(s.host));
+}
+
 TEST_CASE("A process that hangs between its calls is killed, and another gets them") {
   troupe::function_host_options options;
   options.stall_limit = 200ms;

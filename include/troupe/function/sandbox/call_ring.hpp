@@ -175,7 +175,8 @@ public:
   std::uint64_t progress() const noexcept {
     return taken() << 32 | child_.taken.load(order::relaxed);
   }
-  /// There are calls before the other side, and it has begun none of them, if one believes it.
+  /// There are calls before the other side, or in line, or taken back and not yet passed, and it
+  /// has begun none of them, if one believes it.
   bool begins_none() const noexcept;
   std::uint32_t level() const noexcept { return child_.level.load(order::relaxed); }
   bool out_of_memory() const noexcept { return child_.out_of_memory.load(order::relaxed) == 1; }
@@ -194,7 +195,7 @@ private:
   struct slot {
     module_call* call = nullptr;  // null: nobody has this cell
     std::uint64_t block = in_cell;
-    bool put = false;      // its call is in the queue: before that, a reply to it is garbage
+    bool put = false;      // its call is in the queue and has no reply: else a reply is garbage
     bool back = false;     // its call was taken back: free as soon as the other side has passed it
     bool stopped = false;  // its stop is in the queue, or follows its call
     // Changes when a call gets the cell and when it loses it. Written under the lock.
@@ -667,7 +668,9 @@ inline bool call_ring::take_reply(std::uint32_t cell) noexcept {
   if (copy.head.outcome > troupe_outcome_error) return false;
   {
     const spin_guard guard(lock_);
-    if (!slots_[cell].put) return false;  // nobody's, or still being copied in
+    // Nobody's, or still being copied in. From here on nobody withdraws it, whether the other side
+    // has begun it or not; if this turns out to be garbage, `end` has the call.
+    if (!std::exchange(slots_[cell].put, false)) return false;
   }
   if (copy.head.size > largest_message) return false;
   const bool is_taken = copy.head.size <= largest_reply_;
@@ -678,6 +681,7 @@ inline bool call_ring::take_reply(std::uint32_t cell) noexcept {
     const spin_guard guard(lock_);
     call = close_slot(cell);  // it is there: only who takes closes it, and `end` comes later
   }
+  if (call == nullptr) return false;
   if (is_taken) {
     call->settle(call, copy.head.outcome, copy.head.code, {bytes, copy.head.size});
   } else {
@@ -791,10 +795,13 @@ inline void call_ring::end(errc why, std::string_view detail) noexcept {
 }
 
 inline bool call_ring::begins_none() const noexcept {
+  if (has_more()) return false;  // a reply, or that it has passed one
   const spin_guard guard(lock_);
-  bool some = false;
+  bool some = !waiting_.empty();
   for (std::uint32_t cell = 0; cell != cell_count; ++cell) {
-    if (slots_[cell].call == nullptr || !slots_[cell].put) continue;
+    const slot& s = slots_[cell];
+    some = some || s.back;
+    if (s.call == nullptr || !s.put) continue;
     if (child_.claims[cell].load(order::relaxed) != claim_open) return false;
     some = true;
   }
