@@ -100,8 +100,10 @@ TEST_CASE("an outbox sends what waits before it is closed, and nothing after") {
   box.close({troupe::close_code::going_away, "too late"});
   CHECK(box.push("c") == outbox::fate::closed);
   CHECK(drain(sim, box) == "ab");
-  REQUIRE(box.closing_as());
-  CHECK(box.closing_as()->reason == "enough");
+  CHECK_FALSE(box.is_open());
+  const auto how = box.take_closing();
+  REQUIRE(how);
+  CHECK(how->reason == "enough");
 }
 
 TEST_CASE("an abandoned outbox holds nothing") {
@@ -114,7 +116,7 @@ TEST_CASE("an abandoned outbox holds nothing") {
   CHECK(box.waiting_bytes() == 0);
   CHECK(box.push("b") == outbox::fate::closed);
   CHECK(drain(sim, box).empty());
-  CHECK_FALSE(box.closing_as());
+  CHECK_FALSE(box.take_closing());
 }
 
 TEST_CASE("an outbox takes one message that is larger than its limit, where nothing waits") {
