@@ -4,10 +4,8 @@
 
 #include <support/catch.hpp>
 
-#include <cerrno>
 #include <deque>
 #include <string>
-#include <system_error>
 #include <thread>
 
 #include <fcntl.h>
@@ -112,9 +110,6 @@ TEST_CASE("Out of descriptors, a start fails by name or its process can be kille
   {
     running warm;
   }
-  // UBSan looks through a pipe at the class of an object of a kind that it has not seen before.
-  CHECK_FALSE(std::error_code(EMFILE, std::system_category()).message().empty());
-  CHECK_FALSE(std::error_code(EMFILE, std::generic_category()).message().empty());
   rlimit before{};
   REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
   for (int room = 0; room != 10; ++room) {
