@@ -61,7 +61,7 @@ inline task<> function_core::reload(std::string module, std::string version, boo
     co_await std::move(over);
   }
   for (const auto& t : tickets) {
-    if (t->failure) std::rethrow_exception(t->failure);
+    if (t->failure) std::rethrow_exception(std::exchange(t->failure, nullptr));
   }
 }
 

@@ -293,7 +293,7 @@ inline bool function_core::start_succeeded(module_slot& s, const attempt_ptr& a)
   running_module& r = *a->made;
   std::vector<open_call*> first;
   std::vector<std::shared_ptr<load_ticket>> tickets;
-  std::exception_ptr thrown_away;
+  bool is_thrown_away = false;
   to_do todo;
   {
     const spin_guard guard(lock_);
@@ -309,7 +309,7 @@ inline bool function_core::start_succeeded(module_slot& s, const attempt_ptr& a)
       if (!a->given_up) {
         s.attempt = nullptr;
         move_tickets(s, tickets);
-        thrown_away = start_failure(s, "its host has come to its end");
+        is_thrown_away = true;
       }
     } else {
       s.attempt = nullptr;
@@ -346,7 +346,7 @@ inline bool function_core::start_succeeded(module_slot& s, const attempt_ptr& a)
   }
   for (open_call* const c : first) on_.fork(*c);  // each by itself: one may block its thread
   for (const auto& t : tickets) {
-    if (thrown_away) t->failure = thrown_away;
+    if (is_thrown_away) t->failure = start_failure(s, "its host has come to its end");
     t->over.release();
   }
   carry_out(todo);

@@ -47,7 +47,7 @@ struct module_record {
 /// Somebody waits for an instance to be there.
 struct load_ticket {
   async_semaphore over{0};
-  std::exception_ptr failure;  // written before `over` is released
+  std::exception_ptr failure;  // written before `over` is released; taken by who has waited
 };
 
 /// An attempt to start an instance. Counted by those who run it.
