@@ -29,6 +29,7 @@
 #include <troupe/coro/task.hpp>
 #include <troupe/gateway/cluster.hpp>
 #include <troupe/gateway/gateway_options.hpp>
+#include <troupe/gateway/gathered.hpp>
 #include <troupe/gateway/local_shard.hpp>
 #include <troupe/gateway/request.hpp>
 #include <troupe/gateway/response.hpp>
@@ -119,8 +120,13 @@ public:
 
   /// The gateway's own worker of a cluster that is not there need not stay: it goes when it is
   /// idle, unless it keeps itself alive.
-  void let_guide_go(const std::string& name) {
-    if (!find(name)) workers.evict(workers.template worker<G>(name).id());
+  void let_guide_go(const std::string& name) noexcept {
+    if (find(name)) return;
+    try {
+      workers.evict(workers.template worker<G>(name).id());
+    } catch (...) {
+      // For want of memory: a cleaner may have it.
+    }
   }
 
   /// Drops all; those that are in use go with their users.
@@ -131,19 +137,11 @@ public:
   }
 
   std::vector<intrusive_ptr<cluster_of>> list() const {
-    std::vector<intrusive_ptr<cluster_of>> found;
-    for (;;) {
-      std::size_t size = 0;
-      {
-        const spin_guard guard(lock_);
-        size = clusters_.size();
-        if (found.capacity() >= size) {
+    return gathered<intrusive_ptr<cluster_of>>(
+        lock_, [this] { return clusters_.size(); },
+        [this](auto& found) {
           for (const auto& [name, c] : clusters_) found.push_back(c);
-          return found;
-        }
-      }
-      found.reserve(size);
-    }
+        });
   }
 
 private:

@@ -47,7 +47,7 @@ public:
     if constexpr (has_on_open<S>) {
       co_await worker_.template call<&calls::on_open>(s);
     } else {
-      static_cast<void>(s);
+      socket_access::state_of(s).opened_by = generation();
       co_return;
     }
   }

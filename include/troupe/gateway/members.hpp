@@ -9,16 +9,15 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <iterator>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include <troupe/base/intrusive_ptr.hpp>
 #include <troupe/gateway/delivery.hpp>
+#include <troupe/gateway/gathered.hpp>
 #include <troupe/gateway/socket_message.hpp>
 #include <troupe/gateway/socket_state.hpp>
 #include <troupe/sync/spin_lock.hpp>
@@ -43,17 +42,17 @@ public:
 
   void join(socket_ptr s, std::uint64_t closings_before) {
     socket_state& joining = *s;
-    std::optional<close_info> how = put(std::move(s), closings_before);
-    if (how) joining.out.close(std::move(*how));
+    const std::shared_ptr<const close_info> how = put(std::move(s), closings_before);
+    if (how) joining.out.close(*how);
   }
 
   /// All who are there, and those who are about to join.
   void close_all(const close_info& how) {
-    close_info copy = how;
+    auto latest = std::make_shared<const close_info>(how);
     {
       const spin_guard guard(lock_);
       ++closings_;
-      std::swap(closed_as_, copy);
+      closed_as_.swap(latest);  // the one before dies behind the lock
     }
     const auto everyone = all();
     for (const socket_ptr& s : *everyone) s->out.close(how);
@@ -67,7 +66,7 @@ public:
     while (at != end && at->second.get() != &s) ++at;
     if (at == end) return;
     node = sockets_.extract(at);
-    all_.swap(stale);
+    change(stale);
   }
 
   /// All who are there now.
@@ -76,39 +75,27 @@ public:
       const spin_guard guard(lock_);
       if (all_) return all_;
     }
-    auto fresh = std::make_shared<list>();
-    for (;;) {
-      std::size_t size = 0;
-      {
-        const spin_guard guard(lock_);
-        if (all_) return all_;
-        if (fresh->capacity() >= sockets_.size()) {
-          for (const auto& [uid, s] : sockets_) fresh->push_back(s);
-          all_ = fresh;
-          return fresh;
-        }
-        size = sockets_.size();
-      }
-      fresh->reserve(size);
-    }
+    const auto fresh = std::make_shared<list>();
+    std::uint64_t changes = 0;
+    *fresh = gathered<socket_ptr>(
+        lock_, [this] { return sockets_.size(); },
+        [&](list& found) {
+          for (const auto& [uid, s] : sockets_) found.push_back(s);
+          changes = changes_;
+        });
+    const spin_guard guard(lock_);
+    if (changes == changes_) all_ = fresh;
+    return fresh;
   }
 
   /// Those of one id.
   list of(std::string_view uid) const {
-    list found;
-    for (;;) {
-      std::size_t size = 0;
-      {
-        const spin_guard guard(lock_);
-        const auto [first, last] = sockets_.equal_range(uid);
-        size = static_cast<std::size_t>(std::distance(first, last));
-        if (found.capacity() >= size) {
+    return gathered<socket_ptr>(
+        lock_, [&] { return sockets_.count(uid); },
+        [&](list& found) {
+          const auto [first, last] = sockets_.equal_range(uid);
           for (auto at = first; at != last; ++at) found.push_back(at->second);
-          return found;
-        }
-      }
-      found.reserve(size);
-    }
+        });
   }
 
   /// Sends `m` to all that `skips(socket_state&)` does not name, and adds to `told`.
@@ -130,29 +117,30 @@ private:
   using by_id = std::multimap<std::string_view, socket_ptr, std::less<>>;  // views into the states
 
   /// How it is to be closed, if it is.
-  std::optional<close_info> put(socket_ptr s, std::uint64_t closings_before) {
+  std::shared_ptr<const close_info> put(socket_ptr s, std::uint64_t closings_before) {
     by_id one;
     const std::string_view uid = s->uid;
     one.emplace(uid, std::move(s));
     auto node = one.extract(one.begin());
-    std::optional<close_info> how = closed_as();
     std::shared_ptr<const list> stale;  // dies behind the lock
     const spin_guard guard(lock_);
     sockets_.insert(std::move(node));
-    all_.swap(stale);
-    if (closings_ == closings_before) how.reset();
-    return how;
+    change(stale);
+    return closings_ == closings_before ? nullptr : closed_as_;
   }
-  close_info closed_as() const {
-    const spin_guard guard(lock_);
-    return closed_as_;
+
+  /// Under the lock.
+  void change(std::shared_ptr<const list>& stale) noexcept {
+    ++changes_;
+    all_.swap(stale);
   }
 
   mutable spin_lock lock_;  // guards all below
   by_id sockets_;
   mutable std::shared_ptr<const list> all_;  // of `sockets_`; nullptr: to be made
+  std::uint64_t changes_ = 0;                // of `sockets_`
   std::uint64_t closings_ = 0;
-  close_info closed_as_;  // the last time
+  std::shared_ptr<const close_info> closed_as_;  // the last time; nullptr: never
 };
 
 }  // namespace troupe::detail

@@ -18,6 +18,7 @@
 
 #include <troupe/base/intrusive_ptr.hpp>
 #include <troupe/config.hpp>
+#include <troupe/gateway/gathered.hpp>
 #include <troupe/gateway/shard_peer.hpp>
 #include <troupe/sync/spin_lock.hpp>
 #include <troupe/time/clock.hpp>
@@ -136,7 +137,14 @@ public:
   /// All shards, in the order in which they were made. They stay until `let_go` is called with
   /// them.
   std::vector<shard_ptr> visit() {
-    std::vector<shard_ptr> all = gather();
+    auto all = gathered<shard_ptr>(
+        lock_, [this] { return shards_.size(); },
+        [this](std::vector<shard_ptr>& found) {
+          for (const auto& [id, s] : shards_) {
+            ++s->standing.visitors;
+            found.push_back(s);
+          }
+        });
     std::sort(all.begin(), all.end(),
               [](const shard_ptr& a, const shard_ptr& b) { return a->number < b->number; });
     return all;
@@ -185,25 +193,6 @@ private:
     s.standing.load = load;
     node.key().first = load;
     by_load_.insert(std::move(node));
-  }
-
-  std::vector<shard_ptr> gather() {
-    std::vector<shard_ptr> all;
-    for (;;) {
-      std::size_t size = 0;
-      {
-        const spin_guard guard(lock_);
-        size = shards_.size();
-        if (all.capacity() >= size) {
-          for (const auto& [id, s] : shards_) {
-            ++s->standing.visitors;
-            all.push_back(s);
-          }
-          return all;
-        }
-      }
-      all.reserve(size);
-    }
   }
 
   mutable spin_lock lock_;  // guards all below, and the `standing` of the shards

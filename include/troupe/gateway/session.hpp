@@ -46,7 +46,7 @@ public:
   /// `on_open` comes first; then the socket joins its shard. A hook that throws ends the connection
   /// with 1011. At the end, and also where `on_open` has thrown, exactly one of `on_error` (if
   /// there is one, and the connection was lost or a hook has thrown) and `on_close` runs, once,
-  /// when the socket has left its shard.
+  /// when the socket has left its shard; not if the instance that it was opened by is gone.
   task<> run(std::shared_ptr<socket_transport> by);
 
 private:
@@ -72,13 +72,12 @@ private:
   task<> read_all(socket_transport& by, outcome& end);
   bool is_to_be_heard(socket_transport& by);
   task<> write_all(socket_transport& by, outcome& end);
-  static task<> tell_end(detail::seat left, socket s, std::uint64_t generation, close_info how,
-                         std::exception_ptr failure, std::shared_ptr<async_semaphore> told);
+  static task<> tell_end(detail::seat left, socket s, close_info how, std::exception_ptr failure,
+                         std::shared_ptr<async_semaphore> told);
 
   detail::seat seat_;
   state_ptr state_;
   socket socket_;                            // the hooks' own
-  std::uint64_t generation_ = 0;             // of the instance that has opened it
   std::optional<time_point> closing_since_;  // a message came after the end was decided
 };
 
@@ -101,10 +100,11 @@ inline task<> socket_session::run(std::shared_ptr<socket_transport> by) {
   }
   state_->out.abandon();
   state_->carry_by(nullptr);
-  // Beside this chain, which may be stopped: the shard hears of the end all the same.
+  // Beside this chain, which may be stopped: the shard hears of the end all the same, unless the
+  // broker itself goes.
   const auto told = std::make_shared<async_semaphore>(0);
-  seat_.home()->workers.spawn(tell_end(std::move(seat_), socket_, generation_, std::move(end.how),
-                                       std::move(end.failure), told));
+  seat_.home()->workers.spawn(
+      tell_end(std::move(seat_), socket_, std::move(end.how), std::move(end.failure), told));
   static_cast<void>(co_await as_result(told->acquire()));
 }
 
@@ -112,7 +112,6 @@ inline task<> socket_session::run(std::shared_ptr<socket_transport> by) {
 inline task<> socket_session::open_and_read(socket_transport& by, outcome& end) {
   detail::shard_peer& shard = *seat_.shard();
   const std::uint64_t closings = shard.sockets.closings();
-  generation_ = shard.generation();
   const scope_exit leave([this, &shard]() noexcept { shard.sockets.leave(*state_); });
   try {
     co_await shard.open(socket_);
@@ -181,14 +180,14 @@ inline task<> socket_session::write_all(socket_transport& by, outcome& end) {
   }
 }
 
-/// An overloaded shard is asked again; what the hook throws is for its supervision. An instance
-/// that has not opened the socket hears nothing of it.
-inline task<> socket_session::tell_end(detail::seat left, socket s, std::uint64_t generation,
-                                       close_info how, std::exception_ptr failure,
+/// An overloaded shard is asked again; what the hook throws is for its supervision.
+inline task<> socket_session::tell_end(detail::seat left, socket s, close_info how,
+                                       std::exception_ptr failure,
                                        std::shared_ptr<async_semaphore> told) {
   const scope_exit over([&told]() noexcept { told->release(); });
   constexpr int attempts = 100;
-  bool again = left.shard()->generation() == generation;
+  bool again =
+      detail::socket_access::state_of(s).opened_by.has_value();  // else no instance has heard of it
   for (int i = 0; again && i < attempts; ++i) {
     again = false;
     try {

@@ -133,36 +133,60 @@ inline constexpr bool has_on_close = has_on_close_with_info<S> || has_on_close_a
 
 /// The hooks as methods of `S`. A hook gets the session's own socket, which is no constant; it is
 /// passed as one because arguments of calls are.
+///
+/// Each looks, in its turn, whether it is on the instance that has opened the socket: another one
+/// knows nothing of it, and hears nothing of it.
 template <class S>
 struct shard_calls {
-  static socket& own(const socket& s) noexcept { return const_cast<socket&>(s); }
-
   static auto receive(S& self, request asked) { return self.receive(std::move(asked)); }
-  static auto on_open(S& self, const socket& s) { return self.on_open(own(s)); }
+  static auto on_open(S& self, const socket& s) {
+    socket_state& state = socket_access::state_of(s);
+    state.opened_by = state.shard->generation();
+    return self.on_open(own(s));
+  }
   static auto on_message(S& self, const socket& s, const socket_message& m) {
-    return self.on_message(own(s), m);
+    return if_known(s, [&] { return self.on_message(own(s), m); });
   }
   static auto on_text(S& self, const socket& s, const socket_message& m) {
-    return self.on_message(own(s), m.text());
+    return if_known(s, [&] { return self.on_message(own(s), m.text()); });
   }
   static auto on_bytes(S& self, const socket& s, const socket_message& m) {
-    return self.on_message(own(s), m.payload().bytes());
+    return if_known(s, [&] { return self.on_message(own(s), m.payload().bytes()); });
   }
   static auto on_close(S& self, const socket& s, const close_info& how) {
-    if constexpr (has_on_close_with_info<S>) {
-      return self.on_close(own(s), how);
-    } else {
-      return self.on_close(own(s));
-    }
+    return if_known(s, [&] {
+      if constexpr (has_on_close_with_info<S>) {
+        return self.on_close(own(s), how);
+      } else {
+        return self.on_close(own(s));
+      }
+    });
   }
   static auto on_error(S& self, const socket& s, const std::exception_ptr& e) {
-    if constexpr (has_on_error_with_error<S>) {
-      return self.on_error(own(s), e);
-    } else {
-      return self.on_error(own(s));
-    }
+    return if_known(s, [&] {
+      if constexpr (has_on_error_with_error<S>) {
+        return self.on_error(own(s), e);
+      } else {
+        return self.on_error(own(s));
+      }
+    });
   }
   static auto on_gossip(S& self, std::string_view text) { return self.on_gossip(text); }
+
+private:
+  static socket& own(const socket& s) noexcept { return const_cast<socket&>(s); }
+
+  template <class Hook>
+  static auto if_known(const socket& s, Hook hook) {
+    const socket_state& state = socket_access::state_of(s);
+    const bool is_known = state.opened_by == state.shard->generation();
+    if constexpr (std::is_void_v<decltype(hook())>) {
+      if (is_known) hook();
+    } else {
+      return is_known ? hook() : nothing();
+    }
+  }
+  static task<> nothing() { co_return; }
 };
 
 // --- the gateway's class ------------------------------------------------------------------------

@@ -22,6 +22,9 @@
 #include <troupe/time/clock.hpp>
 
 namespace troupe {
+namespace detail {
+struct socket_access;
+}
 
 /// A connected client, given to the hooks of its shard, which may keep it. What is sent after the
 /// connection has ended goes nowhere.
@@ -68,6 +71,7 @@ public:
   }
 
 private:
+  friend detail::socket_access;
   using state_ptr = intrusive_ptr<detail::socket_state>;
 
   static task<delivery> broadcast_from(state_ptr from, socket_message m, audience to) {
@@ -79,6 +83,11 @@ private:
   }
 
   state_ptr state_;
+};
+
+/// For the parts of the library that need what is behind a socket.
+struct detail::socket_access {
+  static socket_state& state_of(const socket& s) noexcept { return *s.state_; }
 };
 
 /// One shard among its peers, as its own class sees it: a parameter of the class's constructor,

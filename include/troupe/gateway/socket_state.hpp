@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -46,6 +47,10 @@ public:
   const std::uint64_t number;  // among all of its cluster; not given again
   const intrusive_ptr<shard_peer> shard;
   const intrusive_ptr<cluster> home;
+
+  /// The instance that has begun to open it, by `shard_peer::generation`. Written in its turn, read
+  /// in later ones and by the session behind it.
+  std::optional<std::uint64_t> opened_by{};
 
   /// What waits for its peer, who is dropped where that is too much.
   outbox out;
