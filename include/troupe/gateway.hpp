@@ -12,8 +12,9 @@
 #include <troupe/gateway/memory_socket.hpp>
 #include <troupe/gateway/request.hpp>
 #include <troupe/gateway/response.hpp>
-#include <troupe/gateway/session.hpp>
+#include <troupe/gateway/response_to.hpp>
 #include <troupe/gateway/socket.hpp>
 #include <troupe/gateway/socket_message.hpp>
+#include <troupe/gateway/socket_session.hpp>
 #include <troupe/gateway/socket_transport.hpp>
 #include <troupe/gateway/url.hpp>

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -24,6 +25,22 @@ enum class audience : std::uint8_t {
   everyone        ///< All, the socket as well.
 };
 
+namespace detail {
+
+/// Whom what a socket says is not for. A view: the socket outlives what is said.
+struct exclusion {
+  std::string_view uid{};    // of who speaks
+  std::uint64_t number = 0;  // of the very socket; 0: nobody's
+  audience to = audience::everyone;
+
+  bool skips(std::string_view other_uid, std::uint64_t other) const noexcept {
+    if (number == 0 || to == audience::everyone) return false;
+    return to == audience::others ? other_uid == uid : other == number;
+  }
+};
+
+}  // namespace detail
+
 /// What has become of a message to many.
 struct delivery {
   /// A shard that could not be reached, or not in time.
@@ -38,6 +55,14 @@ struct delivery {
   std::vector<failure> failures{};
 
   [[nodiscard]] bool complete() const noexcept { return dropped == 0 && failures.empty(); }
+
+  delivery& operator+=(delivery&& more) {
+    sockets += more.sockets;
+    dropped += more.dropped;
+    shards += more.shards;
+    for (failure& f : more.failures) failures.push_back(std::move(f));
+    return *this;
+  }
 };
 
 /// What one shard has answered to gossip.

@@ -17,8 +17,8 @@
 #include <troupe/base/error.hpp>
 #include <troupe/broker/broker.hpp>
 #include <troupe/coro/task.hpp>
+#include <troupe/gateway/hosted_shard.hpp>
 #include <troupe/gateway/shard_hooks.hpp>
-#include <troupe/gateway/shard_peer.hpp>
 #include <troupe/gateway/socket.hpp>
 #include <troupe/time/clock.hpp>
 
@@ -27,10 +27,10 @@ namespace troupe::detail {
 /// The worker `<cluster>/<id>` of class `S`. Where its instance goes, its sockets are closed: the
 /// next one knows nothing of them.
 template <class S>
-class local_shard final : public shard_peer {
+class local_shard final : public hosted_shard {
 public:
   local_shard(broker& b, std::string_view cluster_name, std::string name, std::uint64_t n)
-      : shard_peer(std::move(name), n),
+      : hosted_shard(std::move(name), n),
         workers_(b),
         worker_(b.worker<S>(std::string(cluster_name) + '/' + id)),
         watch_(worker_, [this](const worker_notice& what) { note(what); }) {}

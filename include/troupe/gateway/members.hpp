@@ -17,9 +17,9 @@
 
 #include <troupe/base/intrusive_ptr.hpp>
 #include <troupe/gateway/delivery.hpp>
-#include <troupe/gateway/gathered.hpp>
 #include <troupe/gateway/socket_message.hpp>
 #include <troupe/gateway/socket_state.hpp>
+#include <troupe/sync/gathered.hpp>
 #include <troupe/sync/spin_lock.hpp>
 
 namespace troupe::detail {

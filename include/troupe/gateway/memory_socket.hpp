@@ -16,8 +16,8 @@
 #include <troupe/coro/task.hpp>
 #include <troupe/gateway/request.hpp>
 #include <troupe/gateway/response.hpp>
-#include <troupe/gateway/session.hpp>
 #include <troupe/gateway/socket_message.hpp>
+#include <troupe/gateway/socket_session.hpp>
 #include <troupe/gateway/socket_transport.hpp>
 #include <troupe/sync/atomic.hpp>
 #include <troupe/sync/spin_lock.hpp>

@@ -18,8 +18,8 @@
 
 #include <troupe/base/intrusive_ptr.hpp>
 #include <troupe/config.hpp>
-#include <troupe/gateway/gathered.hpp>
 #include <troupe/gateway/shard_peer.hpp>
+#include <troupe/sync/gathered.hpp>
 #include <troupe/sync/spin_lock.hpp>
 #include <troupe/time/clock.hpp>
 

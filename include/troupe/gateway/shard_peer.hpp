@@ -2,31 +2,27 @@
 #pragma once
 
 /// @file
-/// One shard of a cluster, without its class.
+/// One shard, as the cluster that places connections sees it, wherever it is.
 ///
 /// Layer: gateway.
 
 #include <cstddef>
 #include <cstdint>
-#include <exception>
 #include <string>
 #include <string_view>
 #include <utility>
 
-#include <troupe/base/intrusive_ptr.hpp>
 #include <troupe/coro/task.hpp>
-#include <troupe/gateway/members.hpp>
+#include <troupe/gateway/delivery.hpp>
 #include <troupe/gateway/request.hpp>
 #include <troupe/gateway/response.hpp>
 #include <troupe/gateway/socket_message.hpp>
 #include <troupe/sync/atomic.hpp>
 #include <troupe/time/clock.hpp>
 
-namespace troupe {
+namespace troupe::detail {
 
-class socket;
-
-namespace detail {
+class seat;
 
 /// Where a shard stands in the cluster's table. Guarded by the lock of that.
 struct shard_standing {
@@ -52,32 +48,27 @@ public:
   const std::string id;
   const std::uint64_t number;  // the order in which shards were made; tells them apart
   shard_standing standing;
-  members sockets;
 
-  // The hooks of the user's class, each in a turn of the shard's worker. They throw what it throws.
-  virtual task<response> receive(request asked) = 0;
-  virtual task<> open(const socket& s) = 0;
-  virtual task<> message(const socket& s, const socket_message& m) = 0;
-  /// By `on_error` where there is one and something has failed, else by `on_close`.
-  virtual task<> end(const socket& s, const close_info& how, std::exception_ptr failure) = 0;
+  /// Answers a request that has a place here. Where that accepts a WebSocket the place is the
+  /// session's from then on.
+  virtual task<response> visit(seat at, request asked) = 0;
+
+  // What is said to its sockets. `limit` is for what has to go elsewhere; throws where it does not
+  // arrive.
+  virtual task<delivery> tell(socket_message m, exclusion but, duration limit) = 0;
+  virtual task<delivery> whisper(std::string uid, socket_message m, duration limit) = 0;
+  virtual void close_all(const close_info& how) = 0;
+
+  /// By a hook of its class, whose errors it throws.
   virtual task<std::string> gossip(std::string_view text, duration limit) = 0;
   /// Its worker goes.
   virtual task<> retire() = 0;
 
-  /// How many instances of its worker have gone. Who was opened by one that is gone is nobody's.
-  std::uint64_t generation() const noexcept { return generation_.load(order::acquire); }
-
-protected:
-  /// An instance has gone, and with it what it knew of its sockets: their clients come again.
-  void instance_gone() {
-    generation_.fetch_add(1, order::release);
-    sockets.close_all(close_info(close_code::service_restart));
-  }
+  /// The sockets that have joined it, as far as they are in this process.
+  virtual std::size_t sockets_here() const = 0;
 
 private:
   atomic<std::uint32_t> references_{0};
-  atomic<std::uint64_t> generation_{0};
 };
 
-}  // namespace detail
-}  // namespace troupe
+}  // namespace troupe::detail

@@ -55,7 +55,7 @@ public:
 
   /// To the sockets of this shard.
   delivery announce(const socket_message& m, audience to = audience::others) const {
-    return state_->home->announce(*state_->shard, m, state_.get(), to);
+    return state_->shard->announce(m, excluding(to));
   }
   /// To the sockets of all shards.
   [[nodiscard]] task<delivery> broadcast(socket_message m, audience to = audience::others) const {
@@ -74,12 +74,16 @@ private:
   friend detail::socket_access;
   using state_ptr = intrusive_ptr<detail::socket_state>;
 
+  detail::exclusion excluding(audience to) const noexcept {
+    return {state_->uid, state_->number, to};
+  }
   static task<delivery> broadcast_from(state_ptr from, socket_message m, audience to) {
-    co_return from->home->broadcast(m, from.get(), to);
+    const detail::exclusion but = socket(from).excluding(to);
+    co_return co_await from->home->broadcast(std::move(m), but);
   }
   static task<delivery> whisper_in(intrusive_ptr<detail::cluster> home, std::string uid,
                                    socket_message m) {
-    co_return home->whisper(uid, m);
+    co_return co_await home->whisper(std::move(uid), std::move(m));
   }
 
   state_ptr state_;
@@ -97,7 +101,7 @@ struct detail::socket_access {
 class shard {
 public:
   /// For the library.
-  shard(intrusive_ptr<detail::cluster> c, intrusive_ptr<detail::shard_peer> s) noexcept
+  shard(intrusive_ptr<detail::cluster> c, intrusive_ptr<detail::hosted_shard> s) noexcept
       : home_(std::move(c)), self_(std::move(s)) {}
 
   [[nodiscard]] const std::string& id() const noexcept { return self_->id; }
@@ -113,9 +117,7 @@ public:
   }
 
   /// To the sockets of this shard.
-  delivery announce(const socket_message& m) const {
-    return home_->announce(*self_, m, nullptr, audience::everyone);
-  }
+  delivery announce(const socket_message& m) const { return self_->announce(m, {}); }
   /// To the sockets of all shards.
   [[nodiscard]] task<delivery> broadcast(socket_message m) const {
     return broadcast_in(home_, std::move(m));
@@ -134,21 +136,21 @@ public:
 
 private:
   using home_ptr = intrusive_ptr<detail::cluster>;
+  using shard_ptr = intrusive_ptr<detail::hosted_shard>;
 
   static task<delivery> broadcast_in(home_ptr home, socket_message m) {
-    co_return home->broadcast(m, nullptr, audience::everyone);
+    co_return co_await home->broadcast(std::move(m), {});
   }
   static task<delivery> whisper_in(home_ptr home, std::string uid, socket_message m) {
-    co_return home->whisper(uid, m);
+    co_return co_await home->whisper(std::move(uid), std::move(m));
   }
-  static task<std::vector<gossip_reply>> gossip_in(home_ptr home,
-                                                   intrusive_ptr<detail::shard_peer> self,
-                                                   std::string text, duration limit) {
-    co_return co_await home->gossip(std::move(text), self.get(), limit);
+  static task<std::vector<gossip_reply>> gossip_in(home_ptr home, shard_ptr self, std::string text,
+                                                   duration limit) {
+    co_return co_await home->gossip(std::move(text), self->id, limit);
   }
 
   home_ptr home_;
-  intrusive_ptr<detail::shard_peer> self_;
+  shard_ptr self_;
 };
 
 }  // namespace troupe

@@ -20,9 +20,7 @@
 
 namespace troupe::detail {
 
-class shard_peer;
-void add_ref(shard_peer* s) noexcept;
-void release(shard_peer* s) noexcept;
+class hosted_shard;
 class cluster;
 void add_ref(cluster* c) noexcept;
 void release(cluster* c) noexcept;
@@ -31,7 +29,7 @@ void release(cluster* c) noexcept;
 /// ended goes nowhere.
 class socket_state {
 public:
-  socket_state(std::string id, std::uint64_t n, intrusive_ptr<shard_peer> at,
+  socket_state(std::string id, std::uint64_t n, intrusive_ptr<hosted_shard> at,
                intrusive_ptr<cluster> in, const outbox_limits& limits);
   socket_state(const socket_state&) = delete;
   socket_state& operator=(const socket_state&) = delete;
@@ -45,11 +43,11 @@ public:
 
   const std::string uid;
   const std::uint64_t number;  // among all of its cluster; not given again
-  const intrusive_ptr<shard_peer> shard;
+  const intrusive_ptr<hosted_shard> shard;
   const intrusive_ptr<cluster> home;
 
-  /// The instance that has begun to open it, by `shard_peer::generation`. Written in its turn, read
-  /// in later ones and by the session behind it.
+  /// The instance that has begun to open it, by `hosted_shard::generation`. Written in its turn,
+  /// read in later ones and by the session behind it.
   std::optional<std::uint64_t> opened_by{};
 
   /// What waits for its peer, who is dropped where that is too much.

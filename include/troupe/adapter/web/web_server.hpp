@@ -40,7 +40,7 @@
 #include <troupe/coro/task_scope.hpp>
 #include <troupe/gateway/request.hpp>
 #include <troupe/gateway/response.hpp>
-#include <troupe/gateway/session.hpp>
+#include <troupe/gateway/socket_session.hpp>
 #include <troupe/sync/atomic.hpp>
 #include <troupe/time/clock.hpp>
 

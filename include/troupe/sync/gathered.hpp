@@ -4,7 +4,7 @@
 /// @file
 /// A copy of what a spin lock guards, without allocating under it.
 ///
-/// Layer: gateway.
+/// Layer: sync.
 
 #include <cstddef>
 #include <vector>

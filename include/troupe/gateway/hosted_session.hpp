@@ -2,7 +2,7 @@
 #pragma once
 
 /// @file
-/// `socket_session`: one WebSocket from its acceptance to its end.
+/// The life of one socket beside its shard.
 ///
 /// Layer: gateway. Two coroutines while it is open.
 
@@ -23,71 +23,71 @@
 #include <troupe/coro/task.hpp>
 #include <troupe/coro/when_all.hpp>
 #include <troupe/gateway/cluster.hpp>
-#include <troupe/gateway/shard_peer.hpp>
+#include <troupe/gateway/hosted_shard.hpp>
+#include <troupe/gateway/request.hpp>
+#include <troupe/gateway/response.hpp>
 #include <troupe/gateway/socket.hpp>
 #include <troupe/gateway/socket_message.hpp>
+#include <troupe/gateway/socket_session.hpp>
 #include <troupe/gateway/socket_state.hpp>
 #include <troupe/gateway/socket_transport.hpp>
 #include <troupe/sync/atomic.hpp>
 #include <troupe/time/clock.hpp>
 
-namespace troupe {
+namespace troupe::detail {
 
-/// What a transport gets with a 101 (`response::session`): has the client's place in its shard, and
-/// gives that back when it goes, whether the connection came about or not.
-class socket_session {
+/// The session of a socket whose shard is in this process.
+class hosted_session final : public socket_session {
 public:
-  /// For the library.
-  explicit socket_session(detail::seat at);
+  explicit hosted_session(seat at);
 
-  /// Runs the hooks of the shard and carries messages, until the WebSocket has ended. Does not
-  /// throw. A stop request drops the connection.
-  ///
-  /// `on_open` comes first; then the socket joins its shard. A hook that throws ends the connection
-  /// with 1011. At the end, and also where `on_open` has thrown, exactly one of `on_error` (if
-  /// there is one, and the connection was lost or a hook has thrown) and `on_close` runs, once,
-  /// when the socket has left its shard; not if the instance that it was opened by is gone.
-  task<> run(std::shared_ptr<socket_transport> by);
+  task<> run(std::shared_ptr<socket_transport> by) override;
 
 private:
-  using state_ptr = intrusive_ptr<detail::socket_state>;
+  using state_ptr = intrusive_ptr<socket_state>;
+  using shard_ptr = intrusive_ptr<hosted_shard>;
 
   /// How it has ended. Whichever of its two coroutines, which may run at the same time, finds it
   /// first says so; it is read when both have ended.
   struct outcome {
-    detail::atomic<bool> known{false};
+    atomic<bool> known{false};
     close_info how{close_code::abnormal};
     std::exception_ptr failure;
 
     void closed(close_info as) noexcept {
-      if (!known.exchange(true, detail::order::relaxed)) how = std::move(as);
+      if (!known.exchange(true, order::relaxed)) how = std::move(as);
     }
     void failed(std::exception_ptr e) noexcept {
-      if (!known.exchange(true, detail::order::relaxed)) failure = std::move(e);
+      if (!known.exchange(true, order::relaxed)) failure = std::move(e);
     }
-    bool is_known() const noexcept { return known.load(detail::order::relaxed); }
+    bool is_known() const noexcept { return known.load(order::relaxed); }
   };
+
+  /// A session is made by the shard itself.
+  static shard_ptr own_shard(const seat& at) noexcept {
+    return shard_ptr(static_cast<hosted_shard*>(at.shard().get()));
+  }
 
   task<> open_and_read(socket_transport& by, outcome& end);
   task<> read_all(socket_transport& by, outcome& end);
   bool is_to_be_heard(socket_transport& by);
   task<> write_all(socket_transport& by, outcome& end);
-  static task<> tell_end(detail::seat left, socket s, close_info how, std::exception_ptr failure,
+  static task<> tell_end(seat left, socket s, close_info how, std::exception_ptr failure,
                          std::shared_ptr<async_semaphore> told);
 
-  detail::seat seat_;
+  seat seat_;
   state_ptr state_;
   socket socket_;                            // the hooks' own
   std::optional<time_point> closing_since_;  // a message came after the end was decided
 };
 
-inline socket_session::socket_session(detail::seat at)
+inline hosted_session::hosted_session(seat at)
     : seat_(std::move(at)),
-      state_(new detail::socket_state(seat_.uid(), seat_.home()->next_socket(), seat_.shard(),
-                                      seat_.home(), seat_.home()->options.outbox)),
+      state_(new socket_state(seat_.uid(), seat_.number(), own_shard(seat_), seat_.home(),
+                              seat_.home()->options.outbox)),
       socket_(state_) {}
 
-inline task<> socket_session::run(std::shared_ptr<socket_transport> by) {
+inline task<> hosted_session::run(std::shared_ptr<socket_transport> by) {
   outcome end;
   state_->carry_by(by);
   task<> reading = open_and_read(*by, end);
@@ -109,8 +109,8 @@ inline task<> socket_session::run(std::shared_ptr<socket_transport> by) {
 }
 
 /// Does not throw. What `on_open` sends is sent meanwhile.
-inline task<> socket_session::open_and_read(socket_transport& by, outcome& end) {
-  detail::shard_peer& shard = *seat_.shard();
+inline task<> hosted_session::open_and_read(socket_transport& by, outcome& end) {
+  hosted_shard& shard = *state_->shard;
   const std::uint64_t closings = shard.sockets.closings();
   const scope_exit leave([this, &shard]() noexcept { shard.sockets.leave(*state_); });
   try {
@@ -124,7 +124,7 @@ inline task<> socket_session::open_and_read(socket_transport& by, outcome& end) 
 }
 
 /// Does not throw: its sibling hears of the end by the outbox, and by the transport.
-inline task<> socket_session::read_all(socket_transport& by, outcome& end) {
+inline task<> hosted_session::read_all(socket_transport& by, outcome& end) {
   for (;;) {
     std::optional<socket_message> m;
     try {
@@ -140,7 +140,7 @@ inline task<> socket_session::read_all(socket_transport& by, outcome& end) {
     }
     if (!is_to_be_heard(by)) continue;
     try {
-      co_await seat_.shard()->message(socket_, *m);
+      co_await state_->shard->message(socket_, *m);
     } catch (...) {
       end.failed(std::current_exception());
       state_->out.close({close_code::internal_error, "internal error"});
@@ -151,7 +151,7 @@ inline task<> socket_session::read_all(socket_transport& by, outcome& end) {
 
 /// Nobody is heard once the end is decided. Who goes on talking instead of reading what was sent is
 /// dropped after a while.
-inline bool socket_session::is_to_be_heard(socket_transport& by) {
+inline bool hosted_session::is_to_be_heard(socket_transport& by) {
   constexpr auto patience = std::chrono::seconds(10);
   if (state_->out.is_open()) return true;
   const time_point now = seat_.home()->where.now();
@@ -161,7 +161,7 @@ inline bool socket_session::is_to_be_heard(socket_transport& by) {
 }
 
 /// Does not throw: its sibling hears of the end by the transport.
-inline task<> socket_session::write_all(socket_transport& by, outcome& end) {
+inline task<> hosted_session::write_all(socket_transport& by, outcome& end) {
   try {
     for (;;) {
       const std::optional<socket_message> m = co_await state_->out.next();
@@ -181,17 +181,17 @@ inline task<> socket_session::write_all(socket_transport& by, outcome& end) {
 }
 
 /// An overloaded shard is asked again; what the hook throws is for its supervision.
-inline task<> socket_session::tell_end(detail::seat left, socket s, close_info how,
+inline task<> hosted_session::tell_end(seat left, socket s, close_info how,
                                        std::exception_ptr failure,
                                        std::shared_ptr<async_semaphore> told) {
   const scope_exit over([&told]() noexcept { told->release(); });
   constexpr int attempts = 100;
   bool again =
-      detail::socket_access::state_of(s).opened_by.has_value();  // else no instance has heard of it
+      socket_access::state_of(s).opened_by.has_value();  // else no instance has heard of it
   for (int i = 0; again && i < attempts; ++i) {
     again = false;
     try {
-      co_await left.shard()->end(s, how, failure);
+      co_await socket_access::state_of(s).shard->end(s, how, failure);
     } catch (const error& e) {
       again = e.code() == errc::mailbox_full;
     } catch (...) {
@@ -202,7 +202,18 @@ inline task<> socket_session::tell_end(detail::seat left, socket s, close_info h
       again = static_cast<bool>(slept);
     }
   }
-  left = detail::seat();  // before it is over
+  left = seat();  // before it is over
 }
 
-}  // namespace troupe
+/// Where the hook accepts a WebSocket though none was asked for, that is the program's fault.
+inline task<response> hosted_shard::visit(seat at, request asked) {
+  const bool may_connect = asked.wants_socket() && asked.connect().status == 101;
+  response said = co_await receive(std::move(asked));
+  if (said.status == 101) {
+    if (!may_connect) co_return text_response(500, "internal error");
+    said.session = std::make_shared<hosted_session>(std::move(at));
+  }
+  co_return said;
+}
+
+}  // namespace troupe::detail

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// `exchange`: requests with answers, and words without, over a network.
+///
+/// Layer: net.
+
+#include <cstdint>
+#include <exception>
+#include <map>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <troupe/base/error.hpp>
+#include <troupe/base/result.hpp>
+#include <troupe/base/scope_exit.hpp>
+#include <troupe/base/shared_bytes.hpp>
+#include <troupe/codec/decode.hpp>
+#include <troupe/codec/encode.hpp>
+#include <troupe/coro/as_result.hpp>
+#include <troupe/coro/async_semaphore.hpp>
+#include <troupe/coro/task.hpp>
+#include <troupe/coro/task_scope.hpp>
+#include <troupe/coro/within.hpp>
+#include <troupe/net/network.hpp>
+#include <troupe/sync/atomic.hpp>
+#include <troupe/sync/spin_lock.hpp>
+#include <troupe/time/clock.hpp>
+
+namespace troupe::detail {
+
+/// What travels: the words of both sides, and what an answer that failed says.
+struct exchange_envelope {
+  enum kind_of : std::uint8_t { word, question, answer, failure };
+
+  std::uint8_t kind = word;
+  std::uint64_t number = 0;  // of the question, by who has asked
+  shared_bytes body;
+};
+struct exchange_failure {
+  std::int32_t code = 0;  // an `errc`; 0: an exception of another kind
+  std::string text;
+};
+
+/// Both sides of requests at one address.
+///
+/// A question is asked once and never again: who must know whether it was heard asks again himself.
+///
+/// Thread safety: all members but the destructor from any thread.
+class exchange {
+public:
+  /// What is said to this address. Words and questions come in the order in which they arrived; an
+  /// answer may take its time.
+  class listener {
+  public:
+    /// Must not throw, nor wait.
+    virtual void hear(const std::string& from, const shared_bytes& said) noexcept = 0;
+    virtual task<shared_bytes> answer(std::string from, shared_bytes asked) = 0;
+
+  protected:
+    listener() = default;
+    listener(const listener&) = default;
+    listener& operator=(const listener&) = default;
+    ~listener() = default;
+  };
+
+  /// Throws `errc::refused` where the address is taken.
+  exchange(network& over, std::string address) : end_(over.open(std::move(address))) {}
+  exchange(const exchange&) = delete;
+  exchange& operator=(const exchange&) = delete;
+  ~exchange() = default;
+
+  const std::string& address() const noexcept { return end_->address(); }
+
+  /// Listens until it is closed or stopped; then stops what is being answered, waits for it, and
+  /// fails whoever still waits for an answer.
+  task<> run(listener& to);
+
+  /// The other side's answer, or its failure: an `error` as it was, and any other exception as a
+  /// `std::runtime_error` with its text. Throws `errc::timed_out` after `limit`, and
+  /// `errc::connection_lost` where this side has ended.
+  task<shared_bytes> ask(std::string to, shared_bytes asked, duration limit);
+
+  /// At most once, in order.
+  void tell(std::string_view to, shared_bytes said) {
+    send(to, exchange_envelope::word, 0, std::move(said));
+  }
+
+  void close() noexcept { end_->close(); }
+
+private:
+  struct question {
+    async_semaphore over{0};
+    exchange_envelope came;  // written before `over` is released
+  };
+  using questions = std::map<std::uint64_t, std::shared_ptr<question>>;
+
+  void send(std::string_view to, std::uint8_t kind, std::uint64_t number, shared_bytes body) {
+    const exchange_envelope sent{kind, number, std::move(body)};
+    end_->send(to, shared_bytes(encode(sent)));
+  }
+
+  void take(listener& to, network_message m, task_scope& answers);
+  task<> answer_to(listener& to, std::string from, std::uint64_t number, shared_bytes asked);
+  std::shared_ptr<question> open_question(std::uint64_t number);
+  std::shared_ptr<question> end_question(std::uint64_t number) noexcept;
+  void settle(exchange_envelope came) noexcept;
+  void fail_all() noexcept;
+  static shared_bytes text_of(const std::exception_ptr& failure);
+  [[noreturn]] static void throw_failure(const shared_bytes& body);
+
+  const std::unique_ptr<network_endpoint> end_;
+  atomic<std::uint64_t> numbers_{0};
+  spin_lock lock_;  // guards all below
+  questions open_;
+  bool ended_ = false;
+};
+
+inline task<> exchange::run(listener& to) {
+  task_scope answers;
+  for (;;) {
+    auto next = as_result(end_->receive());
+    result<std::optional<network_message>> m = co_await std::move(next);
+    if (!m.has_value() || !m.value()) break;
+    take(to, std::move(*m.value()), answers);
+  }
+  close();
+  fail_all();
+  answers.request_stop();
+  co_await answers.join();
+}
+
+/// What is no envelope is nobody's.
+inline void exchange::take(listener& to, network_message m, task_scope& answers) {
+  result<exchange_envelope> read = decode<exchange_envelope>(m.body);
+  if (!read.has_value()) return;
+  exchange_envelope& came = read.value();
+  switch (came.kind) {
+    case exchange_envelope::word:
+      to.hear(m.from, came.body);
+      break;
+    case exchange_envelope::question:
+      answers.spawn(answer_to(to, std::move(m.from), came.number, std::move(came.body)));
+      break;
+    case exchange_envelope::answer:
+    case exchange_envelope::failure:
+      settle(std::move(came));
+      break;
+    default:
+      break;
+  }
+}
+
+/// Does not throw: who has asked hears of it, or has a time limit.
+inline task<> exchange::answer_to(listener& to, std::string from, std::uint64_t number,
+                                  shared_bytes asked) {
+  auto answering = as_result(to.answer(from, std::move(asked)));
+  result<shared_bytes> said = co_await std::move(answering);
+  try {
+    if (said.has_value()) {
+      send(from, exchange_envelope::answer, number, std::move(said).value());
+    } else {
+      send(from, exchange_envelope::failure, number, text_of(said.error()));
+    }
+  } catch (...) {
+    // For want of memory.
+  }
+}
+
+inline task<shared_bytes> exchange::ask(std::string to, shared_bytes asked, duration limit) {
+  const std::uint64_t number = numbers_.fetch_add(1, order::relaxed) + 1;
+  const std::shared_ptr<question> q = open_question(number);
+  const scope_exit forget([&]() noexcept { static_cast<void>(end_question(number)); });
+  send(to, exchange_envelope::question, number, std::move(asked));
+  auto answered = within(q->over.acquire(), limit);
+  co_await std::move(answered);
+  if (q->came.kind == exchange_envelope::failure) throw_failure(q->came.body);
+  if (q->came.kind != exchange_envelope::answer) {
+    throw error(errc::connection_lost, {}, "this end of the exchange is closed");
+  }
+  co_return q->came.body;
+}
+
+inline std::shared_ptr<exchange::question> exchange::open_question(std::uint64_t number) {
+  const auto q = std::make_shared<question>();
+  questions fresh;
+  fresh.emplace(number, q);
+  auto node = fresh.extract(fresh.begin());
+  bool ended = false;
+  {
+    const spin_guard guard(lock_);
+    ended = ended_;
+    if (!ended) open_.insert(std::move(node));
+  }
+  if (ended) q->over.release();
+  return q;
+}
+
+inline std::shared_ptr<exchange::question> exchange::end_question(std::uint64_t number) noexcept {
+  questions::node_type freed;
+  {
+    const spin_guard guard(lock_);
+    const auto at = open_.find(number);
+    if (at == open_.end()) return nullptr;
+    freed = open_.extract(at);
+  }
+  return freed.mapped();
+}
+
+/// The first answer counts, and none that comes too late.
+inline void exchange::settle(exchange_envelope came) noexcept {
+  const std::shared_ptr<question> q = end_question(came.number);
+  if (!q) return;
+  q->came = std::move(came);
+  q->over.release();
+}
+
+inline void exchange::fail_all() noexcept {
+  questions waiting;
+  {
+    const spin_guard guard(lock_);
+    ended_ = true;
+    waiting.swap(open_);
+  }
+  for (const auto& [number, q] : waiting) q->over.release();
+}
+
+inline shared_bytes exchange::text_of(const std::exception_ptr& failure) {
+  exchange_failure said;
+  try {
+    std::rethrow_exception(failure);
+  } catch (const error& e) {
+    said.code = e.code().value();
+    said.text = e.detail();
+  } catch (const std::exception& e) {
+    said.text = e.what();
+  } catch (...) {
+    said.text = "an exception of no known type";
+  }
+  return shared_bytes(encode(said));
+}
+
+inline void exchange::throw_failure(const shared_bytes& body) {
+  const result<exchange_failure> said = decode<exchange_failure>(body);
+  if (!said.has_value()) {
+    throw error(errc::bad_message, {}, "the failure of the other side cannot be read");
+  }
+  const exchange_failure& failure = said.value();
+  if (failure.code == 0) throw std::runtime_error(failure.text);
+  throw error(static_cast<errc>(failure.code), {}, failure.text);
+}
+
+}  // namespace troupe::detail
