@@ -75,6 +75,7 @@
 #include <troupe/exec/sim_schedule.hpp>
 #include <troupe/exec/sim_search.hpp>
 #include <troupe/exec/thread_pool.hpp>
+#include <troupe/sync/gathered.hpp>
 #include <troupe/time/backoff.hpp>
 #include <troupe/time/clock.hpp>
 #include <troupe/version.hpp>

@@ -43,7 +43,8 @@ struct exclusion {
 
 /// What has become of a message to many.
 struct delivery {
-  /// A shard that could not be reached, or not in time.
+  /// A shard that could not be reached, or not in time. An empty name: the gateway's keeper,
+  /// without whom none can be.
   struct failure {
     std::string shard;
     std::error_code why;

@@ -47,7 +47,8 @@ public:
   class cluster_of;
   using core_ptr = intrusive_ptr<gateway_core>;
 
-  gateway_core(broker& b, const gateway_options& o) : workers(b), options(o) {}
+  gateway_core(broker& b, const gateway_options& o, std::uint64_t seats_before = 0)
+      : workers(b), options(o), seats(seats_before) {}
   gateway_core(const gateway_core&) = delete;
   gateway_core& operator=(const gateway_core&) = delete;
   virtual ~gateway_core() = default;
@@ -60,6 +61,7 @@ public:
 
   broker& workers;
   const gateway_options options;
+  atomic<std::uint64_t> seats;  // how many there have been
 
   /// Does not throw, but for want of memory.
   static task<response> answer(core_ptr self, std::string name, request asked);
@@ -146,7 +148,8 @@ template <class G>
 class gateway_core<G>::cluster_of final : public routed_cluster {
 public:
   cluster_of(gateway_core& core, std::string n)
-      : routed_cluster(std::move(n), limits_of<G>(), core.options, core.workers), core_(&core) {}
+      : routed_cluster(std::move(n), limits_of<G>(), core.options, core.workers, core.seats),
+        core_(&core) {}
 
 protected:
   void became_idle() noexcept override {

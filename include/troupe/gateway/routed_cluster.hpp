@@ -37,8 +37,10 @@ class routed_cluster : public cluster {
 public:
   using shard_ptr = intrusive_ptr<shard_peer>;
 
-  routed_cluster(std::string n, const cluster_limits& l, const gateway_options& o, broker& b)
-      : cluster(std::move(n), o, b), table(l) {}
+  /// `seats`: how many there have been, in all clusters of the gateway.
+  routed_cluster(std::string n, const cluster_limits& l, const gateway_options& o, broker& b,
+                 atomic<std::uint64_t>& seats)
+      : cluster(std::move(n), o, b), table(l), seats_(seats) {}
 
   routes table;
 
@@ -67,7 +69,14 @@ public:
     for (const shard_ptr& s : all.shards) s->close_all(how);
   }
 
-  std::uint64_t next_seat() noexcept { return seats_.fetch_add(1, order::relaxed) + 1; }
+  // --- shards that are there before their cluster is ------------------------------------------
+  /// False: there is another one of this name.
+  bool adopt(const shard_ptr& s);
+  /// Who is at `s` already. Nobody: the id is elsewhere as well.
+  seat adopt_guest(const shard_ptr& s, std::string uid, std::uint64_t number) {
+    if (!table.adopt(uid, s)) return {};
+    return seat(intrusive_ptr<cluster>(this), s, std::move(uid), number);
+  }
 
 protected:
   /// A shard has been left by the last who was there.
@@ -91,9 +100,9 @@ private:
   static task<delivery> reach(shard_ptr s, task<delivery> telling);
   static task<gossip_reply> ask(shard_ptr peer, std::string_view text, duration limit);
 
-  atomic<std::uint64_t> seats_{0};  // how many there have been
-  async_mutex growing_;             // one new shard, however many ask for it at once
-  std::uint64_t shards_ = 0;        // how many there have been; guarded by `growing_`
+  atomic<std::uint64_t>& seats_;
+  async_mutex growing_;              // one new shard, however many ask for it at once
+  atomic<std::uint64_t> shards_{0};  // the highest number of one so far
 };
 
 inline task<seat> routed_cluster::place(std::string uid, const request& asked) {
@@ -101,7 +110,8 @@ inline task<seat> routed_cluster::place(std::string uid, const request& asked) {
     shard_ptr to;
     const placing came = table.place(uid, to);
     if (came == placing::placed) {
-      co_return seat(intrusive_ptr<cluster>(this), std::move(to), std::move(uid), next_seat());
+      co_return seat(intrusive_ptr<cluster>(this), std::move(to), std::move(uid),
+                     seats_.fetch_add(1, order::relaxed) + 1);
     }
     if (came == placing::full) throw http_error(503, "there are too many connections of this id");
     co_await grow(asked);
@@ -114,16 +124,27 @@ inline task<> routed_cluster::grow(const request& asked) {
   if (table.has_room()) co_return;
   if (table.count() >= table.limits.max_shards) throw http_error(503, "there is no room left");
   std::string id = co_await clusterize(asked);
-  ++shards_;
+  const std::uint64_t number = shards_.fetch_add(1, order::relaxed) + 1;
   if (id.find('/') != std::string::npos) {
     throw error(errc::bad_message, {}, "clusterize() gave an id with a slash in it");
   }
-  if (id.empty()) id = std::to_string(shards_);
-  const shard_ptr made = make_shard(std::move(id), shards_);
+  if (id.empty()) id = std::to_string(number);
+  const shard_ptr made = make_shard(std::move(id), number);
   made->standing.idle_since = where.now();
   if (!table.add(made)) {
     throw error(errc::bad_message, {}, "clusterize() gave the id of a shard that exists");
   }
+}
+
+inline bool routed_cluster::adopt(const shard_ptr& s) {
+  s->standing.idle_since = where.now();
+  if (!table.add(s)) return false;
+  std::uint64_t highest = shards_.load(order::relaxed);
+  while (highest < s->number &&
+         !shards_.compare_exchange_weak(highest, s->number, order::relaxed, order::relaxed)) {
+  }
+  became_idle();  // it may stay so
+  return true;
 }
 
 inline task<delivery> routed_cluster::broadcast(socket_message m, exclusion but) {

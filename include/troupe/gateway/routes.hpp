@@ -81,6 +81,10 @@ public:
   bool leave(const std::string& uid, shard_peer& s, time_point now) noexcept {
     ids::node_type freed;
     const spin_guard guard(lock_);
+    if (s.standing.is_out) {
+      --s.standing.load;
+      return false;
+    }
     const auto known = ids_.find(uid);
     TROUPE_ASSERT(known != ids_.end() && known->second.shard.get() == &s,
                   "who leaves a shard was placed there");
@@ -101,6 +105,35 @@ public:
     return true;
   }
 
+  /// Counts a connection of `uid` at `s`, whatever the limits. False: the id has another shard, or
+  /// this one has been taken out.
+  bool adopt(const std::string& uid, const shard_ptr& s) {
+    auto fresh = node_of(ids{}, uid, {s, 0});
+    const spin_guard guard(lock_);
+    if (s->standing.is_out) return false;
+    const auto known = ids_.insert(std::move(fresh)).position;
+    if (known->second.shard != s) return false;
+    ++known->second.connections;
+    change_load(*s, s->standing.load + 1);
+    return true;
+  }
+
+  /// Takes the shard out at once, whoever is there: they leave it all the same. Its ids are free to
+  /// go elsewhere.
+  void take_out(shard_peer& s) noexcept {
+    ids freed_ids;
+    names::node_type freed;
+    loads::node_type freed_load;
+    const spin_guard guard(lock_);
+    if (std::exchange(s.standing.is_out, true)) return;
+    for (auto at = ids_.begin(); at != ids_.end();) {
+      const auto it = at++;
+      if (it->second.shard.get() == &s) freed_ids.insert(ids_.extract(it));
+    }
+    freed_load = by_load_.extract(load_key(s.standing.load, s.number));
+    freed = shards_.extract(s.id);
+  }
+
   /// Takes out one shard that nobody has been at since `before`; nothing: there is none.
   shard_ptr take_idle(time_point before) noexcept {
     names::node_type freed;
@@ -112,6 +145,7 @@ public:
       shard_ptr idle(s);
       freed_load = by_load_.extract(key);
       freed = shards_.extract(idle->id);
+      s->standing.is_out = true;
       return idle;
     }
     return {};

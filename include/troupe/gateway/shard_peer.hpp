@@ -29,6 +29,7 @@ struct shard_standing {
   std::size_t load = 0;      // connections, and requests that run
   std::size_t visitors = 0;  // who calls it for other reasons
   time_point idle_since{};   // for as long as `load` is 0
+  bool is_out = false;       // of the table, for good
 };
 
 /// Counted: the cluster holds it, and whoever has a seat in it.

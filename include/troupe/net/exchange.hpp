@@ -83,7 +83,7 @@ public:
 
   /// The other side's answer, or its failure: an `error` as it was, and any other exception as a
   /// `std::runtime_error` with its text. Throws `errc::timed_out` after `limit`, and
-  /// `errc::connection_lost` where this side has ended.
+  /// `errc::connection_lost` where this side has ended, or the other one is `lost`.
   task<shared_bytes> ask(std::string to, shared_bytes asked, duration limit);
 
   /// At most once, in order.
@@ -93,8 +93,14 @@ public:
 
   void close() noexcept { end_->close(); }
 
+  /// Nobody answers at this address any more: fails those who wait for that.
+  void lost(std::string_view address) noexcept;
+
 private:
   struct question {
+    explicit question(std::string to) : address(std::move(to)) {}
+
+    const std::string address;
     async_semaphore over{0};
     exchange_envelope came;  // written before `over` is released
   };
@@ -107,7 +113,7 @@ private:
 
   void take(listener& to, network_message m, task_scope& answers);
   task<> answer_to(listener& to, std::string from, std::uint64_t number, shared_bytes asked);
-  std::shared_ptr<question> open_question(std::uint64_t number);
+  std::shared_ptr<question> open_question(std::uint64_t number, std::string to);
   std::shared_ptr<question> end_question(std::uint64_t number) noexcept;
   void settle(exchange_envelope came) noexcept;
   void fail_all() noexcept;
@@ -174,20 +180,21 @@ inline task<> exchange::answer_to(listener& to, std::string from, std::uint64_t 
 
 inline task<shared_bytes> exchange::ask(std::string to, shared_bytes asked, duration limit) {
   const std::uint64_t number = numbers_.fetch_add(1, order::relaxed) + 1;
-  const std::shared_ptr<question> q = open_question(number);
+  const std::shared_ptr<question> q = open_question(number, std::move(to));
   const scope_exit forget([&]() noexcept { static_cast<void>(end_question(number)); });
-  send(to, exchange_envelope::question, number, std::move(asked));
+  send(q->address, exchange_envelope::question, number, std::move(asked));
   auto answered = within(q->over.acquire(), limit);
   co_await std::move(answered);
   if (q->came.kind == exchange_envelope::failure) throw_failure(q->came.body);
   if (q->came.kind != exchange_envelope::answer) {
-    throw error(errc::connection_lost, {}, "this end of the exchange is closed");
+    throw error(errc::connection_lost, {}, "nobody answers any more");
   }
   co_return q->came.body;
 }
 
-inline std::shared_ptr<exchange::question> exchange::open_question(std::uint64_t number) {
-  const auto q = std::make_shared<question>();
+inline std::shared_ptr<exchange::question> exchange::open_question(std::uint64_t number,
+                                                                   std::string to) {
+  const auto q = std::make_shared<question>(std::move(to));
   questions fresh;
   fresh.emplace(number, q);
   auto node = fresh.extract(fresh.begin());
@@ -228,6 +235,18 @@ inline void exchange::fail_all() noexcept {
     waiting.swap(open_);
   }
   for (const auto& [number, q] : waiting) q->over.release();
+}
+
+inline void exchange::lost(std::string_view address) noexcept {
+  questions unanswered;
+  {
+    const spin_guard guard(lock_);
+    for (auto at = open_.begin(); at != open_.end();) {
+      const auto it = at++;
+      if (it->second->address == address) unanswered.insert(open_.extract(it));
+    }
+  }
+  for (const auto& [number, q] : unanswered) q->over.release();
 }
 
 inline shared_bytes exchange::text_of(const std::exception_ptr& failure) {

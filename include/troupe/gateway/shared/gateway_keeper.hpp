@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// The keeper of a gateway of many processes: it knows who is where, and places who comes.
+///
+/// Layer: gateway.
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <troupe/base/error.hpp>
+#include <troupe/base/intrusive_ptr.hpp>
+#include <troupe/coro/as_result.hpp>
+#include <troupe/coro/async_semaphore.hpp>
+#include <troupe/coro/sleep.hpp>
+#include <troupe/coro/task.hpp>
+#include <troupe/coro/when_all.hpp>
+#include <troupe/gateway/cluster.hpp>
+#include <troupe/gateway/gateway_core.hpp>
+#include <troupe/gateway/response.hpp>
+#include <troupe/gateway/shard_peer.hpp>
+#include <troupe/gateway/shared/gateway_node.hpp>
+#include <troupe/gateway/shared/relayed_session.hpp>
+#include <troupe/gateway/shared/remote_shard.hpp>
+#include <troupe/gateway/shared/wire.hpp>
+#include <troupe/gateway/socket_message.hpp>
+#include <troupe/sync/atomic.hpp>
+
+namespace troupe::detail {
+
+/// Begins by asking all hosts who is there: what the keeper before it knew has gone with that, but
+/// the sockets and their shards have not. What it is asked meanwhile waits.
+template <class G>
+class gateway_keeper final : public gateway_core<G> {
+public:
+  using keeper_ptr = intrusive_ptr<gateway_keeper>;
+
+  gateway_keeper(gateway_node& n, std::uint64_t fence)
+      : gateway_core<G>(n.workers, n.options.shards, fence << 32), fence_(fence), node_(&n) {}
+
+  static task<> take_over(keeper_ptr self);
+
+  static task<wire::said> route(keeper_ptr self, wire::route q);
+  static task<wire::told> broadcast(keeper_ptr self, wire::broadcast q);
+  static task<wire::told> whisper(keeper_ptr self, wire::whisper q);
+  static task<wire::told> announce(keeper_ptr self, wire::announce q);
+  static task<wire::replies> gossip(keeper_ptr self, wire::gossip q);
+  static task<wire::view> look(keeper_ptr self);
+  static task<wire::nothing> close(keeper_ptr self, wire::close_clusters q);
+
+  static task<wire::nothing> leave(keeper_ptr self, wire::left q);
+
+  /// Forgets all: it is the keeper no more.
+  void end() noexcept;
+  void host_gone(const std::string& address) noexcept;
+
+  intrusive_ptr<shard_peer> make_shard(const cluster& home, std::string id,
+                                       std::uint64_t number) override;
+
+private:
+  using cluster_of = typename gateway_core<G>::cluster_of;
+  using cluster_ptr = intrusive_ptr<cluster_of>;
+
+  static task<> adopt_from(keeper_ptr self, std::string host);
+  void adopt(const std::string& host, wire::shard_report&& r);
+
+  /// The cluster of this name once all is known; nobody: it is not there.
+  task<cluster_ptr> known(std::string name) {
+    co_await complete();
+    co_return this->find(name);
+  }
+  task<> complete() {
+    co_await is_complete_.acquire();
+    is_complete_.release();  // for whoever waits as well
+  }
+  std::vector<intrusive_ptr<remote_shard>> shards_at(std::string_view host) const;
+
+  const std::uint64_t fence_;
+  const intrusive_ptr<gateway_node> node_;
+  async_semaphore is_complete_{0};  // a permit, once the hosts have answered
+};
+
+template <class G>
+task<> gateway_keeper<G>::take_over(keeper_ptr self) {
+  const gateway_members members = self->node_->known();
+  std::vector<task<>> asking;
+  for (const std::string& host : members.hosts) asking.push_back(adopt_from(self, host));
+  static_cast<void>(co_await as_result(when_all(std::move(asking))));
+  self->is_complete_.release();
+}
+
+/// Until it answers, or is gone.
+template <class G>
+task<> gateway_keeper<G>::adopt_from(keeper_ptr self, std::string host) {
+  gateway_node& n = *self->node_;
+  for (;;) {
+    auto asking = as_result(n.ask<wire::host_report>(
+        host, wire::question(wire::report{self->fence_}), n.options.lease));
+    result<wire::host_report> report = co_await std::move(asking);
+    if (report.has_value()) {
+      for (wire::shard_report& r : report.value().shards) self->adopt(host, std::move(r));
+      co_return;
+    }
+    if (!n.known().has(host) || report.code() == make_error_code(errc::refused)) co_return;
+    co_await sleep_for(n.options.lease / 30);
+  }
+}
+
+template <class G>
+void gateway_keeper<G>::adopt(const std::string& host, wire::shard_report&& r) {
+  const cluster_ptr home = this->open(r.cluster);
+  const intrusive_ptr<remote_shard> there(
+      new remote_shard(*node_, fence_, host, r.cluster, r.shard, r.number));
+  if (!home->adopt(intrusive_ptr<shard_peer>(there.get()))) {
+    there->close_all(close_info(close_code::service_restart));  // there is one of this name
+    return;
+  }
+  for (wire::guest& g : r.guests) {
+    seat s = home->adopt_guest(intrusive_ptr<shard_peer>(there.get()), std::move(g.uid), g.number);
+    if (s) there->keep(std::move(s));
+  }
+}
+
+template <class G>
+intrusive_ptr<shard_peer> gateway_keeper<G>::make_shard(const cluster& home, std::string id,
+                                                        std::uint64_t number) {
+  const gateway_members members = node_->known();
+  const std::string* least = nullptr;
+  std::size_t fewest = (std::numeric_limits<std::size_t>::max)();
+  for (const std::string& host : members.hosts) {
+    const std::size_t has = shards_at(host).size();
+    if (has >= fewest) continue;
+    fewest = has;
+    least = &host;
+  }
+  if (least == nullptr) throw http_error(503, "no process takes shards");
+  return intrusive_ptr<shard_peer>(
+      new remote_shard(*node_, fence_, *least, home.name, std::move(id), number));
+}
+
+template <class G>
+std::vector<intrusive_ptr<remote_shard>> gateway_keeper<G>::shards_at(std::string_view host) const {
+  std::vector<intrusive_ptr<remote_shard>> found;
+  for (const cluster_ptr& c : this->list()) {
+    for (const auto& s : c->shards()) {
+      auto& there = static_cast<remote_shard&>(*s);
+      if (there.host == host) found.emplace_back(&there);
+    }
+  }
+  return found;
+}
+
+template <class G>
+void gateway_keeper<G>::host_gone(const std::string& address) noexcept try {
+  for (const cluster_ptr& c : this->list()) {
+    for (const auto& s : c->shards()) {
+      auto& there = static_cast<remote_shard&>(*s);
+      if (there.host != address) continue;
+      c->table.take_out(there);
+      there.drop_all();
+    }
+    this->forget_if_unused(*c);
+  }
+} catch (...) {
+  // For want of memory: requests to it fail, and it goes when it has been idle.
+}
+
+template <class G>
+void gateway_keeper<G>::end() noexcept {
+  try {
+    for (const cluster_ptr& c : this->list()) {
+      for (const auto& s : c->shards()) static_cast<remote_shard&>(*s).drop_all();
+    }
+  } catch (...) {
+    // For want of memory: what it knew stays there, and is used no more.
+  }
+  this->clear();
+}
+
+// --- what it is asked ---------------------------------------------------------------------------
+
+template <class G>
+task<wire::said> gateway_keeper<G>::route(keeper_ptr self, wire::route q) {
+  co_await self->complete();
+  auto asking =
+      gateway_core<G>::answer(self, std::move(q.cluster), wire::to_request(std::move(q.what)));
+  const response r = co_await std::move(asking);
+  wire::said said = wire::of(r);
+  if (r.session) {
+    auto& there = static_cast<relayed_session&>(*r.session);
+    said.session = there.number;
+    said.host = there.host;
+    there.hand_over();
+  }
+  co_return said;
+}
+
+template <class G>
+task<wire::told> gateway_keeper<G>::broadcast(keeper_ptr self, wire::broadcast q) {
+  const cluster_ptr home = co_await self->known(q.cluster);
+  if (!home) co_return wire::told();
+  const exclusion but{q.uid, q.number, static_cast<audience>(q.to)};
+  auto telling = home->broadcast(wire::to_message(std::move(q.what)), but);
+  const delivery d = co_await std::move(telling);
+  co_return wire::of(d);
+}
+
+template <class G>
+task<wire::told> gateway_keeper<G>::whisper(keeper_ptr self, wire::whisper q) {
+  const cluster_ptr home = co_await self->known(q.cluster);
+  if (!home) co_return wire::told();
+  auto telling = home->whisper(std::move(q.uid), wire::to_message(std::move(q.what)));
+  const delivery d = co_await std::move(telling);
+  co_return wire::of(d);
+}
+
+template <class G>
+task<wire::told> gateway_keeper<G>::announce(keeper_ptr self, wire::announce q) {
+  const cluster_ptr home = co_await self->known(q.cluster);
+  if (!home) co_return wire::told();
+  auto telling = home->announce(q.shard, wire::to_message(std::move(q.what)));
+  const delivery d = co_await std::move(telling);
+  co_return wire::of(d);
+}
+
+template <class G>
+task<wire::replies> gateway_keeper<G>::gossip(keeper_ptr self, wire::gossip q) {
+  wire::replies made;
+  const cluster_ptr home = co_await self->known(q.cluster);
+  if (!home) co_return made;
+  auto asking = home->gossip(std::move(q.text), std::move(q.from), duration(q.limit));
+  const std::vector<gossip_reply> all = co_await std::move(asking);
+  for (const gossip_reply& r : all) made.all.push_back(wire::of(r));
+  co_return made;
+}
+
+template <class G>
+task<wire::nothing> gateway_keeper<G>::leave(keeper_ptr self, wire::left q) {
+  const cluster_ptr home = co_await self->known(q.cluster);
+  const auto at = home ? home->table.find(q.shard) : intrusive_ptr<shard_peer>();
+  if (at) static_cast<remote_shard&>(*at).drop(q.number);
+  co_return wire::nothing();
+}
+
+template <class G>
+task<wire::view> gateway_keeper<G>::look(keeper_ptr self) {
+  co_await self->complete();
+  wire::view seen;
+  for (const cluster_ptr& c : self->list()) {
+    wire::cluster_view one{c->name, {}};
+    for (const auto& s : c->shards()) {
+      one.shards.push_back({s->id, static_cast<remote_shard&>(*s).host, c->table.load_of(*s)});
+    }
+    if (!one.shards.empty()) seen.clusters.push_back(std::move(one));
+  }
+  co_return seen;
+}
+
+template <class G>
+task<wire::nothing> gateway_keeper<G>::close(keeper_ptr self, wire::close_clusters q) {
+  co_await self->complete();
+  const close_info how(static_cast<close_code>(q.code), std::move(q.reason));
+  for (const cluster_ptr& c : self->list()) c->close_all(how);
+  co_return wire::nothing();
+}
+
+}  // namespace troupe::detail

@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// What one process is among those of its gateway: its address, whom it knows, and the WebSockets
+/// that pass through it.
+///
+/// Layer: gateway.
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <troupe/base/error.hpp>
+#include <troupe/base/intrusive_ptr.hpp>
+#include <troupe/base/result.hpp>
+#include <troupe/broker/broker.hpp>
+#include <troupe/coro/as_result.hpp>
+#include <troupe/coro/async_semaphore.hpp>
+#include <troupe/coro/executor.hpp>
+#include <troupe/coro/sleep.hpp>
+#include <troupe/coro/task.hpp>
+#include <troupe/coro/within.hpp>
+#include <troupe/gateway/shared/socket_relay.hpp>
+#include <troupe/gateway/shared/wire.hpp>
+#include <troupe/gateway/shared_gateway_options.hpp>
+#include <troupe/net/exchange.hpp>
+#include <troupe/net/network.hpp>
+#include <troupe/sync/atomic.hpp>
+#include <troupe/sync/gathered.hpp>
+#include <troupe/sync/spin_lock.hpp>
+#include <troupe/time/clock.hpp>
+
+namespace troupe::detail {
+
+/// Who is there, as far as the network says so. One of them is the keeper, who places connections.
+struct gateway_members {
+  std::set<std::string, std::less<>> all;
+  std::vector<std::string> hosts;  // where shards may be put
+  std::string keeper;              // empty: there is none
+
+  bool has(std::string_view address) const noexcept { return all.find(address) != all.end(); }
+};
+
+/// Counted: by the gateway, by what it has spawned, and by what sends through it.
+///
+/// Each member holds a claim to its own name for as long as it can renew it, and claims the
+/// keeper's: whoever gets that keeps the tables until it fails to renew it. Nothing is done by a
+/// keeper or a host whose claim may have lapsed.
+class gateway_node : public exchange::listener {
+public:
+  using node_ptr = intrusive_ptr<gateway_node>;
+
+  gateway_node(broker& b, network& n, const std::string& name, const shared_gateway_options& o)
+      : workers(b),
+        where(b.runs_on()),
+        options(o),
+        prefix("gateway/" + name + '/'),
+        over_(n),
+        exchange_(n, prefix + std::to_string(where.random())) {}
+  gateway_node(const gateway_node&) = delete;
+  gateway_node& operator=(const gateway_node&) = delete;
+  virtual ~gateway_node() = default;
+
+  friend void add_ref(gateway_node* n) noexcept { n->references_.fetch_add(1, order::relaxed); }
+  friend void release(gateway_node* n) noexcept {
+    // Pairs with itself: what others did with it happens before its end.
+    if (n->references_.fetch_sub(1, order::acq_rel) == 1) delete n;
+  }
+
+  broker& workers;
+  executor& where;
+  const shared_gateway_options options;
+  const std::string prefix;  // of all its names in the network
+
+  const std::string& address() const noexcept { return exchange_.address(); }
+
+  bool is_closed() const noexcept { return closed_.load(order::acquire); }
+
+  /// Listens, and stays a member, until it is closed or the broker goes.
+  void start() {
+    workers.spawn(listen(node_ptr(this)));
+    workers.spawn(stay(node_ptr(this)));
+  }
+  /// It is no member any more.
+  void close() noexcept {
+    if (closed_.exchange(true, order::acq_rel)) return;
+    closing_.release();
+    exchange_.close();
+    isolate();
+  }
+
+  /// Throws what the other side has thrown, `errc::connection_lost` once that is gone.
+  template <class R>
+  task<R> ask(std::string to, wire::question q, duration limit) {
+    const shared_bytes answer = co_await exchange_.ask(std::move(to), wire::packed(q), limit);
+    co_return wire::unpacked<R>(answer);
+  }
+  /// The same of whoever is the keeper; waits for one where there is none. `errc::refused`: there
+  /// was none in time.
+  template <class R>
+  task<R> ask_keeper(wire::question q, duration limit);
+  void tell(std::string_view to, wire::word w) { exchange_.tell(to, wire::packed(w)); }
+
+  gateway_members known() const {
+    const std::shared_ptr<const gateway_members> is = members();
+    return is ? *is : gateway_members();
+  }
+  std::string keeper() const {
+    const std::shared_ptr<const gateway_members> is = members();
+    return is ? is->keeper : std::string();
+  }
+
+  /// One end of a WebSocket in this process, until `forget`.
+  std::shared_ptr<socket_relay> open_relay(std::string peer, std::uint64_t session,
+                                           bool has_client);
+  void forget(const socket_relay& r) noexcept;
+
+  /// False: the others may have given it up.
+  bool is_member() const noexcept { return where.now() < member_until_.load(order::acquire); }
+
+protected:
+  /// It is the keeper from now on, for as long as `may_keep`.
+  virtual void begin_to_keep(std::uint64_t fence) = 0;
+  virtual void stop_keeping() noexcept = 0;
+  /// A member has gone.
+  virtual void gone(const std::string& address) noexcept = 0;
+  /// Nobody counts this one as a member any more: its shards are nobody's.
+  virtual void cut_off() noexcept = 0;
+  /// A client has come to a session that was accepted here. False: there is none.
+  virtual bool attach(std::uint64_t session, const std::string& from) = 0;
+  virtual void session_dropped(std::uint64_t session) noexcept = 0;
+  /// From time to time.
+  virtual void tidy() noexcept = 0;
+
+  /// False: somebody else may have become the keeper.
+  bool may_keep() const noexcept { return where.now() < keeps_until_.load(order::acquire); }
+
+private:
+  using side = std::pair<std::uint64_t, bool>;  // the session; this end has the client
+  using relay_ptr = std::shared_ptr<socket_relay>;
+
+  static task<> listen(node_ptr self) { co_await self->exchange_.run(*self); }
+  static task<> stay(node_ptr self);
+  task<> renew();
+  void update(std::vector<network_claim> claims, const std::vector<relay_ptr>& passing);
+  void keep_with(std::uint64_t fence);
+  void isolate() noexcept;
+  void beat();
+
+  void hear(const std::string& from, const shared_bytes& said) noexcept final;
+  void hear_frame(const std::string& from, wire::frame&& f);
+  void hear_beat(const std::string& from, const wire::beat& b);
+
+  std::shared_ptr<const gateway_members> members() const noexcept {
+    const spin_guard guard(lock_);
+    return members_;
+  }
+  relay_ptr find(const side& s) const noexcept {
+    const spin_guard guard(lock_);
+    const auto at = relays_.find(s);
+    return at == relays_.end() ? relay_ptr() : at->second;
+  }
+  std::vector<relay_ptr> relays() const {
+    return gathered<relay_ptr>(
+        lock_, [this] { return relays_.size(); },
+        [this](std::vector<relay_ptr>& found) {
+          for (const auto& [key, r] : relays_) found.push_back(r);
+        });
+  }
+
+  network& over_;
+  exchange exchange_;
+  atomic<std::uint32_t> references_{0};
+  atomic<bool> closed_{false};
+  atomic<time_point> member_until_{time_point::min()};
+  atomic<time_point> keeps_until_{time_point::min()};
+  async_semaphore closing_{0};  // a permit once it is closed
+  std::uint64_t fence_ = 0;     // with which it keeps; 0: it does not. Of `stay`.
+
+  mutable spin_lock lock_;  // guards all below
+  std::shared_ptr<const gateway_members> members_;
+  std::map<side, relay_ptr> relays_;
+};
+
+// --- membership ---------------------------------------------------------------------------------
+
+inline task<> gateway_node::stay(node_ptr self) {
+  gateway_node& n = *self;
+  for (;;) {
+    const result<void> renewed = co_await as_result(n.renew());
+    if (n.closed_.load(order::acquire)) break;
+    if (!renewed.has_value() && !n.is_member()) {
+      n.isolate();
+      n.fence_ = 0;
+    }
+    n.tidy();
+    auto waiting = as_result(within(n.closing_.acquire(), n.options.lease / 3));
+    const result<void> waited = co_await std::move(waiting);
+    if (waited.code() != make_error_code(errc::timed_out)) break;
+  }
+  n.close();
+  n.isolate();  // again: it may have joined meanwhile
+  for (const char* const name : {"keeper", "host/", "member/"}) {
+    std::string held = n.prefix + name;
+    if (held.back() == '/') held += n.address();
+    static_cast<void>(co_await as_result(n.over_.release(std::move(held), n.address())));
+  }
+}
+
+/// Claims count from before they are made.
+inline task<> gateway_node::renew() {
+  const time_point until = saturating_add(where.now(), options.lease);
+  const std::string own = address();
+  const std::uint64_t is_member =
+      co_await over_.claim(prefix + "member/" + own, own, options.lease);
+  if (is_member == 0) throw error(errc::refused, {}, "another process has this address");
+  if (options.hosts_shards) {
+    static_cast<void>(co_await over_.claim(prefix + "host/" + own, own, options.lease));
+  }
+  const std::uint64_t keeps = co_await over_.claim(prefix + "keeper", own, options.lease);
+  const std::vector<relay_ptr> passing = relays();  // who has opened one was a member before
+  std::vector<network_claim> claims = co_await over_.claims(prefix);
+  if (closed_.load(order::acquire)) co_return;
+  member_until_.store(until, order::release);
+  keeps_until_.store(keeps == 0 ? time_point::min() : until, order::release);
+  update(std::move(claims), passing);
+  keep_with(keeps);
+  beat();
+}
+
+inline void gateway_node::update(std::vector<network_claim> claims,
+                                 const std::vector<relay_ptr>& passing) {
+  const auto fresh = std::make_shared<gateway_members>();
+  const std::string member = prefix + "member/";
+  const std::string host = prefix + "host/";
+  for (network_claim& c : claims) {
+    if (c.name.starts_with(member)) {
+      fresh->all.insert(std::move(c.holder));
+    } else if (c.name.starts_with(host)) {
+      fresh->hosts.push_back(std::move(c.holder));
+    } else {
+      fresh->keeper = std::move(c.holder);
+    }
+  }
+  std::shared_ptr<const gateway_members> before = fresh;
+  {
+    const spin_guard guard(lock_);
+    members_.swap(before);
+  }
+  for (const relay_ptr& r : passing) {
+    if (!fresh->has(r->peer)) r->lose();
+  }
+  if (!before) return;
+  for (const std::string& a : before->all) {
+    if (fresh->has(a)) continue;
+    exchange_.lost(a);
+    gone(a);
+  }
+}
+
+inline void gateway_node::keep_with(std::uint64_t fence) {
+  if (fence == fence_) return;
+  if (fence_ != 0) stop_keeping();
+  fence_ = fence;
+  if (fence_ != 0) begin_to_keep(fence_);
+}
+
+/// Whatever it had with others is over: they have given it up as well.
+inline void gateway_node::isolate() noexcept {
+  std::map<side, relay_ptr> ended;
+  std::shared_ptr<const gateway_members> nobody;
+  {
+    const spin_guard guard(lock_);
+    ended.swap(relays_);
+    members_.swap(nobody);
+  }
+  for (const auto& [key, r] : ended) r->abort();
+  if (nobody) {
+    for (const std::string& a : nobody->all) exchange_.lost(a);
+  }
+  keeps_until_.store(time_point::min(), order::release);
+  member_until_.store(time_point::min(), order::release);
+  stop_keeping();
+  cut_off();
+}
+
+template <class R>
+task<R> gateway_node::ask_keeper(wire::question q, duration limit) {
+  const time_point until = saturating_add(where.now(), limit);
+  for (;;) {
+    const std::string at = keeper();
+    if (!at.empty()) {
+      auto asking = as_result(ask<R>(at, q, limit));
+      result<R> answer = co_await std::move(asking);
+      if (answer.has_value()) co_return std::move(answer).value();
+      if (answer.code() != make_error_code(errc::refused)) {
+        std::rethrow_exception(std::move(answer).error());
+      }
+    }
+    if (where.now() >= until) throw error(errc::refused, {}, "the gateway has no keeper");
+    co_await sleep_for(options.lease / 30);
+  }
+}
+
+// --- WebSockets ---------------------------------------------------------------------------------
+
+inline std::shared_ptr<socket_relay> gateway_node::open_relay(std::string peer,
+                                                              std::uint64_t session,
+                                                              bool has_client) {
+  auto made = std::make_shared<socket_relay>(exchange_, std::move(peer), session, has_client);
+  std::map<side, relay_ptr> fresh;
+  fresh.emplace(side(session, has_client), made);
+  {
+    const spin_guard guard(lock_);
+    relays_.merge(fresh);
+  }
+  if (closed_.load(order::acquire)) made->abort();  // `close` may not have seen it
+  return made;
+}
+
+inline void gateway_node::forget(const socket_relay& r) noexcept {
+  std::map<side, relay_ptr>::node_type freed;
+  const spin_guard guard(lock_);
+  const auto at = relays_.find(side(r.session, r.to_host));
+  if (at != relays_.end() && at->second.get() == &r) freed = relays_.extract(at);
+}
+
+/// One message to each other end's process, whatever the number of sockets.
+inline void gateway_node::beat() {
+  std::map<std::string, wire::beat> beats;
+  for (const relay_ptr& r : relays()) {
+    if (r->is_open()) beats[r->peer].all.push_back(r->feel());
+  }
+  for (auto& [to, b] : beats) tell(to, wire::word(std::move(b)));
+}
+
+/// What cannot be read is nobody's.
+inline void gateway_node::hear(const std::string& from, const shared_bytes& said) noexcept {
+  try {
+    wire::word w = wire::unpacked<wire::word>(said);
+    if (auto* const f = std::get_if<wire::frame>(&w)) return hear_frame(from, std::move(*f));
+    if (const auto* const b = std::get_if<wire::beat>(&w)) return hear_beat(from, *b);
+    if (const auto* const d = std::get_if<wire::dropped>(&w)) session_dropped(d->session);
+  } catch (...) {
+    // As said; or there is no memory, and the next beat shows what is missing.
+  }
+}
+
+inline void gateway_node::hear_frame(const std::string& from, wire::frame&& f) {
+  const bool has_client = !f.to_host;
+  if (f.kind == wire::frame::attach) {
+    if (!has_client && attach(f.session, from)) return;
+  } else if (const relay_ptr r = find(side(f.session, has_client))) {
+    if (r->peer == from) r->take(std::move(f));
+    return;
+  }
+  if (f.kind == wire::frame::lost) return;
+  tell(from, wire::frame{f.session, has_client, 0, wire::frame::lost, 0, {}});
+}
+
+inline void gateway_node::hear_beat(const std::string& from, const wire::beat& b) {
+  for (const wire::pulse& p : b.all) {
+    const bool has_client = !p.to_host;
+    const relay_ptr r = find(side(p.session, has_client));
+    if (r && r->peer == from) {
+      r->check(p);
+    } else {
+      tell(from, wire::frame{p.session, has_client, 0, wire::frame::lost, 0, {}});
+    }
+  }
+}
+
+}  // namespace troupe::detail
