@@ -308,7 +308,8 @@ task<response> shared_gateway<G, S>::answer(core_ptr c, std::string cluster, req
 template <class G, class S>
 task<delivery> shared_gateway<G, S>::told(core_ptr c, detail::wire::question q) {
   auto asking = c->template ask_keeper<detail::wire::told>(std::move(q), c->options.request_limit);
-  co_return detail::wire::to_delivery(co_await std::move(asking));
+  detail::wire::told told = co_await std::move(asking);
+  co_return detail::wire::to_delivery(std::move(told));
 }
 
 template <class G, class S>

@@ -51,12 +51,14 @@ public:
     wire::question q{wire::tell{cluster_, id, wire::of(m), std::string(but.uid), but.number,
                                 static_cast<std::uint8_t>(but.to)}};
     auto asking = node_->ask<wire::told>(host, std::move(q), limit);
-    co_return wire::to_delivery(co_await std::move(asking));
+    wire::told told = co_await std::move(asking);
+    co_return wire::to_delivery(std::move(told));
   }
   task<delivery> whisper(std::string uid, socket_message m, duration limit) override {
     wire::question q{wire::whisper_at{cluster_, id, std::move(uid), wire::of(m)}};
     auto asking = node_->ask<wire::told>(host, std::move(q), limit);
-    co_return wire::to_delivery(co_await std::move(asking));
+    wire::told told = co_await std::move(asking);
+    co_return wire::to_delivery(std::move(told));
   }
   task<std::string> gossip(std::string_view text, duration limit) override {
     wire::question q{wire::gossip_at{cluster_, id, std::string(text), limit.count()}};

@@ -323,8 +323,8 @@ inline task<wire::told> shard_host::whisper(wire::whisper_at q) {
 inline task<wire::reply> shard_host::gossip(wire::gossip_at q) {
   const shard_ptr at = shard_at(q.cluster, q.shard);
   auto asking = at->gossip(q.text, duration(q.limit));
-  wire::reply r{q.shard, co_await std::move(asking), 0};
-  co_return r;
+  std::string text = co_await std::move(asking);
+  co_return wire::reply{std::move(q.shard), std::move(text), 0};
 }
 
 inline task<wire::nothing> shard_host::close(wire::close_shard q) {
