@@ -336,7 +336,7 @@ inline void gateway_node::forget(const socket_relay& r) noexcept {
 inline void gateway_node::beat() {
   std::map<std::string, wire::beat> beats;
   for (const relay_ptr& r : relays()) {
-    if (r->is_open()) beats[r->peer].all.push_back(r->feel());
+    if (r->is_known()) beats[r->peer].all.push_back(r->feel());
   }
   for (auto& [to, b] : beats) tell(to, wire::word(std::move(b)));
 }

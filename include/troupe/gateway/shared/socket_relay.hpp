@@ -36,7 +36,11 @@ namespace troupe::detail {
 class socket_relay final : public socket_transport {
 public:
   socket_relay(exchange& by, std::string other, std::uint64_t number, bool has_client)
-      : by_(by), peer(std::move(other)), session(number), to_host(has_client) {}
+      : by_(by),
+        peer(std::move(other)),
+        session(number),
+        to_host(has_client),
+        is_attached_(!has_client) {}
   socket_relay(const socket_relay&) = delete;
   socket_relay& operator=(const socket_relay&) = delete;
 
@@ -50,7 +54,11 @@ public:
   const bool to_host;           // this end has the client
 
   /// The client is there: its shard may open it.
-  void attach() { send_frame(wire::frame::attach); }
+  void attach() {
+    send_frame(wire::frame::attach);
+    const spin_guard guard(lock_);
+    is_attached_ = true;
+  }
 
   task<std::optional<socket_message>> read() override;
   task<> write(const socket_message& m) override;
@@ -90,6 +98,11 @@ public:
     const spin_guard guard(lock_);
     return state_ == state::open;
   }
+  /// The other end knows it, or is about to hear of it.
+  bool is_known() const noexcept {
+    const spin_guard guard(lock_);
+    return state_ == state::open && is_attached_;
+  }
 
 private:
   enum class state : std::uint8_t { open, closed, lost };
@@ -108,6 +121,7 @@ private:
 
   mutable spin_lock lock_;  // guards all below but the semaphores
   state state_ = state::open;
+  bool is_attached_;
   close_info closed_as_{close_code::no_code};
   std::deque<socket_message> inbox_;
   std::uint32_t came_ = 0;         // messages, and the end
