@@ -123,6 +123,7 @@ struct town {
         net(sim, faults),
         driver(troupe::broker_options{.on = &sim}) {
     for (std::size_t i = 0; i != many; ++i) found();
+    if (many != 0) pass(options.lease);  // all know one another
   }
   process& found() {
     processes.push_back(std::make_unique<process>(sim, net, options));
@@ -358,6 +359,7 @@ TEST_CASE("connected users stay one cluster when the keeper is killed", "[gatewa
   // What does not need the keeper goes on; what does is not said twice.
   CHECK(t.run(say(ann, "hello")) == "heard hello");
   CHECK(t.run(say(ann, "all good evening")) == "told 0 in 0");
+  CHECK(t.run(say(ben, "hello")) == "heard hello");
   t.pass(t.options.lease);
   CHECK(t.run(say(ann, "all good morning")) == "told 2 in 2");
   CHECK(t.run(next(ben)) == "good morning");
@@ -374,6 +376,76 @@ TEST_CASE("connected users stay one cluster when the keeper is killed", "[gatewa
   CHECK(t.run(east.connect("eve", eve)) == 101);  // and with a number of its own
   CHECK(t.run(next(eve)) == "welcome to 3");
   CHECK(t.run(say(eve, "all hello")) == "told 5 in 3");
+}
+
+TEST_CASE("gossip without a keeper gives one error", "[gateway][shared]") {
+  town t(0);
+  t.options.hosts_shards = false;
+  process& guide = t.found();
+  t.pass(t.options.lease);
+  t.options.hosts_shards = true;
+  process& east = t.found();
+  t.pass(t.options.lease);
+  wire ann = t.client();
+  CHECK(t.run(east.connect("ann", ann)) == 101);
+  CHECK(t.run(next(ann)) == "welcome to 1");
+  t.kill(guide);
+  CHECK(t.run(say(ann, "who")) == "=error;");
+  CHECK(t.run(say(ann, "hello")) == "heard hello");
+}
+
+TEST_CASE("what is no question, or not for this process, harms nobody", "[gateway][shared]") {
+  town t(2);
+  process& keeper = t.keeper();
+  process& other = t.no_keeper();
+  const auto stranger = t.net.open("stranger");
+  for (const std::string_view garbage : {"", "garbage", "\x01\x02\x03\x04\x05\x06\x07\x08"}) {
+    stranger->send(keeper.rooms->address(), troupe::shared_bytes(garbage));
+    troupe::detail::exchange_envelope e;
+    e.kind = troupe::detail::exchange_envelope::question;
+    e.body = troupe::shared_bytes(garbage);
+    stranger->send(keeper.rooms->address(), troupe::shared_bytes(troupe::encode(e)));
+    e.kind = troupe::detail::exchange_envelope::word;
+    stranger->send(keeper.rooms->address(), troupe::shared_bytes(troupe::encode(e)));
+  }
+  troupe::detail::exchange_envelope look;
+  look.kind = troupe::detail::exchange_envelope::question;
+  look.body =
+      troupe::detail::wire::packed(troupe::detail::wire::question(troupe::detail::wire::look()));
+  stranger->send(other.rooms->address(), troupe::shared_bytes(troupe::encode(look)));
+  const auto refused = t.run(stranger->receive());
+  CHECK(refused);
+  for (process* p : {&keeper, &other}) CHECK(t.run(p->ask("/?id=ann")).status == 200);
+}
+
+TEST_CASE("processes have addresses of their own, and names without slashes", "[gateway][shared]") {
+  troupe::thread_pool east{{.threads = 1}}, west{{.threads = 1}};
+  troupe::memory_network net{east};
+  process a(east, net, {});
+  process b(west, net, {});
+  CHECK(a.rooms->address() != b.rooms->address());
+  CHECK_THROWS_AS(rooms_type(a.broker, net, "a/member", {}), std::invalid_argument);
+  troupe::shared_gateway_options hasty;
+  hasty.lease = 1ms;
+  CHECK_THROWS_AS(rooms_type(a.broker, net, "other", hasty), std::invalid_argument);
+}
+
+TEST_CASE("a gateway that goes while a hook runs leaves nothing behind", "[gateway][shared]") {
+  const auto seed = GENERATE(range<std::uint64_t>(1, 31));
+  CAPTURE(seed);
+  town t(2, seed);
+  t.pass(t.options.lease);
+  for (int i = 0; i != 4; ++i) {
+    process& at = *t.processes[static_cast<std::size_t>(i) % 2];
+    at.broker.spawn([](process& p, wire w, int n) -> troupe::task<> {
+      static_cast<void>(co_await p.connect("guest" + std::to_string(n), std::move(w)));
+    }(at, t.client(), i));
+  }
+  t.pass(troupe::duration(static_cast<troupe::duration::rep>(seed * 1000)));
+  t.processes[seed % 2]->rooms.reset();
+  t.pass(t.options.lease);
+  t.processes[1 - seed % 2]->rooms.reset();
+  t.pass(t.options.lease);
 }
 
 TEST_CASE("the clients of a killed host come again", "[gateway][shared]") {

@@ -119,6 +119,24 @@ TEST_CASE("who waits for a message is woken by the end", "[net]") {
   CHECK(came == "(closed)");
 }
 
+TEST_CASE("who stops waiting misses nothing", "[net]") {
+  world w({.delay = 50ms});
+  const auto a = w.net.open("a");
+  const auto b = w.net.open("b");
+  a->send("b", "1");
+  const auto early = w.run([](troupe::network_endpoint& at) -> troupe::task<bool> {
+    auto waiting = troupe::as_result(troupe::within(at.receive(), 1ns));
+    const auto m = co_await std::move(waiting);
+    co_return m.has_value();
+  }(*b));
+  if (!early) CHECK(w.run(next(*b)) == "a:1");
+  a->send("b", "2");
+  CHECK(w.run(next(*b)) == "a:2");
+  b->close();
+  CHECK(w.run(next(*b)) == "(closed)");
+  CHECK(w.run(next(*b)) == "(closed)");
+}
+
 TEST_CASE("delays keep the order, unless they are told not to", "[net]") {
   const bool reorders = GENERATE(false, true);
   world w({.delay = 50ms, .reorders = reorders});
@@ -222,7 +240,14 @@ struct parrot final : troupe::detail::exchange::listener {
     heard.push_back(from + ":" + std::string(said.view()));
   }
   troupe::task<troupe::shared_bytes> answer(std::string from, troupe::shared_bytes asked) override {
+    if (asked.view() == "at once") throw std::runtime_error("not even begun");
+    return reply(std::move(from), std::move(asked));
+  }
+  static troupe::task<troupe::shared_bytes> reply(std::string from, troupe::shared_bytes asked) {
     const std::string text(asked.view());
+    if (text == "large") {
+      co_return troupe::shared_bytes(std::string(troupe::detail::exchange::max_size + 1, 'x'));
+    }
     if (text == "fail") throw troupe::error(errc::too_large, {}, "of " + from);
     if (text == "throw") throw std::runtime_error("oh no");
     if (text == "number") throw 7;
@@ -270,6 +295,15 @@ TEST_CASE("a question has an answer, or the failure of who was asked", "[net]") 
   }
   CHECK_THROWS_WITH(t.ask("throw"), "oh no");
   CHECK_THROWS_WITH(t.ask("number"), "an exception of no known type");
+  CHECK_THROWS_WITH(t.ask("at once"), "not even begun");
+  try {
+    t.ask("large");
+    FAIL("no error");
+  } catch (const troupe::error& e) {
+    CHECK(e.code() == errc::too_large);
+  }
+  CHECK_THROWS_AS(t.ask(std::string(troupe::detail::exchange::max_size + 1, 'x')), troupe::error);
+  CHECK(t.ask("hello") == "hello!");
 }
 
 TEST_CASE("an answer that does not come is waited for no longer than the limit", "[net]") {
@@ -288,11 +322,11 @@ TEST_CASE("who asks somebody that is lost, or has ended himself, hears of it", "
   const bool ends = GENERATE(false, true);
   t.driver.spawn([](talk& in, bool ending) -> troupe::task<> {
     co_await troupe::sleep_for(1s);
-    in.a.lost("nobody that was asked");
+    in.a.lose([](const std::string& a) { return a == "nobody that was asked"; });
     if (ending) {
       in.a.close();
     } else {
-      in.a.lost("b");
+      in.a.lose([](const std::string& a) { return a == "b"; });
     }
   }(t, ends));
   const troupe::time_point before = t.sim.now();

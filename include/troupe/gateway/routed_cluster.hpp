@@ -70,6 +70,7 @@ public:
   }
 
   // --- shards that are there before their cluster is ------------------------------------------
+  std::uint64_t number_for(std::uint64_t wish) noexcept;
   /// False: there is another one of this name.
   bool adopt(const shard_ptr& s);
   /// Who is at `s` already. Nobody: the id is elsewhere as well.
@@ -139,12 +140,17 @@ inline task<> routed_cluster::grow(const request& asked) {
 inline bool routed_cluster::adopt(const shard_ptr& s) {
   s->standing.idle_since = where.now();
   if (!table.add(s)) return false;
-  std::uint64_t highest = shards_.load(order::relaxed);
-  while (highest < s->number &&
-         !shards_.compare_exchange_weak(highest, s->number, order::relaxed, order::relaxed)) {
-  }
   became_idle();  // it may stay so
   return true;
+}
+
+/// `wish`, unless there may be one of that number.
+inline std::uint64_t routed_cluster::number_for(std::uint64_t wish) noexcept {
+  std::uint64_t highest = shards_.load(order::relaxed);
+  while (highest < wish) {
+    if (shards_.compare_exchange_weak(highest, wish, order::relaxed, order::relaxed)) return wish;
+  }
+  return shards_.fetch_add(1, order::relaxed) + 1;
 }
 
 inline task<delivery> routed_cluster::broadcast(socket_message m, exclusion but) {

@@ -109,9 +109,11 @@ public:
   /// this one has been taken out.
   bool adopt(const std::string& uid, const shard_ptr& s) {
     auto fresh = node_of(ids{}, uid, {s, 0});
+    ids::insert_return_type put;  // what is not needed goes behind the lock
     const spin_guard guard(lock_);
     if (s->standing.is_out) return false;
-    const auto known = ids_.insert(std::move(fresh)).position;
+    put = ids_.insert(std::move(fresh));
+    const auto known = put.position;
     if (known->second.shard != s) return false;
     ++known->second.connections;
     change_load(*s, s->standing.load + 1);

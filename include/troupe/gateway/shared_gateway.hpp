@@ -7,6 +7,7 @@
 /// Layer: gateway. Does no input or output: transports bring requests, and a network joins the
 /// processes.
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -52,7 +53,8 @@ struct shared_shard_info {
 /// same name on the same network takes part; clients come to any of them, and shards are put into
 /// those that take some, where the fewest are.
 ///
-/// One of the processes is the keeper: it runs `identify` and `clusterize` and knows who is where.
+/// One of the processes is the keeper, whether it hosts shards or not: it runs `identify` and
+/// `clusterize` and knows who is where. What instances of `G` know goes with it.
 /// Where it goes, another one takes its place within a lease, and learns from the others who is
 /// there: clients whose process and whose shard's process are still there notice nothing. Where a
 /// shard's process goes, its clients are closed with `close_code::service_restart`, and come again.
@@ -67,7 +69,8 @@ struct shared_shard_info {
 template <class G, class S>
 class shared_gateway {
 public:
-  /// Throws what `network::open` throws.
+  /// Throws `std::invalid_argument` for a name with a slash in it and a lease below 30 ms, and what
+  /// `network::open` throws.
   shared_gateway(broker& on, network& over, const std::string& name,
                  const shared_gateway_options& options = {});
   shared_gateway(const shared_gateway&) = delete;
@@ -94,7 +97,8 @@ public:
     return answer(core_, std::string(), std::move(asked));
   }
 
-  // --- from outside; these throw `errc::refused` where there is no keeper -----------------------
+  // --- from outside; these throw `errc::refused` where there is no keeper, and
+  // `errc::connection_lost` or `errc::timed_out` where it was asked and has not answered ----------
   /// To the sockets of one shard.
   [[nodiscard]] task<delivery> announce(std::string cluster, std::string shard, socket_message m) {
     return told(core_,
@@ -169,15 +173,15 @@ private:
   task<shared_bytes> answer(std::string from, shared_bytes asked) override;
   void begin_to_keep(std::uint64_t fence) override;
   void stop_keeping() noexcept override;
-  void gone(const std::string& address) noexcept override {
-    if (const keeper_ptr k = keeps()) k->host_gone(address);
-  }
   void cut_off() noexcept override { host_.clear(close_info(close_code::service_restart)); }
   bool attach(std::uint64_t session, const std::string& from) override {
     return host_.attach(session, from);
   }
   void session_dropped(std::uint64_t session) noexcept override { host_.drop(session); }
-  void tidy() noexcept override { host_.tidy(); }
+  void tidy() noexcept override {
+    host_.tidy();
+    if (const keeper_ptr k = keeps()) k->tidy();
+  }
 
   // --- what it is asked -------------------------------------------------------------------------
   keeper_ptr keeps() const noexcept {
@@ -244,7 +248,12 @@ void shared_gateway<G, S>::core::begin_to_keep(std::uint64_t fence) {
     const spin_guard guard(lock_);
     keeper_ = fresh;
   }
-  this->workers.spawn(keeper_of::take_over(std::move(fresh)));
+  try {
+    this->workers.spawn(keeper_of::take_over(std::move(fresh)));
+  } catch (...) {
+    stop_keeping();
+    throw;
+  }
 }
 
 template <class G, class S>
@@ -317,7 +326,8 @@ task<std::vector<gossip_reply>> shared_gateway<G, S>::replies(core_ptr c, std::s
                                                               std::string text, duration limit) {
   using namespace detail;
   wire::question q{wire::gossip{std::move(cluster), {}, std::move(text), limit.count()}};
-  auto asking = c->template ask_keeper<wire::replies>(std::move(q), c->options.request_limit);
+  const duration way = (std::max)(c->options.request_limit, limit);
+  auto asking = c->template ask_keeper<wire::replies>(std::move(q), way);
   wire::replies all = co_await std::move(asking);
   std::vector<gossip_reply> made;
   for (wire::reply& r : all.all) made.push_back(wire::to_reply(std::move(r)));

@@ -12,6 +12,9 @@
 #include <troupe/gateway/socket_transport.hpp>
 
 namespace troupe {
+namespace detail {
+class relayed_session;
+}
 
 /// What a transport gets with a 101 (`response::session`): has the client's place in its shard, and
 /// gives that back when it goes, whether the connection came about or not.
@@ -27,6 +30,9 @@ public:
   /// there is one, and the connection was lost or a hook has thrown) and `on_close` runs, once,
   /// when the socket has left its shard; not if the instance that it was opened by is gone.
   virtual task<> run(std::shared_ptr<socket_transport> by) = 0;
+
+  /// For the library: where the shard is in another process.
+  virtual detail::relayed_session* relayed() noexcept { return nullptr; }
 
 protected:
   socket_session() = default;

@@ -6,6 +6,7 @@
 ///
 /// Layer: net.
 
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <map>
@@ -22,6 +23,7 @@
 #include <troupe/base/shared_bytes.hpp>
 #include <troupe/codec/decode.hpp>
 #include <troupe/codec/encode.hpp>
+#include <troupe/codec/limits.hpp>
 #include <troupe/coro/as_result.hpp>
 #include <troupe/coro/async_semaphore.hpp>
 #include <troupe/coro/task.hpp>
@@ -54,8 +56,11 @@ struct exchange_failure {
 /// Thread safety: all members but the destructor from any thread.
 class exchange {
 public:
-  /// What is said to this address. Words and questions come in the order in which they arrived; an
-  /// answer may take its time.
+  /// How much a question, an answer or a word may hold, in bytes.
+  static constexpr std::size_t max_size = decode_limits().size - 1024;
+
+  /// What is said to this address. Words come in the order in which they arrived, questions each by
+  /// itself.
   class listener {
   public:
     /// Must not throw, nor wait.
@@ -83,18 +88,20 @@ public:
 
   /// The other side's answer, or its failure: an `error` as it was, and any other exception as a
   /// `std::runtime_error` with its text. Throws `errc::timed_out` after `limit`, and
-  /// `errc::connection_lost` where this side has ended, or the other one is `lost`.
+  /// `errc::connection_lost` where this side has ended or the other one is lost, and
+  /// `errc::too_large`.
   task<shared_bytes> ask(std::string to, shared_bytes asked, duration limit);
 
-  /// At most once, in order.
+  /// At most once, in order. Throws `errc::too_large`.
   void tell(std::string_view to, shared_bytes said) {
     send(to, exchange_envelope::word, 0, std::move(said));
   }
 
   void close() noexcept { end_->close(); }
 
-  /// Nobody answers at this address any more: fails those who wait for that.
-  void lost(std::string_view address) noexcept;
+  /// Nobody answers any more at the addresses that `is_lost` names: fails those who wait for that.
+  template <class IsLost>
+  void lose(IsLost is_lost) noexcept;
 
 private:
   struct question {
@@ -107,28 +114,35 @@ private:
   using questions = std::map<std::uint64_t, std::shared_ptr<question>>;
 
   void send(std::string_view to, std::uint8_t kind, std::uint64_t number, shared_bytes body) {
+    if (body.size() > max_size) throw error(errc::too_large, {}, "it is more than a message holds");
     const exchange_envelope sent{kind, number, std::move(body)};
     end_->send(to, shared_bytes(encode(sent)));
   }
 
-  void take(listener& to, network_message m, task_scope& answers);
+  void take(listener& to, network_message m, task_scope& answers) noexcept;
+  void refuse(std::string_view to, std::uint64_t number, const error& why) noexcept;
+  bool has_ended() const noexcept {
+    const spin_guard guard(lock_);
+    return ended_;
+  }
   task<> answer_to(listener& to, std::string from, std::uint64_t number, shared_bytes asked);
   std::shared_ptr<question> open_question(std::uint64_t number, std::string to);
-  std::shared_ptr<question> end_question(std::uint64_t number) noexcept;
-  void settle(exchange_envelope came) noexcept;
+  void end_question(std::uint64_t number) noexcept;
+  void settle(const std::string& from, exchange_envelope came) noexcept;
   void fail_all() noexcept;
   static shared_bytes text_of(const std::exception_ptr& failure);
   [[noreturn]] static void throw_failure(const shared_bytes& body);
 
   const std::unique_ptr<network_endpoint> end_;
   atomic<std::uint64_t> numbers_{0};
-  spin_lock lock_;  // guards all below
+  mutable spin_lock lock_;  // guards all below
   questions open_;
   bool ended_ = false;
 };
 
 inline task<> exchange::run(listener& to) {
   task_scope answers;
+  task<> joining = answers.join();  // made while there is memory
   for (;;) {
     auto next = as_result(end_->receive());
     result<std::optional<network_message>> m = co_await std::move(next);
@@ -138,11 +152,11 @@ inline task<> exchange::run(listener& to) {
   close();
   fail_all();
   answers.request_stop();
-  co_await answers.join();
+  co_await std::move(joining);
 }
 
-/// What is no envelope is nobody's.
-inline void exchange::take(listener& to, network_message m, task_scope& answers) {
+/// What is no envelope is nobody's; what there is no memory for is lost, as on any network.
+inline void exchange::take(listener& to, network_message m, task_scope& answers) noexcept try {
   result<exchange_envelope> read = decode<exchange_envelope>(m.body);
   if (!read.has_value()) return;
   exchange_envelope& came = read.value();
@@ -155,24 +169,44 @@ inline void exchange::take(listener& to, network_message m, task_scope& answers)
       break;
     case exchange_envelope::answer:
     case exchange_envelope::failure:
-      settle(std::move(came));
+      settle(m.from, std::move(came));
       break;
     default:
       break;
   }
+} catch (...) {
+  // As said.
 }
 
-/// Does not throw: who has asked hears of it, or has a time limit.
+/// Does not throw: who has asked hears of it, or has a time limit. Nothing is said by an end that
+/// is closed, whose answers have been stopped.
 inline task<> exchange::answer_to(listener& to, std::string from, std::uint64_t number,
                                   shared_bytes asked) {
-  auto answering = as_result(to.answer(from, std::move(asked)));
-  result<shared_bytes> said = co_await std::move(answering);
+  shared_bytes said;
+  std::exception_ptr failed;
   try {
-    if (said.has_value()) {
-      send(from, exchange_envelope::answer, number, std::move(said).value());
+    said = co_await to.answer(from, std::move(asked));
+  } catch (...) {
+    failed = std::current_exception();
+  }
+  if (has_ended()) co_return;
+  try {
+    if (!failed) {
+      send(from, exchange_envelope::answer, number, std::move(said));
     } else {
-      send(from, exchange_envelope::failure, number, text_of(said.error()));
+      send(from, exchange_envelope::failure, number, text_of(failed));
     }
+  } catch (const error& e) {
+    refuse(from, number, e);
+  } catch (...) {
+    // For want of memory.
+  }
+}
+
+/// What was to be said is too large.
+inline void exchange::refuse(std::string_view to, std::uint64_t number, const error& why) noexcept {
+  try {
+    send(to, exchange_envelope::failure, number, text_of(std::make_exception_ptr(why)));
   } catch (...) {
     // For want of memory.
   }
@@ -181,7 +215,7 @@ inline task<> exchange::answer_to(listener& to, std::string from, std::uint64_t 
 inline task<shared_bytes> exchange::ask(std::string to, shared_bytes asked, duration limit) {
   const std::uint64_t number = numbers_.fetch_add(1, order::relaxed) + 1;
   const std::shared_ptr<question> q = open_question(number, std::move(to));
-  const scope_exit forget([&]() noexcept { static_cast<void>(end_question(number)); });
+  const scope_exit forget([&]() noexcept { end_question(number); });
   send(q->address, exchange_envelope::question, number, std::move(asked));
   auto answered = within(q->over.acquire(), limit);
   co_await std::move(answered);
@@ -208,21 +242,23 @@ inline std::shared_ptr<exchange::question> exchange::open_question(std::uint64_t
   return q;
 }
 
-inline std::shared_ptr<exchange::question> exchange::end_question(std::uint64_t number) noexcept {
+inline void exchange::end_question(std::uint64_t number) noexcept {
+  questions::node_type freed;
+  const spin_guard guard(lock_);
+  freed = open_.extract(number);
+}
+
+/// The first answer of who was asked counts, and none that comes too late.
+inline void exchange::settle(const std::string& from, exchange_envelope came) noexcept {
+  std::shared_ptr<question> q;
   questions::node_type freed;
   {
     const spin_guard guard(lock_);
-    const auto at = open_.find(number);
-    if (at == open_.end()) return nullptr;
+    const auto at = open_.find(came.number);
+    if (at == open_.end() || at->second->address != from) return;
+    q = at->second;
     freed = open_.extract(at);
   }
-  return freed.mapped();
-}
-
-/// The first answer counts, and none that comes too late.
-inline void exchange::settle(exchange_envelope came) noexcept {
-  const std::shared_ptr<question> q = end_question(came.number);
-  if (!q) return;
   q->came = std::move(came);
   q->over.release();
 }
@@ -237,13 +273,14 @@ inline void exchange::fail_all() noexcept {
   for (const auto& [number, q] : waiting) q->over.release();
 }
 
-inline void exchange::lost(std::string_view address) noexcept {
+template <class IsLost>
+void exchange::lose(IsLost is_lost) noexcept {
   questions unanswered;
   {
     const spin_guard guard(lock_);
     for (auto at = open_.begin(); at != open_.end();) {
       const auto it = at++;
-      if (it->second->address == address) unanswered.insert(open_.extract(it));
+      if (is_lost(it->second->address)) unanswered.insert(open_.extract(it));
     }
   }
   for (const auto& [number, q] : unanswered) q->over.release();

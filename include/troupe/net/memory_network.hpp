@@ -19,6 +19,7 @@
 #include <vector>
 
 #include <troupe/base/error.hpp>
+#include <troupe/base/scope_exit.hpp>
 #include <troupe/coro/async_semaphore.hpp>
 #include <troupe/coro/executor.hpp>
 #include <troupe/coro/sleep.hpp>
@@ -114,6 +115,10 @@ public:
   /// Sleeps until the message that is next has arrived.
   task<std::optional<network_message>> take(const executor& on) {
     co_await news_.acquire();
+    bool taken = false;
+    const scope_exit give_back([&]() noexcept {
+      if (!taken) news_.release();  // the end stays; and so does what a stop has left here
+    });
     for (;;) {
       time_point arrival{};
       std::multimap<time_point, network_message>::node_type first;
@@ -121,9 +126,10 @@ public:
         const spin_guard guard(lock_);
         if (waiting_.empty()) co_return std::nullopt;  // it is closed
         arrival = waiting_.begin()->first;
-        if (closed_ || arrival <= on.now()) first = waiting_.extract(waiting_.begin());
+        if (arrival <= on.now()) first = waiting_.extract(waiting_.begin());
       }
-      if (first) co_return std::move(first.mapped());
+      taken = static_cast<bool>(first);
+      if (taken) co_return std::move(first.mapped());
       co_await sleep_until(arrival);
     }
   }
@@ -159,6 +165,7 @@ public:
 
   const std::string& address() const noexcept override { return address_; }
   void send(std::string_view to, shared_bytes body) override {
+    if (!open_.load(detail::order::relaxed)) return;
     in_.carry(address_, to, std::move(body));
   }
   task<std::optional<network_message>> receive() override { return box_->take(in_.on_); }
@@ -240,9 +247,14 @@ inline std::uint64_t memory_network::take(std::string name, std::string holder, 
   holds fresh;
   fresh.emplace(std::move(name), hold{wish, saturating_add(now, limit)});
   auto node = fresh.extract(fresh.begin());
+  holds lapsed;  // those that nobody asks for again
   const spin_guard guard(lock_);
   const auto at = held_.find(node.key());
   if (at == held_.end()) {
+    for (auto other = held_.begin(); other != held_.end();) {
+      const auto it = other++;
+      if (it->second.until <= now) lapsed.insert(held_.extract(it));
+    }
     wish->fence = ++fences_;
     held_.insert(std::move(node));
     return wish->fence;

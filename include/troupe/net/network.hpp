@@ -29,7 +29,8 @@ struct network_message {
 struct network_claim {
   std::string name;
   std::string holder;
-  /// Rises with each holder of the name. Who has seen a higher one does not obey a lower one.
+  /// Rises with each holder of the name, by small steps: they stay below 2^32. Who has seen a
+  /// higher one does not obey a lower one.
   std::uint64_t fence = 0;
 };
 
@@ -44,7 +45,7 @@ public:
 
   /// Sends at most once, and does not wait: what is sent to nobody, or lost on its way, is gone.
   /// What does arrive at one address from another arrives in the order in which it was sent, unless
-  /// the network was told otherwise.
+  /// the network was told otherwise. Nothing is sent once it is closed.
   virtual void send(std::string_view to, shared_bytes body) = 0;
 
   /// The next message; nothing once the endpoint is closed.
@@ -58,7 +59,8 @@ protected:
   network_endpoint& operator=(const network_endpoint&) = default;
 };
 
-/// Messages between addresses, and names that one at a time can hold.
+/// Messages between addresses, and names that one at a time can hold. Who takes part is trusted:
+/// who must not take part is to be kept off the network.
 ///
 /// Outlives its endpoints. Thread safety: all members but the destructor from any thread.
 class network {

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <limits>
 #include <map>
 #include <memory>
@@ -19,6 +20,7 @@
 
 #include <troupe/base/error.hpp>
 #include <troupe/base/intrusive_ptr.hpp>
+#include <troupe/base/scope_exit.hpp>
 #include <troupe/coro/as_result.hpp>
 #include <troupe/coro/async_semaphore.hpp>
 #include <troupe/coro/sleep.hpp>
@@ -61,7 +63,8 @@ public:
 
   /// Forgets all: it is the keeper no more.
   void end() noexcept;
-  void host_gone(const std::string& address) noexcept;
+  /// Lets go of the shards at processes that have gone.
+  void tidy() noexcept;
 
   intrusive_ptr<shard_peer> make_shard(const cluster& home, std::string id,
                                        std::uint64_t number) override;
@@ -70,7 +73,11 @@ private:
   using cluster_of = typename gateway_core<G>::cluster_of;
   using cluster_ptr = intrusive_ptr<cluster_of>;
 
-  static task<> adopt_from(keeper_ptr self, std::string host);
+  struct found_shard {
+    std::string host;
+    wire::shard_report what;
+  };
+  static task<std::vector<found_shard>> ask(keeper_ptr self, std::string host);
   void adopt(const std::string& host, wire::shard_report&& r);
 
   /// The cluster of this name once all is known; nobody: it is not there.
@@ -81,58 +88,80 @@ private:
   task<> complete() {
     co_await is_complete_.acquire();
     is_complete_.release();  // for whoever waits as well
+    require_office();
+  }
+  void require_office() const {
+    if (has_ended_.load(order::acquire)) throw error(errc::refused, {}, "there is another keeper");
   }
   std::vector<intrusive_ptr<remote_shard>> shards_at(std::string_view host) const;
 
   const std::uint64_t fence_;
   const intrusive_ptr<gateway_node> node_;
   async_semaphore is_complete_{0};  // a permit, once the hosts have answered
+  atomic<bool> has_ended_{false};   // for good
 };
 
 template <class G>
 task<> gateway_keeper<G>::take_over(keeper_ptr self) {
+  const scope_exit done([&self]() noexcept { self->is_complete_.release(); });
   const gateway_members members = self->node_->known();
-  std::vector<task<>> asking;
-  for (const std::string& host : members.hosts) asking.push_back(adopt_from(self, host));
-  static_cast<void>(co_await as_result(when_all(std::move(asking))));
-  self->is_complete_.release();
+  std::vector<task<std::vector<found_shard>>> asking;
+  for (const std::string& host : members.hosts) asking.push_back(ask(self, host));
+  std::vector<std::vector<found_shard>> answers = co_await when_all(std::move(asking));
+  std::vector<found_shard> all;
+  for (auto& answer : answers) std::move(answer.begin(), answer.end(), std::back_inserter(all));
+  std::stable_sort(all.begin(), all.end(), [](const found_shard& a, const found_shard& b) {
+    return a.what.number < b.what.number;
+  });
+  for (found_shard& f : all) self->adopt(f.host, std::move(f.what));
+  if (self->has_ended_.load(order::acquire)) self->end();  // again: it has adopted some too late
 }
 
-/// Until it answers, or is gone.
+/// Until it answers, is gone, or has had its time: who does not answer has no shards.
 template <class G>
-task<> gateway_keeper<G>::adopt_from(keeper_ptr self, std::string host) {
+auto gateway_keeper<G>::ask(keeper_ptr self, std::string host) -> task<std::vector<found_shard>> {
   gateway_node& n = *self->node_;
-  for (;;) {
+  std::vector<found_shard> found;
+  const time_point until = saturating_add(n.where.now(), 2 * n.options.lease);
+  while (n.known(host) && n.where.now() < until) {
     auto asking = as_result(n.ask<wire::host_report>(
         host, wire::question(wire::report{self->fence_}), n.options.lease));
     result<wire::host_report> report = co_await std::move(asking);
     if (report.has_value()) {
-      for (wire::shard_report& r : report.value().shards) self->adopt(host, std::move(r));
-      co_return;
+      for (wire::shard_report& r : report.value().shards) found.push_back({host, std::move(r)});
+      break;
     }
-    if (!n.known().has(host) || report.code() == make_error_code(errc::refused)) co_return;
+    if (report.code() == make_error_code(errc::refused)) break;
     co_await sleep_for(n.options.lease / 30);
   }
+  co_return found;
 }
 
+/// Who is not adopted comes again, elsewhere.
 template <class G>
 void gateway_keeper<G>::adopt(const std::string& host, wire::shard_report&& r) {
   const cluster_ptr home = this->open(r.cluster);
-  const intrusive_ptr<remote_shard> there(
-      new remote_shard(*node_, fence_, host, r.cluster, r.shard, r.number));
+  const intrusive_ptr<remote_shard> there(new remote_shard(*node_, fence_, host, r.cluster, r.shard,
+                                                           home->number_for(r.number), r.number));
   if (!home->adopt(intrusive_ptr<shard_peer>(there.get()))) {
-    there->close_all(close_info(close_code::service_restart));  // there is one of this name
+    there->retire_now();  // there is one of this name
     return;
   }
   for (wire::guest& g : r.guests) {
-    seat s = home->adopt_guest(intrusive_ptr<shard_peer>(there.get()), std::move(g.uid), g.number);
-    if (s) there->keep(std::move(s));
+    const std::uint64_t number = g.number;
+    seat s = home->adopt_guest(intrusive_ptr<shard_peer>(there.get()), std::move(g.uid), number);
+    if (s) {
+      there->keep(std::move(s));
+    } else {
+      node_->tell(host, wire::dropped{number});
+    }
   }
 }
 
 template <class G>
 intrusive_ptr<shard_peer> gateway_keeper<G>::make_shard(const cluster& home, std::string id,
                                                         std::uint64_t number) {
+  require_office();
   const gateway_members members = node_->known();
   const std::string* least = nullptr;
   std::size_t fewest = (std::numeric_limits<std::size_t>::max)();
@@ -144,7 +173,7 @@ intrusive_ptr<shard_peer> gateway_keeper<G>::make_shard(const cluster& home, std
   }
   if (least == nullptr) throw http_error(503, "no process takes shards");
   return intrusive_ptr<shard_peer>(
-      new remote_shard(*node_, fence_, *least, home.name, std::move(id), number));
+      new remote_shard(*node_, fence_, *least, home.name, std::move(id), number, number));
 }
 
 template <class G>
@@ -160,22 +189,23 @@ std::vector<intrusive_ptr<remote_shard>> gateway_keeper<G>::shards_at(std::strin
 }
 
 template <class G>
-void gateway_keeper<G>::host_gone(const std::string& address) noexcept try {
+void gateway_keeper<G>::tidy() noexcept try {
   for (const cluster_ptr& c : this->list()) {
     for (const auto& s : c->shards()) {
       auto& there = static_cast<remote_shard&>(*s);
-      if (there.host != address) continue;
+      if (node_->known(there.host)) continue;
       c->table.take_out(there);
       there.drop_all();
     }
     this->forget_if_unused(*c);
   }
 } catch (...) {
-  // For want of memory: requests to it fail, and it goes when it has been idle.
+  // For want of memory: the next time.
 }
 
 template <class G>
 void gateway_keeper<G>::end() noexcept {
+  has_ended_.store(true, order::release);
   try {
     for (const cluster_ptr& c : this->list()) {
       for (const auto& s : c->shards()) static_cast<remote_shard&>(*s).drop_all();
@@ -194,12 +224,14 @@ task<wire::said> gateway_keeper<G>::route(keeper_ptr self, wire::route q) {
   auto asking =
       gateway_core<G>::answer(self, std::move(q.cluster), wire::to_request(std::move(q.what)));
   const response r = co_await std::move(asking);
+  if (self->has_ended_.load(order::acquire)) self->end();  // again: it may have made a cluster
   wire::said said = wire::of(r);
   if (r.session) {
-    auto& there = static_cast<relayed_session&>(*r.session);
-    said.session = there.number;
-    said.host = there.host;
-    there.hand_over();
+    relayed_session* const there = r.session->relayed();
+    if (there == nullptr) co_return wire::of(text_response(500, "internal error"));  // G's own
+    said.session = there->number;
+    said.host = there->host;
+    there->hand_over();
   }
   co_return said;
 }

@@ -8,10 +8,13 @@
 /// Layer: gateway.
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <random>
 #include <set>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -57,13 +60,15 @@ class gateway_node : public exchange::listener {
 public:
   using node_ptr = intrusive_ptr<gateway_node>;
 
+  /// Throws `std::invalid_argument` for a name with a slash in it and for a lease that is too short
+  /// to be renewed.
   gateway_node(broker& b, network& n, const std::string& name, const shared_gateway_options& o)
       : workers(b),
         where(b.runs_on()),
         options(o),
-        prefix("gateway/" + name + '/'),
+        prefix("gateway/" + checked(name, o) + '/'),
         over_(n),
-        exchange_(n, prefix + std::to_string(where.random())) {}
+        exchange_(n, prefix + fresh_name(where)) {}
   gateway_node(const gateway_node&) = delete;
   gateway_node& operator=(const gateway_node&) = delete;
   virtual ~gateway_node() = default;
@@ -92,13 +97,15 @@ public:
   void close() noexcept {
     if (closed_.exchange(true, order::acq_rel)) return;
     closing_.release();
-    exchange_.close();
     isolate();
+    exchange_.close();
   }
 
-  /// Throws what the other side has thrown, `errc::connection_lost` once that is gone.
+  /// Throws what the other side has thrown, `errc::connection_lost` once that is gone; it is asked
+  /// nothing where it is known to be.
   template <class R>
   task<R> ask(std::string to, wire::question q, duration limit) {
+    if (!known(to)) throw error(errc::connection_lost, {}, "there is no process " + to);
     const shared_bytes answer = co_await exchange_.ask(std::move(to), wire::packed(q), limit);
     co_return wire::unpacked<R>(answer);
   }
@@ -111,6 +118,10 @@ public:
   gateway_members known() const {
     const std::shared_ptr<const gateway_members> is = members();
     return is ? *is : gateway_members();
+  }
+  bool known(std::string_view to) const noexcept {
+    const std::shared_ptr<const gateway_members> is = members();
+    return is && is->has(to);
   }
   std::string keeper() const {
     const std::shared_ptr<const gateway_members> is = members();
@@ -129,8 +140,6 @@ protected:
   /// It is the keeper from now on, for as long as `may_keep`.
   virtual void begin_to_keep(std::uint64_t fence) = 0;
   virtual void stop_keeping() noexcept = 0;
-  /// A member has gone.
-  virtual void gone(const std::string& address) noexcept = 0;
   /// Nobody counts this one as a member any more: its shards are nobody's.
   virtual void cut_off() noexcept = 0;
   /// A client has come to a session that was accepted here. False: there is none.
@@ -146,9 +155,14 @@ private:
   using side = std::pair<std::uint64_t, bool>;  // the session; this end has the client
   using relay_ptr = std::shared_ptr<socket_relay>;
 
-  static task<> listen(node_ptr self) { co_await self->exchange_.run(*self); }
+  static const std::string& checked(const std::string& name, const shared_gateway_options& o);
+  static std::string fresh_name(executor& on);
+
+  static task<> listen(node_ptr self);
   static task<> stay(node_ptr self);
   task<> renew();
+  duration patience() const noexcept;
+  void lapse() noexcept;
   void update(std::vector<network_claim> claims, const std::vector<relay_ptr>& passing);
   void keep_with(std::uint64_t fence);
   void isolate() noexcept;
@@ -181,27 +195,54 @@ private:
   atomic<bool> closed_{false};
   atomic<time_point> member_until_{time_point::min()};
   atomic<time_point> keeps_until_{time_point::min()};
-  async_semaphore closing_{0};  // a permit once it is closed
-  std::uint64_t fence_ = 0;     // with which it keeps; 0: it does not. Of `stay`.
+  async_semaphore closing_{0};      // a permit once it is closed
+  std::uint64_t member_fence_ = 0;  // of its own name; 0: it was no member before. Of `stay`.
+  std::uint64_t fence_ = 0;         // with which it keeps; 0: it does not. Of `stay`.
 
   mutable spin_lock lock_;  // guards all below
   std::shared_ptr<const gateway_members> members_;
   std::map<side, relay_ptr> relays_;
 };
 
+inline const std::string& gateway_node::checked(const std::string& name,
+                                                const shared_gateway_options& o) {
+  if (name.find('/') != std::string::npos) {
+    throw std::invalid_argument("the name of a gateway has a slash in it");
+  }
+  if (o.lease < std::chrono::milliseconds(30)) {
+    throw std::invalid_argument("a lease is at least 30 ms");
+  }
+  return name;
+}
+
+/// One that no process has had before. A simulation gives its own, so that it repeats itself.
+inline std::string gateway_node::fresh_name(executor& on) {
+  std::uint64_t number = on.random();
+  if (on.simulated() == nullptr) {
+    std::random_device chance;
+    for (int i = 0; i != 2; ++i) number = (number << 32) ^ (number >> 32) ^ chance();
+  }
+  return std::to_string(number);
+}
+
 // --- membership ---------------------------------------------------------------------------------
+
+/// Who does not listen is no member.
+inline task<> gateway_node::listen(node_ptr self) {
+  static_cast<void>(co_await as_result(self->exchange_.run(*self)));
+  self->close();
+  self->isolate();  // again: what was being answered has ended only now
+}
 
 inline task<> gateway_node::stay(node_ptr self) {
   gateway_node& n = *self;
   for (;;) {
-    const result<void> renewed = co_await as_result(n.renew());
-    if (n.closed_.load(order::acquire)) break;
-    if (!renewed.has_value() && !n.is_member()) {
-      n.isolate();
-      n.fence_ = 0;
-    }
+    auto renewing = as_result(within(n.renew(), n.patience()));
+    static_cast<void>(co_await std::move(renewing));
+    if (n.is_closed()) break;
+    if (!n.is_member()) n.lapse();
     n.tidy();
-    auto waiting = as_result(within(n.closing_.acquire(), n.options.lease / 3));
+    auto waiting = as_result(within(n.closing_.acquire(), n.patience()));
     const result<void> waited = co_await std::move(waiting);
     if (waited.code() != make_error_code(errc::timed_out)) break;
   }
@@ -214,25 +255,42 @@ inline task<> gateway_node::stay(node_ptr self) {
   }
 }
 
-/// Claims count from before they are made.
+/// Until it does something again: no longer than its membership lasts.
+inline duration gateway_node::patience() const noexcept {
+  const duration step = options.lease / 3;
+  const time_point until = member_until_.load(order::acquire);
+  const time_point now = where.now();
+  return until <= now ? step : (std::min)(step, until - now);
+}
+
+/// Claims count from before they are made, and by this side a sixth less than by the others.
 inline task<> gateway_node::renew() {
-  const time_point until = saturating_add(where.now(), options.lease);
+  const time_point until = saturating_add(where.now(), options.lease - options.lease / 6);
   const std::string own = address();
-  const std::uint64_t is_member =
-      co_await over_.claim(prefix + "member/" + own, own, options.lease);
-  if (is_member == 0) throw error(errc::refused, {}, "another process has this address");
+  const std::uint64_t claimed = co_await over_.claim(prefix + "member/" + own, own, options.lease);
+  if (claimed == 0) throw error(errc::refused, {}, "another process has this address");
+  // The others may have given it up since the last time, and its shards to somebody else.
+  if (member_fence_ != 0 && (claimed != member_fence_ || !is_member())) lapse();
+  if (is_closed()) co_return;
+  member_fence_ = claimed;
+  member_until_.store(until, order::release);
   if (options.hosts_shards) {
     static_cast<void>(co_await over_.claim(prefix + "host/" + own, own, options.lease));
   }
   const std::uint64_t keeps = co_await over_.claim(prefix + "keeper", own, options.lease);
   const std::vector<relay_ptr> passing = relays();  // who has opened one was a member before
   std::vector<network_claim> claims = co_await over_.claims(prefix);
-  if (closed_.load(order::acquire)) co_return;
-  member_until_.store(until, order::release);
+  if (is_closed()) co_return;
   keeps_until_.store(keeps == 0 ? time_point::min() : until, order::release);
   update(std::move(claims), passing);
   keep_with(keeps);
   beat();
+}
+
+inline void gateway_node::lapse() noexcept {
+  isolate();
+  fence_ = 0;
+  member_fence_ = 0;
 }
 
 inline void gateway_node::update(std::vector<network_claim> claims,
@@ -245,7 +303,7 @@ inline void gateway_node::update(std::vector<network_claim> claims,
       fresh->all.insert(std::move(c.holder));
     } else if (c.name.starts_with(host)) {
       fresh->hosts.push_back(std::move(c.holder));
-    } else {
+    } else if (c.name == prefix + "keeper") {
       fresh->keeper = std::move(c.holder);
     }
   }
@@ -255,21 +313,17 @@ inline void gateway_node::update(std::vector<network_claim> claims,
     members_.swap(before);
   }
   for (const relay_ptr& r : passing) {
-    if (!fresh->has(r->peer)) r->lose();
+    if (!fresh->has(r->peer)) r->abort();
   }
-  if (!before) return;
-  for (const std::string& a : before->all) {
-    if (fresh->has(a)) continue;
-    exchange_.lost(a);
-    gone(a);
-  }
+  exchange_.lose([&](const std::string& asked) { return !fresh->has(asked); });
 }
 
 inline void gateway_node::keep_with(std::uint64_t fence) {
   if (fence == fence_) return;
   if (fence_ != 0) stop_keeping();
+  fence_ = 0;
+  if (fence != 0) begin_to_keep(fence);
   fence_ = fence;
-  if (fence_ != 0) begin_to_keep(fence_);
 }
 
 /// Whatever it had with others is over: they have given it up as well.
@@ -282,9 +336,7 @@ inline void gateway_node::isolate() noexcept {
     members_.swap(nobody);
   }
   for (const auto& [key, r] : ended) r->abort();
-  if (nobody) {
-    for (const std::string& a : nobody->all) exchange_.lost(a);
-  }
+  exchange_.lose([](const std::string&) { return true; });
   keeps_until_.store(time_point::min(), order::release);
   member_until_.store(time_point::min(), order::release);
   stop_keeping();
@@ -294,19 +346,19 @@ inline void gateway_node::isolate() noexcept {
 template <class R>
 task<R> gateway_node::ask_keeper(wire::question q, duration limit) {
   const time_point until = saturating_add(where.now(), limit);
-  for (;;) {
+  while (!is_closed()) {
     const std::string at = keeper();
+    const time_point now = where.now();
+    if (now >= until) throw error(errc::refused, {}, "the gateway has no keeper");
     if (!at.empty()) {
-      auto asking = as_result(ask<R>(at, q, limit));
+      auto asking = as_result(ask<R>(at, q, until - now));
       result<R> answer = co_await std::move(asking);
       if (answer.has_value()) co_return std::move(answer).value();
-      if (answer.code() != make_error_code(errc::refused)) {
-        std::rethrow_exception(std::move(answer).error());
-      }
+      if (answer.code() != make_error_code(errc::refused)) std::rethrow_exception(answer.error());
     }
-    if (where.now() >= until) throw error(errc::refused, {}, "the gateway has no keeper");
     co_await sleep_for(options.lease / 30);
   }
+  throw error(errc::refused, {}, "this process has left its gateway");
 }
 
 // --- WebSockets ---------------------------------------------------------------------------------
@@ -347,7 +399,10 @@ inline void gateway_node::hear(const std::string& from, const shared_bytes& said
     wire::word w = wire::unpacked<wire::word>(said);
     if (auto* const f = std::get_if<wire::frame>(&w)) return hear_frame(from, std::move(*f));
     if (const auto* const b = std::get_if<wire::beat>(&w)) return hear_beat(from, *b);
-    if (const auto* const d = std::get_if<wire::dropped>(&w)) session_dropped(d->session);
+    if (const auto* const d = std::get_if<wire::dropped>(&w)) {
+      session_dropped(d->session);
+      if (const relay_ptr r = find(side(d->session, false))) r->abort();
+    }
   } catch (...) {
     // As said; or there is no memory, and the next beat shows what is missing.
   }

@@ -40,12 +40,15 @@ public:
 
   task<> run(std::shared_ptr<socket_transport> by) override;
 
+  relayed_session* relayed() noexcept override { return this; }
+
   /// Somebody else runs it.
   void hand_over() noexcept { node_ = nullptr; }
 
 private:
   using relay_ptr = std::shared_ptr<socket_relay>;
 
+  relay_ptr attach() const noexcept;
   void give_up() const noexcept;
   static task<> carry_up(socket_transport& client, socket_relay& shard);
   static task<> carry_down(socket_transport& client, socket_relay& shard);
@@ -67,17 +70,30 @@ inline void relayed_session::give_up() const noexcept {
 }
 
 inline task<> relayed_session::run(std::shared_ptr<socket_transport> by) {
-  const intrusive_ptr<gateway_node> node = std::exchange(node_, nullptr);
-  const relay_ptr shard = node->open_relay(host, number, true);
-  const result<void> attached = co_await as_result([](relay_ptr r) -> task<> {
-    r->attach();
+  const relay_ptr shard = attach();
+  if (!shard) {
+    by->abort();
     co_return;
-  }(shard));
-  if (!attached.has_value()) shard->lose();
+  }
+  const intrusive_ptr<gateway_node> node = std::exchange(node_, nullptr);
   task<> up = carry_up(*by, *shard);
   task<> down = carry_down(*by, *shard);
   co_await when_all(std::move(up), std::move(down));
+  shard->say_end();
   node->forget(*shard);
+}
+
+/// Nothing: there is no memory.
+inline relayed_session::relay_ptr relayed_session::attach() const noexcept {
+  relay_ptr shard;
+  try {
+    shard = node_->open_relay(host, number, true);
+    shard->attach();
+    return shard;
+  } catch (...) {
+    if (shard) node_->forget(*shard);
+    return nullptr;
+  }
 }
 
 /// Neither throws. What ends one of the two ends the other: by the relay, or by the transport.

@@ -17,6 +17,7 @@
 #include <troupe/base/intrusive_ptr.hpp>
 #include <troupe/base/scope_exit.hpp>
 #include <troupe/coro/as_result.hpp>
+#include <troupe/coro/sleep.hpp>
 #include <troupe/coro/task.hpp>
 #include <troupe/gateway/cluster.hpp>
 #include <troupe/gateway/delivery.hpp>
@@ -35,13 +36,15 @@ namespace troupe::detail {
 /// Holds the seats of the WebSockets there, until their host says that they have left, or is gone.
 class remote_shard final : public shard_peer {
 public:
+  /// `made_as`: its number at its host, who may know it from another keeper.
   remote_shard(gateway_node& n, std::uint64_t keeps_with, std::string at, std::string home,
-               std::string name, std::uint64_t n_th)
+               std::string name, std::uint64_t n_th, std::uint64_t made_as)
       : shard_peer(std::move(name), n_th),
         host(std::move(at)),
         node_(&n),
         fence_(keeps_with),
-        cluster_(std::move(home)) {}
+        cluster_(std::move(home)),
+        number_there_(made_as) {}
 
   const std::string host;
 
@@ -66,11 +69,13 @@ public:
     wire::reply r = co_await std::move(asking);
     co_return std::move(r.text);
   }
+  /// Does not wait for the host to do it.
   task<> retire() override {
-    if (is_lost()) co_return;
-    wire::question q{wire::retire{fence_, cluster_, id}};
-    auto asking = node_->ask<wire::nothing>(host, std::move(q), node_->options.request_limit);
-    static_cast<void>(co_await std::move(asking));
+    if (!is_lost()) retire_now();
+    co_return;
+  }
+  void retire_now() {
+    node_->workers.spawn(retire_there(node_, host, {fence_, cluster_, id, number_there_}));
   }
   void close_all(const close_info& how) override {
     node_->workers.spawn(
@@ -99,9 +104,23 @@ private:
     static_cast<void>(co_await as_result(std::move(asking)));
   }
 
+  /// Again and again: a shard that nobody knows would stay for ever.
+  static task<> retire_there(intrusive_ptr<gateway_node> node, std::string host,
+                             wire::retire what) {
+    while (node->known(host)) {
+      auto asking = as_result(
+          node->ask<wire::nothing>(host, wire::question(what), node->options.request_limit));
+      const result<wire::nothing> done = co_await std::move(asking);
+      if (done.has_value() || done.code() == make_error_code(errc::refused)) co_return;
+      const result<void> slept = co_await as_result(sleep_for(node->options.lease / 3));
+      if (!slept.has_value()) co_return;
+    }
+  }
+
   const intrusive_ptr<gateway_node> node_;
   const std::uint64_t fence_;
   const std::string cluster_;
+  const std::uint64_t number_there_;
   mutable spin_lock lock_;  // guards all below
   seats taken_;
   bool lost_ = false;
@@ -111,8 +130,8 @@ private:
 inline task<response> remote_shard::visit(seat at, request asked) {
   const std::uint64_t session = at.number();
   const intrusive_ptr<shard_peer> self = at.shard();  // while it waits
-  wire::question q{
-      wire::visit{fence_, cluster_, id, number, {at.uid(), session}, wire::of(std::move(asked))}};
+  wire::question q{wire::visit{
+      fence_, cluster_, id, number_there_, {at.uid(), session}, wire::of(std::move(asked))}};
   keep(std::move(at));
   bool stays = false;
   const scope_exit over([&]() noexcept {

@@ -20,6 +20,7 @@
 #include <troupe/base/intrusive_ptr.hpp>
 #include <troupe/base/result.hpp>
 #include <troupe/coro/as_result.hpp>
+#include <troupe/coro/sleep.hpp>
 #include <troupe/coro/task.hpp>
 #include <troupe/gateway/cluster.hpp>
 #include <troupe/gateway/delivery.hpp>
@@ -55,10 +56,15 @@ public:
                                          duration peer_limit) override {
     if (peer_limit == duration::zero()) peer_limit = options.peer_limit;
     wire::question q{wire::gossip{name, std::move(from), std::move(text), peer_limit.count()}};
-    auto asking = node_->ask_keeper<wire::replies>(std::move(q), saturating_sum(peer_limit));
-    wire::replies answers = co_await std::move(asking);
+    auto asking =
+        as_result(node_->ask_keeper<wire::replies>(std::move(q), saturating_sum(peer_limit)));
+    result<wire::replies> answers = co_await std::move(asking);
     std::vector<gossip_reply> all;
-    for (wire::reply& r : answers.all) all.push_back(wire::to_reply(std::move(r)));
+    if (answers.has_value()) {
+      for (wire::reply& r : answers.value().all) all.push_back(wire::to_reply(std::move(r)));
+    } else {
+      all.emplace_back(std::string(), result<std::string>(answers.error()));
+    }
     co_return all;
   }
 
@@ -71,7 +77,11 @@ public:
   }
   /// The shard; `made` where there was none of this name.
   shard_ptr add(shard_ptr made);
-  shard_ptr take_out(std::string_view shard) noexcept;
+  void take_out(const hosted_shard& s) noexcept;
+  bool is_empty() const noexcept {
+    const spin_guard guard(lock_);
+    return shards_.empty();
+  }
 
   void enter(const hosted_shard& s, std::uint64_t number, std::string uid);
   /// The guest is heard of when it goes: it has a session.
@@ -139,7 +149,9 @@ inline task<> hosted_cluster::say_left(intrusive_ptr<gateway_node> node, wire::l
     auto asking =
         as_result(node->ask_keeper<wire::nothing>(wire::question(l), node->options.lease));
     const result<wire::nothing> heard = co_await std::move(asking);
-    if (heard.has_value() || heard.code() == make_error_code(errc::cancelled)) co_return;
+    if (heard.has_value()) co_return;
+    const result<void> slept = co_await as_result(sleep_for(node->options.lease / 30));
+    if (!slept.has_value()) co_return;  // the broker goes
   }
 }
 
@@ -154,13 +166,11 @@ inline hosted_cluster::shard_ptr hosted_cluster::add(shard_ptr made) {
   return put.position->second.shard;
 }
 
-inline hosted_cluster::shard_ptr hosted_cluster::take_out(std::string_view shard) noexcept {
+inline void hosted_cluster::take_out(const hosted_shard& s) noexcept {
   places::node_type freed;
   const spin_guard guard(lock_);
-  const auto at = shards_.find(shard);
-  if (at == shards_.end()) return {};
-  freed = shards_.extract(at);
-  return freed.mapped().shard;
+  const auto at = shards_.find(s.id);
+  if (at != shards_.end() && at->second.shard.get() == &s) freed = shards_.extract(at);
 }
 
 inline void hosted_cluster::enter(const hosted_shard& s, std::uint64_t number, std::string uid) {
@@ -259,6 +269,8 @@ private:
 
   void obey(std::uint64_t fence);
   cluster_ptr open(const std::string& name);
+  shard_ptr shard_for(const wire::visit& q, cluster_ptr& home);
+  void forget_if_empty(const cluster_ptr& home) noexcept;
   shard_ptr shard_at(const std::string& cluster, const std::string& shard) const;
   void await_client(std::uint64_t number, session_ptr s);
   session_ptr take(std::uint64_t number) noexcept;
@@ -287,24 +299,34 @@ inline void shard_host::obey(std::uint64_t fence) {
 /// Does not throw what the hooks throw: that is answered here.
 inline task<wire::said> shard_host::visit(wire::visit q) {
   obey(q.fence);
-  const cluster_ptr home = open(q.cluster);
-  shard_ptr at = home->find(q.shard);
-  if (!at) at = home->add(make(*home, q.shard, q.shard_number));
   const std::uint64_t number = q.who.number;
+  cluster_ptr home;
+  const shard_ptr at = shard_for(q, home);
   home->enter(*at, number, q.who.uid);
   seat place(home, at, std::move(q.who.uid), number);
-  response answer;
   auto asking = as_result(at->visit(std::move(place), wire::to_request(std::move(q.what))));
   result<response> came = co_await std::move(asking);
-  answer = came.has_value() ? std::move(came).value() : response_to(came.error());
+  response answer = came.has_value() ? std::move(came).value() : response_to(came.error());
   wire::said said = wire::of(answer);
   if (answer.session) {
     home->stays(*at, number);
+    obey(q.fence);  // a keeper that has asked who is here meanwhile has not heard of this one
     said.session = number;
     said.host = node_.address();
     await_client(number, std::move(answer.session));
   }
   co_return said;
+}
+
+/// The shard, which is made where it is not there, and its cluster. Again where that has been
+/// forgotten in between.
+inline shard_host::shard_ptr shard_host::shard_for(const wire::visit& q, cluster_ptr& home) {
+  for (;;) {
+    home = open(q.cluster);
+    shard_ptr at = home->find(q.shard);
+    if (!at) at = home->add(make(*home, q.shard, q.shard_number));
+    if (find(q.cluster) == home) return at;
+  }
 }
 
 inline task<wire::told> shard_host::tell(wire::tell q) {
@@ -333,16 +355,26 @@ inline task<wire::nothing> shard_host::close(wire::close_shard q) {
   co_return wire::nothing();
 }
 
-/// Who is still there comes again, to another one.
+/// Who is still there comes again, to another one. One of the same name that was made later stays.
 inline task<wire::nothing> shard_host::retire(wire::retire q) {
   obey(q.fence);
   const cluster_ptr home = find(q.cluster);
-  const shard_ptr gone = home ? home->take_out(q.shard) : shard_ptr();
-  if (gone) {
-    gone->close_all(close_info(close_code::service_restart));
-    co_await gone->retire();
-  }
+  shard_ptr leaving = home ? home->find(q.shard) : shard_ptr();
+  if (!leaving || leaving->number != q.number) co_return wire::nothing();
+  home->take_out(*leaving);
+  forget_if_empty(home);
+  leaving->close_all(close_info(close_code::service_restart));
+  co_await leaving->retire();
   co_return wire::nothing();
+}
+
+inline void shard_host::forget_if_empty(const cluster_ptr& home) noexcept {
+  clusters::node_type freed;
+  const spin_guard guard(lock_);
+  const auto at = clusters_.find(home->name);
+  if (at != clusters_.end() && at->second == home && home->is_empty()) {
+    freed = clusters_.extract(at);
+  }
 }
 
 inline wire::host_report shard_host::report(const wire::report& q) {
@@ -409,6 +441,7 @@ inline bool shard_host::attach(std::uint64_t session, const std::string& from) {
 inline task<> shard_host::run(intrusive_ptr<gateway_node> node, session_ptr s,
                               std::shared_ptr<socket_relay> by) {
   co_await s->run(by);
+  by->say_end();
   node->forget(*by);
 }
 

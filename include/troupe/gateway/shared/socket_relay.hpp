@@ -8,7 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
+#include <list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -67,19 +67,23 @@ public:
     co_return;
   }
   close_info closed_by_peer() const override {
-    const spin_guard guard(lock_);
-    return closed_as_;
+    close_ptr how;
+    {
+      const spin_guard guard(lock_);
+      how = closed_as_;
+    }
+    return how ? *how : close_info(close_code::abnormal);
   }
-  /// The other side hears that the connection is lost.
+  /// It is lost for this side; the other one hears of it by `say_end`.
   void abort() noexcept override;
+  /// Once nobody uses it any more.
+  void say_end() noexcept;
 
   /// Closed by this side: what comes in is dropped, and `read` gives nothing.
   void say_goodbye(const close_info& how) noexcept;
 
   /// What has come from the other end.
-  void take(wire::frame&& f);
-  /// The other end is out of reach, or does not know this one.
-  void lose() noexcept;
+  void take(wire::frame&& f) noexcept;
   /// What the other end says of itself; it may have done more since.
   void check(const wire::pulse& other) noexcept {
     bool complete = false;
@@ -87,7 +91,7 @@ public:
       const spin_guard guard(lock_);
       complete = came_ >= other.sent;
     }
-    if (!complete) return lose();
+    if (!complete) return abort();
     acknowledged(other.read);
   }
   wire::pulse feel() const noexcept {
@@ -106,6 +110,8 @@ public:
 
 private:
   enum class state : std::uint8_t { open, closed, lost };
+  using close_ptr = std::shared_ptr<const close_info>;
+  using messages = std::list<socket_message>;
 
   static std::size_t cost_of(std::size_t size) noexcept { return size + 64; }
   static bool is_counted(std::uint8_t kind) noexcept {
@@ -113,7 +119,7 @@ private:
   }
 
   void send_frame(std::uint8_t kind, std::uint64_t number = 0, shared_bytes payload = {});
-  bool end_as(state ended, close_info how) noexcept;
+  bool end_as(state ended, close_ptr how) noexcept;
   bool is_next(std::uint32_t place) noexcept;
   void receive(socket_message m);
   void closed(const wire::frame& f);
@@ -122,8 +128,8 @@ private:
   mutable spin_lock lock_;  // guards all below but the semaphores
   state state_ = state::open;
   bool is_attached_;
-  close_info closed_as_{close_code::no_code};
-  std::deque<socket_message> inbox_;
+  close_ptr closed_as_;
+  messages inbox_;
   std::uint32_t came_ = 0;         // messages, and the end
   std::uint32_t sent_ = 0;         // the same, once they are sent
   std::uint64_t read_ = 0;         // cost of all that has been read
@@ -137,26 +143,25 @@ private:
 
 inline task<std::optional<socket_message>> socket_relay::read() {
   co_await news_.acquire();
-  std::optional<socket_message> m;
+  messages first;
   std::uint64_t ack = 0;
   bool lost = false;
   {
     const spin_guard guard(lock_);
     lost = state_ == state::lost;
     if (!inbox_.empty()) {
-      m = std::move(inbox_.front());
-      inbox_.pop_front();
-      read_ += cost_of(m->size());
+      first.splice(first.end(), inbox_, inbox_.begin());
+      read_ += cost_of(first.front().size());
       if (inbox_.empty() || read_ - read_known_ >= window / 4) ack = read_known_ = read_;
     }
   }
-  if (!m) {
+  if (first.empty()) {
     news_.release();  // the end stays
     if (lost) throw error(errc::connection_lost, {}, "the client is gone");
     co_return std::nullopt;
   }
   if (ack != 0) send_frame(wire::frame::ack, ack);
-  co_return m;
+  co_return std::move(first.front());
 }
 
 inline task<> socket_relay::write(const socket_message& m) {
@@ -180,28 +185,27 @@ inline task<> socket_relay::write(const socket_message& m) {
   throw error(errc::connection_lost, {}, "the connection has ended");
 }
 
-inline void socket_relay::abort() noexcept {
-  if (!end_as(state::lost, close_info(close_code::abnormal))) return;
+inline void socket_relay::abort() noexcept { static_cast<void>(end_as(state::lost, {})); }
+
+/// An end that was not said otherwise is heard of by the next beat at the latest.
+inline void socket_relay::say_end() noexcept {
+  abort();
   try {
     send_frame(wire::frame::lost);
   } catch (...) {
-    // For want of memory: the other end hears of it by the next beat.
+    // For want of memory.
   }
 }
 
-inline void socket_relay::say_goodbye(const close_info& how) noexcept {
-  if (!end_as(state::closed, how)) return;
-  try {
-    send_frame(wire::frame::close, static_cast<std::uint64_t>(how.code), shared_bytes(how.reason));
-  } catch (...) {
-    // As above.
-  }
+inline void socket_relay::say_goodbye(const close_info& how) noexcept try {
+  if (!end_as(state::closed, std::make_shared<const close_info>(how))) return;
+  send_frame(wire::frame::close, static_cast<std::uint64_t>(how.code), shared_bytes(how.reason));
+} catch (...) {
+  abort();  // for want of memory
 }
 
-inline void socket_relay::lose() noexcept { end_as(state::lost, close_info(close_code::abnormal)); }
-
-/// False: it had ended before.
-inline bool socket_relay::end_as(state ended, close_info how) noexcept {
+/// False: it had ended before. `how`: nothing where it is lost.
+inline bool socket_relay::end_as(state ended, close_ptr how) noexcept {
   bool wakes = false;
   {
     const spin_guard guard(lock_);
@@ -227,7 +231,8 @@ inline void socket_relay::send_frame(std::uint8_t kind, std::uint64_t number,
   ++sent_;
 }
 
-inline void socket_relay::take(wire::frame&& f) {
+/// What cannot be stored was counted all the same: the connection is lost, never a single message.
+inline void socket_relay::take(wire::frame&& f) noexcept try {
   if (is_counted(f.kind) && !is_next(f.place)) return abort();
   switch (f.kind) {
     case wire::frame::text:
@@ -239,10 +244,12 @@ inline void socket_relay::take(wire::frame&& f) {
     case wire::frame::close:
       return closed(f);
     case wire::frame::lost:
-      return lose();
+      return abort();
     default:
       return;
   }
+} catch (...) {
+  abort();
 }
 
 inline bool socket_relay::is_next(std::uint32_t place) noexcept {
@@ -251,15 +258,20 @@ inline bool socket_relay::is_next(std::uint32_t place) noexcept {
 }
 
 inline void socket_relay::closed(const wire::frame& f) {
+  constexpr std::size_t longest = 123;  // as RFC 6455 has it
+  std::string reason(f.payload.view().substr(0, longest));
   const auto code = static_cast<close_code>(f.number);
-  end_as(state::closed, close_info(code, std::string(f.payload.view())));
+  static_cast<void>(
+      end_as(state::closed, std::make_shared<const close_info>(code, std::move(reason))));
 }
 
 inline void socket_relay::receive(socket_message m) {
+  messages fresh;
+  fresh.push_back(std::move(m));
   {
     const spin_guard guard(lock_);
     if (state_ != state::open) return;
-    inbox_.push_back(std::move(m));
+    inbox_.splice(inbox_.end(), fresh);
   }
   news_.release();
 }

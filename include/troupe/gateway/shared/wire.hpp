@@ -193,6 +193,7 @@ struct retire {  // -> nothing
   std::uint64_t fence = 0;
   std::string cluster;
   std::string shard;
+  std::uint64_t number = 0;  // with which it was made
 };
 struct report {  // -> host_report
   std::uint64_t fence = 0;
@@ -204,7 +205,7 @@ using question =
 
 // --- words --------------------------------------------------------------------------------------
 
-/// From the keeper to a host: nobody has heard of this session.
+/// To a host: nobody knows of this session.
 struct dropped {
   std::uint64_t session = 0;
 };
