@@ -17,3 +17,4 @@
 #include <troupe/gateway/socket_message.hpp>
 #include <troupe/gateway/socket_transport.hpp>
 #include <troupe/gateway/url.hpp>
+#include <troupe/gateway/utf8.hpp>
