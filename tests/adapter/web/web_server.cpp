@@ -402,6 +402,8 @@ TEST_CASE("a server that goes answers what it was asked, and says goodbye") {
   std::thread stopping([&] { s.server.reset(); });
   CHECK(open_one.hear_close() == 1001);
   open_one.send_frame(raw_client::final_frame | raw_client::close, "\x03\xe9");
+  CHECK(open_one.is_over());
+  open_one.vanish();
   const auto answer = busy.read_answer();
   CHECK(answer.body == "at last");
   CHECK(idle.is_over());
