@@ -36,10 +36,14 @@ TEST_CASE("a header field cannot end early, or begin another one") {
   CHECK_THROWS_AS(h.add("Location", "/a\r\nSet-Cookie: x=1"), std::invalid_argument);
   CHECK_THROWS_AS(h.set("Location", "/a\nb"), std::invalid_argument);
   CHECK_THROWS_AS(h.set("Location", std::string("/a\0b", 4)), std::invalid_argument);
+  CHECK_THROWS_AS(h.set("Location", "/a\x14"), std::invalid_argument);
+  CHECK_THROWS_AS(h.set("Location", "/a\x7F"), std::invalid_argument);
   CHECK_THROWS_AS(h.add("Bad Name", "x"), std::invalid_argument);
   CHECK_THROWS_AS(h.add("Bad:", "x"), std::invalid_argument);
   CHECK_THROWS_AS(h.add("", "x"), std::invalid_argument);
   CHECK(h.empty());
+  h.set("X-Fine", "a\tb \xFF");
+  CHECK(h.size() == 1);
   CHECK_THROWS_AS(troupe::response(200, "x", "text/html\r\nX: y"), std::invalid_argument);
 }
 
