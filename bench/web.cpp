@@ -2,7 +2,8 @@
 
 // Gateways over HTTP and WebSockets, with the clients on the same machine, in a process of their
 // own: what idle connections hold, how long a broadcast takes, and a request through gateway and
-// shard against a bare server of Beast in the same run.
+// shard against a bare server of Beast in the same run. Server and clients have two processors
+// between them; what is given in milliseconds holds where nobody else uses these.
 
 #include <utility>  // Boost 1.74 forgets it
 
@@ -18,6 +19,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -183,6 +185,13 @@ double median(std::vector<double> all) {
   return all[all.size() / 2];
 }
 
+/// The median, and the least, which is what others on the machine have disturbed least.
+void print_all(const char* what, const std::vector<double>& all, const char* unit, double limit) {
+  print(what, median(all), unit, limit);
+  std::printf("%-58s %10.2f %s\n", "    the least of them",
+              *std::min_element(all.begin(), all.end()), unit);
+}
+
 void idle(bench::clients& far, std::size_t wanted) {
   const double before = megabytes_resident();
   site s(1);
@@ -230,7 +239,7 @@ void broadcast(bench::clients& far, unsigned threads, std::size_t wanted) {
   }
   std::printf("a broadcast to %zu connections in %zu shards, %u thread%s: the last after %.1f ms\n",
               opened, s.rooms.shards("tea").size(), threads, threads == 1 ? "" : "s", median(most));
-  print("  p50 of delivery", median(half), "ms", 60);
+  print_all("  p50 of delivery", half, "ms", 60);
   far.close_all();
 }
 
@@ -273,9 +282,9 @@ troupe::task<> between_shards(troupe::broker& b, troupe::gateway<pairs_lobby, pa
     gossips.push_back(us_per_shard(begin));
     if (replies.size() != shards) std::printf("gossip was not complete: MISSED\n");
   }
-  print("broadcast to 100 shards with two sockets each, per shard", median(broadcasts), "us", 3);
-  print("  until all have heard it, per shard", median(arrivals), "us", 3);
-  print("gossip with 100 shards, per shard", median(gossips), "us", 3);
+  print_all("broadcast to 100 shards with two sockets each, per shard", broadcasts, "us", 3);
+  print_all("  until all have heard it, per shard", arrivals, "us", 3);
+  print_all("gossip with 100 shards, per shard", gossips, "us", 3);
   for (const auto& w : wires) w->leave();
 }
 
