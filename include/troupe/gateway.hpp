@@ -18,3 +18,4 @@
 #include <troupe/gateway/socket_session.hpp>
 #include <troupe/gateway/socket_transport.hpp>
 #include <troupe/gateway/url.hpp>
+#include <troupe/gateway/utf8.hpp>

@@ -17,17 +17,11 @@
 
 #include <troupe.hpp>
 
+#include "gateway/query_lobby.hpp"
+
 using namespace std::chrono_literals;
 
 namespace {
-
-/// Who asks is said by the query.
-struct lobby {
-  static constexpr std::size_t limit = 2;
-  std::string identify(const troupe::request& asked) {
-    return asked.parameter("id").value_or("nobody");
-  }
-};
 
 /// Says all it sees to a list.
 struct diary {
@@ -86,7 +80,7 @@ struct room {
   troupe::shard here;
 };
 
-using rooms_type = troupe::gateway<lobby, room>;
+using rooms_type = troupe::gateway<query_lobby, room>;
 
 /// A client that has connected, and the coroutine that carries it.
 class visitor {
@@ -432,68 +426,72 @@ troupe::task<> carry_one(std::shared_ptr<troupe::socket_session> s,
   co_await s->run(std::move(w));
 }
 
+/// One client of one such room.
+struct slow_house {
+  slow_house() { slow_lines = &lines; }
+  ~slow_house() { slow_lines = nullptr; }
+
+  troupe::task<> connect() {
+    troupe::request asked = troupe::socket_request("/?id=a");
+    troupe::response said = co_await rooms.receive("x", std::move(asked));
+    broker.spawn(carry_one(std::exchange(said.session, nullptr), wire));
+  }
+  /// The client's WebSocket was closed by the server, with this, and its place is free.
+  void check_closed(troupe::close_code why) const {
+    REQUIRE(wire->closed_by_server());
+    CHECK(wire->closed_by_server()->code == why);
+    CHECK(rooms.shards("x").front().connections == 0);
+  }
+  template <class F>
+  void run(F story) {
+    sim.run(story(*this));
+  }
+
+  std::vector<std::string> lines;
+  troupe::sim_executor sim{troupe::sim_options{.seed = 1}};
+  troupe::broker broker{troupe::broker_options{.on = &sim}};
+  troupe::gateway<query_lobby, slow_room> rooms{broker};
+  std::shared_ptr<troupe::memory_socket> wire = std::make_shared<troupe::memory_socket>();
+};
+
 }  // namespace
 
 TEST_CASE("what closes all sockets closes one that is being opened as well") {
-  std::vector<std::string> lines;
-  slow_lines = &lines;
-  {
-    troupe::sim_executor sim{troupe::sim_options{.seed = 1}};
-    troupe::broker broker{troupe::broker_options{.on = &sim}};
-    troupe::gateway<lobby, slow_room> rooms{broker};
-    sim.run([](troupe::broker& b, auto& in) -> troupe::task<> {
-      const auto wire = std::make_shared<troupe::memory_socket>();
-      troupe::request asked = troupe::socket_request("/?id=a");
-      troupe::response said = co_await in.receive(std::move(asked));
-      b.spawn(carry_one(std::exchange(said.session, nullptr), wire));
-      auto heard = co_await wire->receive();
-      CHECK(heard->text() == "wait");  // on_open has not ended yet
-      in.close({troupe::close_code::going_away});
-      heard = co_await wire->receive();
-      CHECK_FALSE(heard);
-      REQUIRE(wire->closed_by_server());
-      CHECK(wire->closed_by_server()->code == troupe::close_code::going_away);
-      co_await troupe::sleep_for(1s);
-      CHECK(in.shards().front().connections == 0);
-    }(broker, rooms));
-  }
-  slow_lines = nullptr;
-  CHECK(lines == std::vector<std::string>{"opened", "closed"});
+  slow_house h;
+  h.run([](slow_house& in) -> troupe::task<> {
+    co_await in.connect();
+    auto heard = co_await in.wire->receive();
+    CHECK(heard->text() == "wait");  // on_open has not ended yet
+    in.rooms.close({troupe::close_code::going_away});
+    heard = co_await in.wire->receive();
+    CHECK_FALSE(heard);
+    co_await troupe::sleep_for(1s);
+    in.check_closed(troupe::close_code::going_away);
+  });
+  CHECK(h.lines == std::vector<std::string>{"opened", "closed"});
 }
 
 TEST_CASE("an instance hears nothing of sockets that it has not opened") {
-  std::vector<std::string> lines;
-  slow_lines = &lines;
-  {
-    troupe::sim_executor sim{troupe::sim_options{.seed = 1}};
-    troupe::broker broker{troupe::broker_options{.on = &sim}};
-    troupe::gateway<lobby, slow_room> rooms{broker};
-    sim.run([](troupe::broker& b, auto& in) -> troupe::task<> {
-      const auto wire = std::make_shared<troupe::memory_socket>();
-      troupe::request asked = troupe::socket_request("/?id=a");
-      troupe::response said = co_await in.receive("x", std::move(asked));
-      b.spawn(carry_one(std::exchange(said.session, nullptr), wire));
-      co_await troupe::sleep_for(1s);
-      co_await b.reload<slow_room>("x/1");
-      static_cast<void>(co_await wire->send("to nobody"));
-      co_await troupe::sleep_for(1s);
-      REQUIRE(wire->closed_by_server());
-      CHECK(wire->closed_by_server()->code == troupe::close_code::service_restart);
-      CHECK(in.shards("x").front().connections == 0);
-    }(broker, rooms));
-  }
-  slow_lines = nullptr;
-  CHECK(lines == std::vector<std::string>{"opened"});
+  slow_house h;
+  h.run([](slow_house& in) -> troupe::task<> {
+    co_await in.connect();
+    co_await troupe::sleep_for(1s);
+    co_await in.broker.reload<slow_room>("x/1");
+    static_cast<void>(co_await in.wire->send("to nobody"));
+    co_await troupe::sleep_for(1s);
+    in.check_closed(troupe::close_code::service_restart);
+  });
+  CHECK(h.lines == std::vector<std::string>{"opened"});
 }
 
 TEST_CASE("the worker of the gateway's class goes with its cluster") {
   house h(troupe::gateway_options{.retire_after = 1s});
   h.run([](house& in) -> troupe::task<> {
     visitor* const a = co_await in.welcome("a");
-    CHECK(in.broker.exists<lobby>("x"));
+    CHECK(in.broker.exists<query_lobby>("x"));
     a->wire().leave();
     co_await troupe::sleep_for(10s);
-    CHECK_FALSE(in.broker.exists<lobby>("x"));
+    CHECK_FALSE(in.broker.exists<query_lobby>("x"));
     CHECK(in.broker.worker_count() == 0);
   });
 }

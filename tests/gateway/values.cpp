@@ -36,10 +36,14 @@ TEST_CASE("a header field cannot end early, or begin another one") {
   CHECK_THROWS_AS(h.add("Location", "/a\r\nSet-Cookie: x=1"), std::invalid_argument);
   CHECK_THROWS_AS(h.set("Location", "/a\nb"), std::invalid_argument);
   CHECK_THROWS_AS(h.set("Location", std::string("/a\0b", 4)), std::invalid_argument);
+  CHECK_THROWS_AS(h.set("Location", "/a\x14"), std::invalid_argument);
+  CHECK_THROWS_AS(h.set("Location", "/a\x7F"), std::invalid_argument);
   CHECK_THROWS_AS(h.add("Bad Name", "x"), std::invalid_argument);
   CHECK_THROWS_AS(h.add("Bad:", "x"), std::invalid_argument);
   CHECK_THROWS_AS(h.add("", "x"), std::invalid_argument);
   CHECK(h.empty());
+  h.set("X-Fine", "a\tb \xFF");
+  CHECK(h.size() == 1);
   CHECK_THROWS_AS(troupe::response(200, "x", "text/html\r\nX: y"), std::invalid_argument);
 }
 
@@ -55,6 +59,40 @@ TEST_CASE("a target has a path and parameters") {
   CHECK(troupe::percent_decode("%41%zz%4") == "A%zz%4");
   CHECK(troupe::percent_decode("a+b") == "a+b");
   CHECK(troupe::request("GET", "/").query().empty());
+}
+
+TEST_CASE("what is no UTF-8 is found, and each of its bytes replaced") {
+  using std::string_view;
+  for (const string_view good :
+       {"", "plain, and longer than eight bytes", "\xC3\xA4", "\xE2\x82\xAC", "\xF0\x9F\x98\x80",
+        "\xED\x9F\xBF", "\xF4\x8F\xBF\xBF",
+        "1234567\xC3\xA4"
+        "1234567"}) {
+    CHECK(troupe::is_utf8(good));
+    CHECK(troupe::to_utf8(good) == good);
+  }
+  CHECK(troupe::is_utf8(string_view("\0", 1)));
+  for (const string_view bad :
+       {"\x80", "\xC3", "\xC0\xAF", "\xC1\xBF", "\xE0\x9F\xBF", "\xE2\x82", "\xED\xA0\x80",
+        "\xF0\x8F\xBF\xBF", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xFF",
+        "12345678\xC3\x28"
+        "abcdefgh"}) {
+    CHECK_FALSE(troupe::is_utf8(bad));
+    CHECK(troupe::is_utf8(troupe::to_utf8(bad)));
+  }
+  CHECK(troupe::to_utf8("a\xFF\xFE\xC3\xA4\xC3z") ==
+        "a\xEF\xBF\xBD\xEF\xBF\xBD\xC3\xA4\xEF\xBF\xBDz");
+}
+
+TEST_CASE("a text is UTF-8, whatever it is made of; bytes are what they are") {
+  const std::string mended = "a\xEF\xBF\xBD";
+  CHECK(troupe::socket_message("a\xFF").text() == mended);
+  CHECK(troupe::socket_message(std::string("a\xFF")).text() == mended);
+  CHECK(troupe::socket_message(std::string_view("a\xFF")).text() == mended);
+  CHECK(troupe::socket_message(troupe::shared_bytes("a\xFF")).text() == mended);
+  CHECK(troupe::socket_message::binary(troupe::shared_bytes("a\xFF")).text() == "a\xFF");
+  const troupe::shared_bytes good("good");
+  CHECK(troupe::socket_message(good).payload().data() == good.data());  // not copied
 }
 
 TEST_CASE("a request that lists websocket among others asks for one") {

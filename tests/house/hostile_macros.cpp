@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Compiles troupe.hpp behind macros that other libraries define with the names of ordinary words:
-// Qt (emit, signals, slots, foreach) and the Windows headers (min, max, small, interface, ERROR).
+// Compiles troupe.hpp and troupe/gateway.hpp behind macros that other libraries define with the
+// names of ordinary words: Qt (emit, signals, slots, foreach) and the Windows headers (min, max,
+// small, interface, ERROR).
 // What the standard library and the system bring is included first: they are not the question.
 
 #include <algorithm>
@@ -223,3 +224,4 @@
 #define minor(device) (device)
 
 #include <troupe.hpp>
+#include <troupe/gateway.hpp>

@@ -3,6 +3,7 @@
 #include <system_error>
 
 #include <troupe.hpp>
+#include <troupe/gateway.hpp>
 
 const void* address_seen_elsewhere();
 

@@ -33,6 +33,12 @@ constexpr bool is_token_char(char c) noexcept {
          std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
 }
 
+/// What no value of a field has in it (RFC 9110, 5.5): a line break, for instance.
+constexpr bool is_control_char(char c) noexcept {
+  const auto byte = static_cast<unsigned char>(c);
+  return (byte < 0x20 && c != '\t') || byte == 0x7F;
+}
+
 constexpr std::string_view trimmed(std::string_view text) noexcept {
   const std::size_t first = text.find_first_not_of(" \t");
   if (first == std::string_view::npos) return {};
@@ -53,8 +59,9 @@ inline bool lists_token(std::string_view list, std::string_view token) noexcept 
 
 /// Header fields in their order. Names compare without regard to case; one may occur several times.
 ///
-/// What could end a field early is refused: a name that is no token, and a value with a carriage
-/// return, a line feed or a NUL, throw `std::invalid_argument`.
+/// What could end a field early, or make others refuse all of the message, is refused: a name that
+/// is no token, and a value with a control character other than a tab, throw
+/// `std::invalid_argument`.
 class headers {
 public:
   struct field {
@@ -104,8 +111,8 @@ private:
     if (name.empty() || !std::all_of(name.begin(), name.end(), detail::is_token_char)) {
       throw std::invalid_argument("the name of a header field is no token");
     }
-    if (value.find_first_of(std::string_view("\r\n\0", 3)) != std::string_view::npos) {
-      throw std::invalid_argument("the value of a header field has a line break or a NUL in it");
+    if (std::any_of(value.begin(), value.end(), detail::is_control_char)) {
+      throw std::invalid_argument("the value of a header field has a control character in it");
     }
   }
 

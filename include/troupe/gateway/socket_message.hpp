@@ -13,21 +13,27 @@
 #include <utility>
 
 #include <troupe/base/shared_bytes.hpp>
+#include <troupe/gateway/utf8.hpp>
 
 namespace troupe {
 
 /// A text, or bytes.
+///
+/// A client that is sent a text which is no UTF-8 has to drop the connection (RFC 6455, 8.1), so
+/// there is no such text: each byte that belongs to no character is replaced by U+FFFD. That is
+/// looked at once, when the message is made, however many it is sent to.
 class socket_message {
 public:
   socket_message() = default;
-  socket_message(shared_bytes text) noexcept : payload_(std::move(text)) {}
-  socket_message(std::string&& text) : payload_(std::move(text)) {}
-  socket_message(std::string_view text) : payload_(text) {}
-  socket_message(const std::string& text) : payload_(std::string_view(text)) {}
-  socket_message(const char* text) : payload_(text) {}
+  socket_message(shared_bytes text) : payload_(readable(std::move(text))) {}
+  socket_message(std::string&& text) : socket_message(shared_bytes(std::move(text))) {}
+  socket_message(std::string_view text) : socket_message(shared_bytes(text)) {}
+  socket_message(const std::string& text) : socket_message(std::string_view(text)) {}
+  socket_message(const char* text) : socket_message(std::string_view(text)) {}
 
-  [[nodiscard]] static socket_message binary(shared_bytes bytes) {
-    socket_message made(std::move(bytes));
+  [[nodiscard]] static socket_message binary(shared_bytes bytes) noexcept {
+    socket_message made;
+    made.payload_ = std::move(bytes);
     made.is_binary_ = true;
     return made;
   }
@@ -38,6 +44,11 @@ public:
   [[nodiscard]] std::size_t size() const noexcept { return payload_.size(); }
 
 private:
+  static shared_bytes readable(shared_bytes text) {
+    if (is_utf8(text.view())) return text;
+    return shared_bytes(to_utf8(text.view()));
+  }
+
   shared_bytes payload_;
   bool is_binary_ = false;
 };
@@ -64,7 +75,7 @@ struct close_info {
   close_info(close_code why, std::string said = {}) : code(why), reason(std::move(said)) {}
 
   close_code code = close_code::normal;
-  std::string reason;  // at most 123 bytes are sent
+  std::string reason;  // at most 123 bytes are sent; mended as texts are
 };
 
 }  // namespace troupe

@@ -6,7 +6,9 @@
 
 #include <atomic>
 #include <chrono>
+#include <map>
 #include <memory>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -18,20 +20,15 @@
 #include <troupe/gateway.hpp>
 
 #include "adapter/web/raw_client.hpp"
+#include "gateway/query_lobby.hpp"
 
 using namespace std::chrono_literals;
 
 namespace {
 
-struct lobby {
-  static constexpr std::size_t limit = 2;
-  std::string identify(const troupe::request& asked) {
-    return asked.parameter("id").value_or("nobody");
-  }
-};
-
 std::atomic<int> opened{0};
 std::atomic<int> ended{0};
+std::atomic<int> started{0};  // handlers that take their time
 
 struct room {
   troupe::task<troupe::response> receive(troupe::request asked) {
@@ -53,7 +50,11 @@ struct room {
     if (text == "flood") {
       for (int i = 0; i < 200; ++i) s.send(std::string(100'000, 'x'));
     }
-    if (text == "size?") co_return;
+    if (text == "no text") {
+      s.send("caf\xE9");
+      s.close({troupe::close_code::normal, "caf\xE9"});
+      co_return;
+    }
     const troupe::delivery told =
         co_await s.broadcast(std::string(text), troupe::audience::everyone);
     static_cast<void>(told);
@@ -63,8 +64,9 @@ struct room {
 
 /// A server with everything that is asked for here.
 struct site {
-  explicit site(troupe::web_options options = {}) {
-    opened = ended = 0;
+  explicit site(troupe::web_options options = {}, const troupe::gateway_options& rooms_have = {})
+      : rooms(broker, rooms_have) {
+    opened = ended = started = 0;
     troupe::web_router router;
     router.get("/hello/:name", [](const troupe::request&, troupe::web_router::parts p) {
       return troupe::text_response(200, "hello " + p.front());
@@ -80,12 +82,19 @@ struct site {
       return troupe::response(200, asked.body, "application/octet-stream");
     });
     router.get("/slow", [](const troupe::request&) -> troupe::task<troupe::response> {
+      ++started;
       co_await troupe::sleep_for(200ms);
       co_return troupe::text_response(200, "at last");
     });
     router.get("/for/ever", [](const troupe::request&) -> troupe::task<troupe::response> {
+      ++started;
       co_await troupe::sleep_for(1h);
       co_return troupe::text_response(200, "never");
+    });
+    router.get("/thread", [](const troupe::request&) {
+      std::ostringstream id;
+      id << std::this_thread::get_id();
+      return troupe::text_response(200, id.str());
     });
     router.get("/files/*", [](const troupe::request&, troupe::web_router::parts p) {
       return troupe::text_response(200, p.front());
@@ -103,7 +112,7 @@ struct site {
   }
 
   troupe::broker broker{troupe::broker_options{.threads = 2}};
-  troupe::gateway<lobby, room> rooms{broker};
+  troupe::gateway<query_lobby, room> rooms;
   std::unique_ptr<troupe::web_server> server;
 };
 
@@ -389,10 +398,12 @@ TEST_CASE("a server that goes answers what it was asked, and says goodbye") {
   CHECK(open_one.hear() == "welcome a");
   raw_client busy(s.port());
   busy.send("GET /slow HTTP/1.1\r\nHost: t\r\n\r\n");
-  std::this_thread::sleep_for(50ms);
+  REQUIRE(site::eventually([] { return started == 1; }));
   std::thread stopping([&] { s.server.reset(); });
   CHECK(open_one.hear_close() == 1001);
   open_one.send_frame(raw_client::final_frame | raw_client::close, "\x03\xe9");
+  CHECK(open_one.is_over());
+  open_one.vanish();
   const auto answer = busy.read_answer();
   CHECK(answer.body == "at last");
   CHECK(idle.is_over());
@@ -403,7 +414,7 @@ TEST_CASE("a server that goes answers what it was asked, and says goodbye") {
 
 TEST_CASE("a server waits no longer than it may for who does not say goodbye") {
   troupe::web_options options;
-  options.drain_time = 100ms;
+  options.drain_time = 1s;
   site s(options);
   raw_client stubborn(s.port());
   CHECK(stubborn.open("/rooms/tea?id=a") == 101);
@@ -419,27 +430,55 @@ TEST_CASE("a server that goes leaves nobody waiting for a handler that does not 
   site s(options);
   raw_client c(s.port());
   c.send("GET /for/ever HTTP/1.1\r\nHost: t\r\n\r\n");
-  std::this_thread::sleep_for(50ms);
+  REQUIRE(site::eventually([] { return started == 1; }));
   s.server.reset();
   CHECK(c.is_over());
 }
 
 TEST_CASE("who goes away while much is being sent to it leaves its place") {
-  site s;
+  troupe::gateway_options patient;
+  patient.outbox.bytes = std::size_t{64} << 20;  // more than is sent: not for being slow
+  site s({}, patient);
   {
     raw_client half(s.port());
     CHECK(half.open("/rooms/tea?id=half") == 101);
     CHECK(half.hear() == "welcome half");
     const std::string large(900'000, 'x');
     for (int i = 0; i < 20; ++i) {
-      static_cast<void>(s.rooms.announce("tea", "1", large));
-      std::this_thread::sleep_for(2ms);
+      CHECK(s.rooms.announce("tea", "1", large).dropped == 0);
     }
     half.end_sending();
     CHECK(site::eventually([] { return ended == 1; }));
   }
   CHECK(site::eventually([&] { return s.server->connections() == 0; }));
-  CHECK(total(s) == 0);
+  CHECK(site::eventually([&] { return total(s) == 0; }));
+}
+
+TEST_CASE("who says nothing, and does not answer when asked, is taken for lost") {
+  troupe::web_options options;
+  options.ping_after = 200ms;
+  site s(options);
+  raw_client silent(s.port());
+  CHECK(silent.open("/rooms/tea?id=silent") == 101);
+  CHECK(silent.hear() == "welcome silent");
+  CHECK(silent.read_frame().opcode == raw_client::ping);
+  CHECK(site::eventually([] { return ended == 1; }));
+  CHECK(silent.is_over());
+  CHECK(site::eventually([&] { return total(s) == 0; }));
+}
+
+TEST_CASE("a text that is none is mended before it is sent") {
+  site s;
+  raw_client c(s.port());
+  CHECK(c.open("/rooms/tea?id=a") == 101);
+  CHECK(c.hear() == "welcome a");
+  c.say("no text");
+  const auto heard = c.read_frame();
+  CHECK(heard.opcode == raw_client::text);
+  CHECK(heard.payload == "caf\xEF\xBF\xBD");
+  const auto goodbye = c.read_frame();
+  CHECK(goodbye.code() == 1000);
+  CHECK(goodbye.payload.substr(2) == "caf\xEF\xBF\xBD");
 }
 
 TEST_CASE("connections are spread over the server's threads") {
@@ -447,11 +486,15 @@ TEST_CASE("connections are spread over the server's threads") {
   options.threads = 3;
   site s(options);
   std::vector<std::unique_ptr<raw_client>> all;
+  std::map<std::string, int> connections_of;
   for (int i = 0; i < 9; ++i) {
     all.push_back(std::make_unique<raw_client>(s.port()));
+    ++connections_of[all.back()->get("/thread").body];
     CHECK(all.back()->open("/rooms/tea?id=" + std::to_string(i)) == 101);
     CHECK(all.back()->hear() == "welcome " + std::to_string(i));
   }
+  CHECK(connections_of.size() == 3);
+  for (const auto& [thread, n] : connections_of) CHECK(n == 3);
   all.front()->say("hello");
   for (const auto& c : all) CHECK(c->hear() == "hello");
   CHECK(s.rooms.shards("tea").size() == 5);

@@ -30,6 +30,7 @@
 #include <troupe/coro/task.hpp>
 #include <troupe/gateway/socket_message.hpp>
 #include <troupe/gateway/socket_transport.hpp>
+#include <troupe/gateway/utf8.hpp>
 #include <troupe/time/clock.hpp>
 
 namespace troupe::detail {
@@ -82,7 +83,8 @@ public:
 
   task<> close(const close_info& how) override {
     websocket::close_reason reason(sendable_code(how.code));
-    const std::string_view text = beginning_of(how.reason);
+    const std::string mended = to_utf8(how.reason);
+    const std::string_view text = beginning_of(mended);
     reason.reason.assign(text.data(), text.size());
     static_cast<void>(
         co_await io_operation([&](auto handler) { ws_.async_close(reason, std::move(handler)); }));
