@@ -122,6 +122,12 @@ MUTATIONS = [
              "return hook.try_attach(stop) && push(m, seen);",
              "hook.try_attach(stop);\n  return push(m, seen);",
              ["model/turn.cpp"], "turn.withdrawn"),
+    Mutation("a call that is stopped as it is put in line stays in the wait graph",
+             "actor/pending_call.hpp",
+             "      wait_graph_leave();\n      return settle_failed(errc::cancelled, flag);\n    }\n"
+             "    withdraw_.detach();",
+             "      return settle_failed(errc::cancelled, flag);\n    }\n    withdraw_.detach();",
+             ["broker/stop_requests.cpp"]),
     Mutation("a limited call that runs is not asked to stop", "actor/owned_call.hpp",
              "if (!withdraw()) return request_stop();", "if (!withdraw()) return;",
              ["actor/within.cpp"]),
