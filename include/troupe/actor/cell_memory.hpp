@@ -97,6 +97,7 @@ struct cell_memory::layout {
       (slab_size - first_record - cache_line_size) / (distance + sizeof(cell_record));
   static constexpr std::size_t first_cell = first_record + in_lines(capacity * sizeof(cell_record));
   static_assert(first_cell + capacity * distance <= slab_size);
+  static_assert(distance % alignof(Cell) == 0 && cache_line_size % alignof(Cell) == 0);
 };
 
 inline cell_memory::~cell_memory() {

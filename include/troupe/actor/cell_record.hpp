@@ -19,8 +19,9 @@ namespace troupe::detail {
 
 struct actor_class;
 
-/// Class and key do not change; the count is the cell's.
-struct cell_record {
+/// Class and key do not change; the count is the cell's. Aligned as a cell may be, also where
+/// addresses are short.
+struct alignas(8) cell_record {
   /// Throws `std::bad_alloc`.
   cell_record(const actor_class& a, std::string_view key) : type(a) {
     if (key.size() <= most_inside) {
