@@ -303,10 +303,11 @@ task<> call_then_wait(troupe::proxy<neighbour> p, bool within, gate* opened,
   code = co_await p.call<&neighbour::call_then_wait>("second", within, opened);
 }
 
-/// The tell that makes way for the call from within the first one's turn brings the stop request:
-/// the call is being put in line then. Who waits for the first one afterwards closes no cycle.
-task<> stop_while_being_put_in_line(troupe::broker& broker, bool within,
-                                    troupe::task_scope*& stopped) {
+/// The stop request comes while the call from within the first one's turn waits, or earlier: the
+/// tell that makes way for the call brings it, while the call is being put in line. Who waits for
+/// the first one afterwards closes no cycle.
+task<> stop_neighbours_call(troupe::broker& broker, bool waits, bool within,
+                            troupe::task_scope*& stopped) {
   neighbour::has_called = false;
   const auto first = broker.worker<neighbour>("first");
   const auto second = broker.worker<neighbour>("second");
@@ -318,12 +319,18 @@ task<> stop_while_being_put_in_line(troupe::broker& broker, bool within,
   troupe::task_scope scope;
   others.spawn(wait_then_call(second, &second_goes, of_second));
   co_await until([&] { return broker.exists<neighbour>("second"); });
-  const bool queued = second.tell<&neighbour::touch>();
-  CHECK(queued);
-  stopped = &scope;
+  if (!waits) {
+    const bool queued = second.tell<&neighbour::touch>();
+    CHECK(queued);
+    stopped = &scope;
+  }
   scope.spawn(call_then_wait(first, within, &first_goes, of_first));
+  if (waits) {
+    co_await until([&] { return broker.find(second.id())->waiting == 1; });
+    scope.request_stop();
+  }
   co_await until([] { return neighbour::has_called; });
-  CHECK(stopped == nullptr);  // the tell has made way
+  CHECK(stopped == nullptr);  // the tell, if any, has made way
   second_goes.open();
   for (int i = 0; i < 100; ++i) co_await troupe::yield();
   first_goes.open();
@@ -335,16 +342,18 @@ task<> stop_while_being_put_in_line(troupe::broker& broker, bool within,
 
 }  // namespace
 
-TEST_CASE("a call that is stopped while it is put in line waits for nobody any more",
+TEST_CASE("a call that is stopped in line, or on its way there, waits for nobody any more",
           "[broker][stop_requests]") {
-  for (const bool within : {false, true}) {
-    troupe::task_scope* stopped = nullptr;
-    troupe::sim_executor sim;
-    troupe::broker broker({.on = &sim, .on_dead_letter = [&](const troupe::dead_letter&) {
-                             if (stopped != nullptr) {
-                               std::exchange(stopped, nullptr)->request_stop();
-                             }
-                           }});
-    sim.run(stop_while_being_put_in_line(broker, within, stopped));
+  for (const bool waits : {false, true}) {
+    for (const bool within : {false, true}) {
+      troupe::task_scope* stopped = nullptr;
+      troupe::sim_executor sim;
+      troupe::broker broker({.on = &sim, .on_dead_letter = [&](const troupe::dead_letter&) {
+                               if (stopped != nullptr) {
+                                 std::exchange(stopped, nullptr)->request_stop();
+                               }
+                             }});
+      sim.run(stop_neighbours_call(broker, waits, within, stopped));
+    }
   }
 }
