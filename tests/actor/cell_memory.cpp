@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// That the blocks cells are made in are apart from each other, whole, and used again.
+// That cells and their records are apart from each other, whole, and used again.
 
 #include <troupe/actor/cell_memory.hpp>
 
@@ -16,44 +16,58 @@
 
 namespace {
 
-using troupe::detail::cell_block;
 using troupe::detail::cell_memory;
+using troupe::detail::cell_record;
 
-struct block {
-  cell_block place;
-  std::size_t size;
+/// What stands for a cell: of the size that it has, and of others.
+template <std::size_t Size>
+struct alignas(8) bytes_for_cell {
+  unsigned char bytes[Size];
+};
+
+template <class Cell>
+struct place {
+  void* cell;
   unsigned char mark;
 
-  unsigned char* bytes() const { return static_cast<unsigned char*>(place.memory); }
+  unsigned char* record() const {
+    return reinterpret_cast<unsigned char*>(cell_memory::record_of<Cell>(cell));
+  }
   bool whole() const {
-    for (std::size_t i = 0; i != size; ++i) {
-      if (bytes()[i] != mark) return false;
+    const auto* const bytes = static_cast<unsigned char*>(cell);
+    for (std::size_t i = 0; i != sizeof(Cell); ++i) {
+      if (bytes[i] != mark) return false;
     }
-    return true;
+    for (std::size_t i = 0; i != sizeof(cell_record); ++i) {
+      if (record()[i] != static_cast<unsigned char>(~mark)) return false;
+    }
+    return cell_memory::cell_of<Cell>(cell_memory::record_of<Cell>(cell)) == cell;
   }
 };
 
-block take(cell_memory& from, std::size_t size, unsigned char mark) {
-  const block b{from.allocate(size), size, mark};
-  std::memset(b.bytes(), mark, size);
-  return b;
+template <class Cell>
+place<Cell> take(cell_memory& from, unsigned char mark) {
+  const place<Cell> p{from.allocate<Cell>(), mark};
+  std::memset(p.cell, mark, sizeof(Cell));
+  std::memset(p.record(), static_cast<unsigned char>(~mark), sizeof(cell_record));
+  return p;
 }
 
-/// Takes and gives back at random, and counts the blocks that somebody else has written to.
+/// Takes and gives back at random, and counts the places that somebody else has written to.
+template <class Cell>
 int damaged(cell_memory& memory, std::uint64_t seed, int steps) {
-  std::vector<block> held;
+  std::vector<place<Cell>> held;
   int found = 0;
   const auto give_back = [&](std::size_t i) {
     if (!held[i].whole()) ++found;
-    memory.deallocate(held[i].place, held[i].size);
+    memory.deallocate<Cell>(held[i].cell);
     held[i] = held.back();
     held.pop_back();
   };
   for (int i = 0; i != steps; ++i) {
     const std::uint64_t random = troupe::splitmix64(seed);
     if (held.empty() || random % 16 < 9) {
-      held.push_back(take(memory, 1 + (random >> 8) % (cell_memory::largest + 64),
-                          static_cast<unsigned char>(random >> 32)));
+      held.push_back(take<Cell>(memory, static_cast<unsigned char>(random >> 32)));
     } else {
       give_back((random >> 8) % held.size());
     }
@@ -62,58 +76,70 @@ int damaged(cell_memory& memory, std::uint64_t seed, int steps) {
   return found;
 }
 
-}  // namespace
-
-TEST_CASE("blocks for cells lie apart from each other", "[actor][cell_memory]") {
+template <class Cell>
+int damaged_alone() {
   cell_memory memory;
-  REQUIRE(damaged(memory, 1, 20'000) == 0);
+  return damaged<Cell>(memory, sizeof(Cell), 10'000);
 }
 
-TEST_CASE("blocks for cells lie apart from each other, for several threads",
+using cell_like = bytes_for_cell<160>;
+
+}  // namespace
+
+TEST_CASE("cells and their records lie apart from each other", "[actor][cell_memory]") {
+  REQUIRE(damaged_alone<bytes_for_cell<8>>() == 0);
+  REQUIRE(damaged_alone<bytes_for_cell<64>>() == 0);
+  REQUIRE(damaged_alone<cell_like>() == 0);
+  REQUIRE(damaged_alone<bytes_for_cell<200>>() == 0);
+  REQUIRE(damaged_alone<bytes_for_cell<1000>>() == 0);
+}
+
+TEST_CASE("cells and their records lie apart from each other, for several threads",
           "[actor][cell_memory]") {
   cell_memory memory;
   int found[3] = {};
   std::vector<std::thread> threads;
   for (int& f : found) {
     const auto seed = static_cast<std::uint64_t>(&f - found);
-    threads.emplace_back([&memory, &f, seed] { f = damaged(memory, seed, 5000); });
+    threads.emplace_back([&memory, &f, seed] { f = damaged<cell_like>(memory, seed, 5000); });
   }
   for (std::thread& t : threads) t.join();
   for (const int f : found) REQUIRE(f == 0);
 }
 
-TEST_CASE("a block for a cell given back on another thread is whole", "[actor][cell_memory]") {
+TEST_CASE("a cell given back on another thread is whole", "[actor][cell_memory]") {
   cell_memory memory;
-  constexpr std::size_t size = 200;
-  std::vector<block> blocks;
+  std::vector<place<cell_like>> places;
   for (int i = 0; i != 1000; ++i) {
-    blocks.push_back(take(memory, size, static_cast<unsigned char>(i)));
+    places.push_back(take<cell_like>(memory, static_cast<unsigned char>(i)));
   }
   int found = 0;
   std::thread([&] {
-    for (const block& b : blocks) {
-      if (!b.whole()) ++found;
-      memory.deallocate(b.place, size);
+    for (const place<cell_like>& p : places) {
+      if (!p.whole()) ++found;
+      memory.deallocate<cell_like>(p.cell);
     }
   }).join();
   REQUIRE(found == 0);
 }
 
-TEST_CASE("blocks for cells begin where a cache line does, and come again",
+TEST_CASE("cells begin where a cache line does, records fill lines, and both come again",
           "[actor][cell_memory]") {
-  if (!TROUPE_POOL_FRAMES) return;
+  if (!TROUPE_POOL_FRAMES || sizeof(cell_record) != 32) return;
   cell_memory memory;
-  constexpr std::size_t size = 192;
   constexpr std::size_t count = 1000;  // more than a slab
-  std::vector<cell_block> blocks;
+  std::vector<void*> cells;
   for (std::size_t i = 0; i != count; ++i) {
-    blocks.push_back(memory.allocate(size));
-    REQUIRE(reinterpret_cast<std::uintptr_t>(blocks[i].memory) % troupe::cache_line_size == 0);
+    cells.push_back(memory.allocate<cell_like>());
+    REQUIRE(reinterpret_cast<std::uintptr_t>(cells[i]) % troupe::cache_line_size == 0);
+    const auto record =
+        reinterpret_cast<std::uintptr_t>(cell_memory::record_of<cell_like>(cells[i]));
+    REQUIRE(record % sizeof(cell_record) == 0);
   }
   // In the middle of slabs that are full, and at their edges.
   for (std::size_t i = 0; i != count; ++i) {
-    memory.deallocate(blocks[i], size);
-    REQUIRE(memory.allocate(size).memory == blocks[i].memory);
+    memory.deallocate<cell_like>(cells[i]);
+    REQUIRE(memory.allocate<cell_like>() == cells[i]);
   }
-  for (const cell_block b : blocks) memory.deallocate(b, size);
+  for (void* const c : cells) memory.deallocate<cell_like>(c);
 }

@@ -43,7 +43,8 @@ constexpr std::size_t limit = 1'000;
 
 task<> touch(troupe::broker& broker, std::size_t first, std::size_t count) {
   for (std::size_t i = first; i < first + count; ++i) {
-    const auto p = broker.worker<tenant>("tenant number " + std::to_string(i));
+    // All of one length, and longer than what lies inside a cell's record.
+    const auto p = broker.worker<tenant>("tenant number " + std::to_string(1'000'000 + i));
     co_await p.call<&tenant::touch>();
   }
 }

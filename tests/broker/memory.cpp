@@ -5,6 +5,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
+#include <iterator>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -87,19 +90,49 @@ TEST_CASE("workers that are gone give their memory back while others stay", "[br
   touch(0);
 }
 
-TEST_CASE("what a look-up reads of a worker lies in one cache line", "[broker][memory]") {
+TEST_CASE("what a look-up reads of a worker lies in half a cache line", "[broker][memory]") {
   if (!TROUPE_POOL_FRAMES || sizeof(void*) != 8) return;
   troupe::sim_executor sim;
   troupe::broker broker({.on = &sim});
   std::vector<troupe::proxy<empty>> held;
+  std::set<std::uintptr_t> halves;
   for (int i = 0; i < 100; ++i) {
-    const std::string key = "sixteen letters" + std::to_string(i % 10);
-    held.push_back(broker.worker<empty>(key + std::string(static_cast<std::size_t>(i % 2), 'x')));
+    const std::string key = "nineteen letters " + std::to_string(10 + i % 90);
+    held.push_back(broker.worker<empty>(key));
     const std::string_view kept = held.back().key();
-    REQUIRE(kept.substr(0, 16) == key);
+    REQUIRE(kept == key);
     // Its class and the count of references come before the key.
     const auto key_begin = reinterpret_cast<std::uintptr_t>(kept.data());
-    const std::uintptr_t begin = key_begin - sizeof(void*) - 2 * sizeof(std::uint32_t);
-    REQUIRE(begin / troupe::cache_line_size == (key_begin + 15) / troupe::cache_line_size);
+    const std::uintptr_t begin = key_begin - sizeof(void*) - sizeof(std::uint32_t);
+    constexpr std::uintptr_t half = troupe::cache_line_size / 2;
+    REQUIRE(begin / half == (key_begin + kept.size() - 1) / half);
+    halves.insert(begin / half);
+  }
+  // They are side by side, but for what lies between slabs.
+  REQUIRE(halves.size() == 90);
+  std::size_t gaps = 0;
+  for (auto at = std::next(halves.begin()); at != halves.end(); ++at) {
+    if (*at != *std::prev(at) + 1) ++gaps;
+  }
+  REQUIRE(gaps <= 1);
+}
+
+TEST_CASE("keys of all lengths are kept whole", "[broker][memory]") {
+  troupe::sim_executor sim;
+  troupe::broker broker({.on = &sim});
+  std::vector<std::string> keys;
+  for (const std::size_t size : std::initializer_list<std::size_t>{0, 1, 11, 12, 18, 19, 20, 21, 64,
+                                                                   254, 255, 256, 257, 70'000}) {
+    for (const char last : {'a', 'b', '\0', '\xff'}) {
+      std::string key(size, 'x');
+      if (!key.empty()) key.back() = last;
+      keys.push_back(key);
+    }
+  }
+  std::vector<troupe::proxy<empty>> held;
+  for (const std::string& key : keys) held.push_back(broker.worker<empty>(key));
+  for (std::size_t i = 0; i != keys.size(); ++i) {
+    REQUIRE(held[i].key() == keys[i]);
+    for (std::size_t j = 0; j != i; ++j) REQUIRE((held[i] == held[j]) == (keys[i] == keys[j]));
   }
 }

@@ -262,3 +262,98 @@ TEST_CASE("a stop by the constructor of the instance that a call waits for withd
   });
   sim.run(stop_by_the_constructor(broker, stopped));
 }
+
+namespace {
+
+/// Calls another of its kind from its own turn. Has room for one who waits; the oldest makes way.
+struct neighbour {
+  explicit neighbour(troupe::context& c) : ctx(c) {}
+
+  int touch() { return ++touched; }
+  /// Holds its worker until the gate opens, and then wants the other one.
+  task<int> wait_then_call(gate* opened, std::string other) {
+    co_await opened->pass_all_the_same();
+    co_return co_await ctx.worker<neighbour>(other).call<&neighbour::touch>();
+  }
+  /// Wants the other one, and then holds its worker until the gate opens.
+  task<std::error_code> call_then_wait(std::string other, bool within, gate* opened) {
+    std::error_code code;
+    if (within) {
+      code = co_await code_of(ctx.worker<neighbour>(other).call<&neighbour::touch>().within(24h));
+    } else {
+      code = co_await code_of(ctx.worker<neighbour>(other).call<&neighbour::touch>());
+    }
+    has_called = true;
+    co_await opened->pass_all_the_same();
+    co_return code;
+  }
+
+  static constexpr troupe::actor_options options{.mailbox_capacity = 1,
+                                                 .overflow = troupe::overflow::drop_old};
+  troupe::context& ctx;
+  int touched = 0;
+  static inline bool has_called = false;
+};
+
+task<> wait_then_call(troupe::proxy<neighbour> p, gate* opened, std::error_code& code) {
+  code = co_await code_of(p.call<&neighbour::wait_then_call>(opened, "first"));
+}
+task<> call_then_wait(troupe::proxy<neighbour> p, bool within, gate* opened,
+                      std::error_code& code) {
+  code = co_await p.call<&neighbour::call_then_wait>("second", within, opened);
+}
+
+/// The stop request comes while the call from within the first one's turn waits, or earlier: the
+/// tell that makes way for the call brings it, while the call is being put in line. Who waits for
+/// the first one afterwards closes no cycle.
+task<> stop_neighbours_call(troupe::broker& broker, bool waits, bool within,
+                            troupe::task_scope*& stopped) {
+  neighbour::has_called = false;
+  const auto first = broker.worker<neighbour>("first");
+  const auto second = broker.worker<neighbour>("second");
+  gate first_goes;
+  gate second_goes;
+  std::error_code of_first = errc::no_such_method;
+  std::error_code of_second = errc::no_such_method;
+  troupe::task_scope others;
+  troupe::task_scope scope;
+  others.spawn(wait_then_call(second, &second_goes, of_second));
+  co_await until([&] { return broker.exists<neighbour>("second"); });
+  if (!waits) {
+    const bool queued = second.tell<&neighbour::touch>();
+    CHECK(queued);
+    stopped = &scope;
+  }
+  scope.spawn(call_then_wait(first, within, &first_goes, of_first));
+  if (waits) {
+    co_await until([&] { return broker.find(second.id())->waiting == 1; });
+    scope.request_stop();
+  }
+  co_await until([] { return neighbour::has_called; });
+  CHECK(stopped == nullptr);  // the tell, if any, has made way
+  second_goes.open();
+  for (int i = 0; i < 100; ++i) co_await troupe::yield();
+  first_goes.open();
+  co_await scope.join();
+  co_await others.join();
+  CHECK(of_first == errc::cancelled);
+  CHECK(of_second == std::error_code());
+}
+
+}  // namespace
+
+TEST_CASE("a call that is stopped in line, or on its way there, waits for nobody any more",
+          "[broker][stop_requests]") {
+  for (const bool waits : {false, true}) {
+    for (const bool within : {false, true}) {
+      troupe::task_scope* stopped = nullptr;
+      troupe::sim_executor sim;
+      troupe::broker broker({.on = &sim, .on_dead_letter = [&](const troupe::dead_letter&) {
+                               if (stopped != nullptr) {
+                                 std::exchange(stopped, nullptr)->request_stop();
+                               }
+                             }});
+      sim.run(stop_neighbours_call(broker, waits, within, stopped));
+    }
+  }
+}

@@ -110,10 +110,10 @@ MUTATIONS = [
              "        owner_.evicted",
              ["model/cell.cpp"], "cell."),
     Mutation("a worker that is being made is made once more", "broker/registry.hpp",
-             "if (cell* const c = s.find(tag_of(hash), is_it)) return intrusive_ptr<cell>(c);",
-             "if (cell* const c = s.find(tag_of(hash), is_it);\n"
-             "      c != nullptr && (c->alive() || c->word() == word_dormant)) {\n"
-             "    return intrusive_ptr<cell>(c);\n  }",
+             "if (cell_record* const r = s.find(tag_of(hash), is_called(a, key))) return counted(*r);",
+             "if (cell_record* const r = s.find(tag_of(hash), is_called(a, key));\n"
+             "      r != nullptr && (cell::of(*r).alive() || cell::of(*r).word() == word_dormant)) {\n"
+             "    return counted(*r);\n  }",
              ["sim/closing.cpp"]),
     Mutation("a hook that comes after the stop request is not told", "coro/stop_token.hpp",
              "  if (requested_.load(order::acquire)) return false;\n  hook.next_", "  hook.next_",
@@ -122,6 +122,12 @@ MUTATIONS = [
              "return hook.try_attach(stop) && push(m, seen);",
              "hook.try_attach(stop);\n  return push(m, seen);",
              ["model/turn.cpp"], "turn.withdrawn"),
+    Mutation("a call that is stopped as it is put in line stays in the wait graph",
+             "actor/pending_call.hpp",
+             "      wait_graph_leave();\n      return settle_failed(errc::cancelled, flag);\n    }\n"
+             "    withdraw_.detach();",
+             "      return settle_failed(errc::cancelled, flag);\n    }\n    withdraw_.detach();",
+             ["broker/stop_requests.cpp"]),
     Mutation("a limited call that runs is not asked to stop", "actor/owned_call.hpp",
              "if (!withdraw()) return request_stop();", "if (!withdraw()) return;",
              ["actor/within.cpp"]),

@@ -19,6 +19,7 @@
 #include <utility>
 
 #include <troupe/actor/cell_memory.hpp>
+#include <troupe/actor/cell_record.hpp>
 #include <troupe/actor/context.hpp>
 #include <troupe/actor/message.hpp>
 #include <troupe/actor/monitors.hpp>
@@ -149,32 +150,33 @@ inline bool is_owned(const message& m) noexcept { return m.kind == message_kind:
 /// moved the word from idle or dormant to held, until it moves it back.
 class cell final : public runnable, public hold_point {
 public:
-  /// Makes a cell with its key in one block, from its owner's memory. Throws `std::bad_alloc`.
-  static cell* make(cell_owner& owner, const actor_class& a, std::string_view key) {
-    const cell_block b = owner.memory.allocate(block_size(key.size()));
-    return ::new (b.memory) cell(owner, a, key, b.slot);
-  }
+  /// Makes a cell and its record in its owner's memory. Throws `std::bad_alloc`.
+  static cell* make(cell_owner& owner, const actor_class& a, std::string_view key);
   cell(const cell&) = delete;
   cell& operator=(const cell&) = delete;
   /// Ends a cell that nobody refers to.
   static void destroy(cell& c) noexcept;
 
   // --- identity ---------------------------------------------------------------------------------
-  const actor_class& type() const noexcept { return type_; }
-  /// Lies behind the cell.
-  std::string_view key() const noexcept {
-    return {reinterpret_cast<const char*>(this + 1), key_size_};
-  }
+  const actor_class& type() const noexcept { return record().type; }
+  std::string_view key() const noexcept { return record().key(); }
   worker_id id() const;
   cell_owner& owner() const noexcept { return owner_; }
   const actor_options& options() const noexcept;
 
-  friend void add_ref(cell* c) noexcept { c->references_.fetch_add(1, order::relaxed); }
+  /// What a look-up reads: apart from the cell.
+  cell_record& record() const noexcept { return *cell_memory::record_of<cell>(this); }
+  static cell& of(const cell_record& r) noexcept {
+    return *static_cast<cell*>(cell_memory::cell_of<cell>(&r));
+  }
+
+  friend void add_ref(cell* c) noexcept { c->record().references.fetch_add(1, order::relaxed); }
   /// The last reference goes under the lock of the registry, where it may be found again.
   friend void release(cell* c) noexcept {
-    std::uint32_t count = c->references_.load(order::relaxed);
+    atomic<std::uint32_t>& references = c->record().references;
+    std::uint32_t count = references.load(order::relaxed);
     while (count > 1) {
-      if (c->references_.compare_exchange_weak(count, count - 1, order::release, order::relaxed)) {
+      if (references.compare_exchange_weak(count, count - 1, order::release, order::relaxed)) {
         return;
       }
     }
@@ -182,7 +184,7 @@ public:
   }
   /// Gives one reference back, under the registry's lock. True if it was the last. Acquire, with
   /// `release`: all that others did comes before the end; the lock carries what this one did.
-  bool release_last() noexcept { return references_.fetch_sub(1, order::acquire) == 1; }
+  bool release_last() noexcept { return record().references.fetch_sub(1, order::acquire) == 1; }
 
   // --- the turn ---------------------------------------------------------------------------------
   /// The fast path of a call: one compare-exchange; pairs with `leave_fast`.
@@ -389,11 +391,9 @@ public:
   void refuse_waiting(errc why, bool (*which)(const message&) noexcept = &is_counted) noexcept;
 
 private:
-  cell(cell_owner& owner, const actor_class& a, std::string_view key, std::uint8_t slot) noexcept;
+  explicit cell(cell_owner& owner) noexcept;
 
   ~cell();
-
-  static std::size_t block_size(std::size_t key_size) noexcept { return sizeof(cell) + key_size; }
 
   static void serve_ready(runnable& r) noexcept { static_cast<cell&>(r).serve(); }
 
@@ -487,7 +487,6 @@ private:
   bool close_when_dry_ = false;        // evicted; guarded by mail_lock_
   bool closing_ = false;               // its end has begun; guarded by mail_lock_
   atomic<bool> alive_{false};          // an instance exists; written by the holder
-  const std::uint8_t slot_;            // of its memory
   mutable spin_lock mail_lock_;        // guards queue_, and who empties the inbox
   void* instance_ = nullptr;           // the holder's
   atomic<std::uint64_t> turns_{0};     // of the instance, see `count`; written by the holder
@@ -505,12 +504,6 @@ private:
   // nullptr until it is needed; then for good, and owned. Release of whoever makes it pairs with
   // the acquire of all who read it.
   atomic<supervisor*> supervisor_{nullptr};
-
-  // What a look-up reads stands together, with the key behind it: where that has up to sixteen
-  // characters, all of it lies in one cache line.
-  const actor_class& type_;
-  atomic<std::uint32_t> references_{0};
-  std::uint32_t key_size_;
 };
 
 }  // namespace troupe::detail

@@ -64,14 +64,14 @@ TROUPE_NOINLINE inline void cell::note_use() noexcept {
 
 inline bool cell::may_wait_for_start() const noexcept {
   if (instance_ != nullptr) return false;
-  return type_.current.load(order::acquire)->may_have_start(key()) || has_to_rest();
+  return type().current.load(order::acquire)->may_have_start(key()) || has_to_rest();
 }
 
 /// How the next instance is made. Where it moves to another thread before it is made, that is not
 /// chosen again. The holder. Throws what the program's own choice throws.
 inline const maker& cell::choose_maker() {
   if (const maker* const chosen = maker_.load(order::relaxed)) return *chosen;
-  const maker& m = type_.current.load(order::acquire)->choose(key());
+  const maker& m = type().current.load(order::acquire)->choose(key());
   maker_.store(&m, order::release);  // pairs with the load in `options`
   return m;
 }

@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
-#include <cstring>
 #include <exception>
 #include <optional>
 #include <string>
@@ -33,15 +32,19 @@
 
 namespace troupe::detail {
 
-inline cell::cell(cell_owner& o, const actor_class& a, std::string_view key,
-                  std::uint8_t slot) noexcept
-    : runnable(&cell::serve_ready),
-      slot_(slot),
-      owner_(o),
-      type_(a),
-      key_size_(static_cast<std::uint32_t>(key.size())) {
-  if (!key.empty()) std::memcpy(static_cast<void*>(this + 1), key.data(), key.size());
+inline cell::cell(cell_owner& o) noexcept : runnable(&cell::serve_ready), owner_(o) {
   owner_.add_ref_owner();
+}
+
+inline cell* cell::make(cell_owner& owner, const actor_class& a, std::string_view key) {
+  void* const room = owner.memory.allocate<cell>();
+  try {
+    ::new (cell_memory::record_of<cell>(room)) cell_record(a, key);
+  } catch (...) {
+    owner.memory.deallocate<cell>(room);
+    throw;
+  }
+  return ::new (room) cell(owner);
 }
 
 inline cell::~cell() {
@@ -52,19 +55,21 @@ inline cell::~cell() {
 /// The owner goes last: it has the memory.
 inline void cell::destroy(cell& c) noexcept {
   cell_owner& owner = c.owner_;
-  const std::size_t size = block_size(c.key_size_);
-  const cell_block block{&c, c.slot_};
+  cell_record& record = c.record();
   c.~cell();
-  owner.memory.deallocate(block, size);
+  record.~cell_record();
+  owner.memory.deallocate<cell>(&c);
   owner.release_owner();
 }
 
-inline worker_id cell::id() const { return worker_id(std::string(type_.name), std::string(key())); }
+inline worker_id cell::id() const {
+  return worker_id(std::string(type().name), std::string(key()));
+}
 
 /// Those of the instance, where there is one: a new factory does not change what has begun.
 inline const actor_options& cell::options() const noexcept {
   if (const maker* const m = maker_.load(order::acquire)) return m->options;
-  return type_.current.load(order::acquire)->options_before(key());
+  return type().current.load(order::acquire)->options_before(key());
 }
 
 // --- the mailbox ---------------------------------------------------------------------------------

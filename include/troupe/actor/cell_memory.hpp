@@ -2,35 +2,30 @@
 #pragma once
 
 /// @file
-/// Memory for the cells of one broker: blocks that begin where a cache line does, side by side.
+/// Memory for the cells of one broker, with what a look-up reads of them apart.
 ///
-/// Layer: actor. A general heap puts a header before each block and the blocks of others between
-/// them, so that what a look-up reads of a cell lies across two lines, and few cells in a page.
-/// Here blocks of one size come from slabs (J. Bonwick, USENIX 1994). A slab of which nothing is
-/// used goes back to the heap, except where none of its size has room besides it.
+/// Layer: actor. A look-up waits for memory, and what it reads of a hundred thousand cells stays in
+/// a cache only if nothing else lies between. So a slab (J. Bonwick, USENIX 1994) has the records
+/// of its cells side by side, then the cells, each in lines of its own; and it begins where a
+/// multiple of its size does, so that a cell's address tells where its record is. A slab of which
+/// nothing is used goes back to the heap, except where none has room besides it.
 ///
 /// Under AddressSanitizer it steps aside as the pool of frames does (`TROUPE_POOL_FRAMES`).
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <new>
 
+#include <troupe/actor/cell_record.hpp>
 #include <troupe/config.hpp>
 #include <troupe/sync/spin_lock.hpp>
 
 namespace troupe::detail {
 
-/// A block, and which one of its slab it is: whoever has the block keeps that.
-struct cell_block {
-  void* memory;
-  std::uint8_t slot;
-};
-
-/// In lines of its own: whoever makes workers disturbs nobody who calls them.
+/// Memory of `Cell`s, and no others. Whoever makes workers disturbs nobody who calls them: it is in
+/// lines of its own.
 ///
-/// Thread safety: all members from any thread. All blocks are given back before it ends.
+/// Thread safety: all members from any thread. All cells are given back before it ends.
 class alignas(cache_line_size) cell_memory {
 public:
   cell_memory() = default;
@@ -38,129 +33,169 @@ public:
   cell_memory& operator=(const cell_memory&) = delete;
   ~cell_memory();
 
-  /// A block of `size` bytes. Throws `std::bad_alloc`.
-  cell_block allocate(std::size_t size);
-  /// Takes back what `allocate(size)` gave.
-  void deallocate(cell_block b, std::size_t size) noexcept;
+  /// Room for a cell and, elsewhere, for its record. Throws `std::bad_alloc`.
+  template <class Cell>
+  void* allocate();
+  /// Takes back what `allocate<Cell>()` gave.
+  template <class Cell>
+  void deallocate(void* cell) noexcept;
 
-  /// Blocks up to this size begin where a line does.
-  static constexpr std::size_t largest = 8 * cache_line_size;
+  /// Where the record of a cell is, and the other way round: by arithmetic, nothing is read.
+  template <class Cell>
+  static cell_record* record_of(const void* cell) noexcept;
+  template <class Cell>
+  static void* cell_of(const cell_record* record) noexcept;
 
 private:
-  struct free_block {
-    free_block* next;
-    std::uint8_t slot;
+  struct free_cell {
+    free_cell* next;
   };
 
-  /// Stands where the first line of its memory begins; the blocks follow from the next line on.
+  /// Stands where its memory begins.
   struct slab {
-    void* memory;
-    slab* next;      // of those of its size that have room
-    slab* previous;  // nullptr: the first
-    free_block* given_back;
-    std::uint8_t used;     // blocks
-    std::uint8_t touched;  // blocks that were ever used: memory beyond them costs nothing yet
+    slab* next = nullptr;      // of those that have room
+    slab* previous = nullptr;  // nullptr: the first
+    free_cell* given_back = nullptr;
+    std::uint32_t used = 0;     // cells
+    std::uint32_t touched = 0;  // cells that were ever used: memory beyond them costs nothing yet
   };
-  static_assert(sizeof(slab) <= cache_line_size);
 
-  static constexpr std::size_t slab_size = std::size_t{1} << 14;
-  static constexpr std::size_t size_classes = largest / cache_line_size;
-  static std::size_t class_of(std::size_t size) noexcept { return (size - 1) / cache_line_size; }
-  static std::size_t block_size(std::size_t index) noexcept {
-    return (index + 1) * cache_line_size;
-  }
-  /// Blocks of a slab; two lines are its own and what its memory is before the first line.
-  static std::size_t capacity(std::size_t index) noexcept {
-    constexpr std::size_t most = 255;
-    return (std::min)(most, (slab_size - 2 * cache_line_size) / block_size(index));
-  }
-  static std::byte* block_of(slab& s, std::uint8_t slot, std::size_t index) noexcept {
-    return reinterpret_cast<std::byte*>(&s) + cache_line_size + slot * block_size(index);
-  }
-  static slab& slab_of(cell_block b, std::size_t index) noexcept {
-    auto* const first = static_cast<std::byte*>(b.memory) - b.slot * block_size(index);
-    return *reinterpret_cast<slab*>(first - cache_line_size);
+  /// A multiple of it is where a slab begins. What the heap itself needs follows before the next.
+  static constexpr std::size_t slab_distance = std::size_t{1} << 14;
+  static constexpr std::size_t slab_size = slab_distance - cache_line_size;
+  static constexpr std::align_val_t slab_alignment{slab_distance};
+  static constexpr std::size_t in_lines(std::size_t size) noexcept {
+    return (size + cache_line_size - 1) / cache_line_size * cache_line_size;
   }
 
-  static slab* make_slab();
-  static cell_block take(slab& s, std::size_t index) noexcept;
-  void link(slab& s, std::size_t index) noexcept;
-  void unlink(slab& s, std::size_t index) noexcept;
+  template <class Cell>
+  struct layout;
 
-  spin_lock lock_;                      // guards the slabs and the lists
-  slab* with_room_[size_classes] = {};  // doubly linked, for each size
+  static std::uintptr_t begin_of(std::uintptr_t address) noexcept {
+    return address - address % slab_distance;
+  }
+  static slab& slab_of(const void* cell) noexcept {
+    return *reinterpret_cast<slab*>(begin_of(reinterpret_cast<std::uintptr_t>(cell)));
+  }
+  template <class Cell>
+  static void* take(slab& s) noexcept;
+  void link(slab& s) noexcept;
+  void unlink(slab& s) noexcept;
+
+  spin_lock lock_;             // guards the slabs and the list
+  slab* with_room_ = nullptr;  // doubly linked
+};
+
+/// Where things are in a slab.
+template <class Cell>
+struct cell_memory::layout {
+  static constexpr std::size_t first_record = in_lines(sizeof(slab));
+  static constexpr std::uint32_t ratio =  // of the distance of cells to that of records
+      (in_lines(sizeof(Cell)) + sizeof(cell_record) - 1) / sizeof(cell_record);
+  static constexpr std::size_t distance = ratio * sizeof(cell_record);
+  static constexpr std::size_t capacity =
+      (slab_size - first_record - cache_line_size) / (distance + sizeof(cell_record));
+  static constexpr std::size_t first_cell = first_record + in_lines(capacity * sizeof(cell_record));
+  static_assert(first_cell + capacity * distance <= slab_size);
+  static_assert(distance % alignof(Cell) == 0 && cache_line_size % alignof(Cell) == 0);
 };
 
 inline cell_memory::~cell_memory() {
-  for (slab* const last : with_room_) {
-    if (last == nullptr) continue;
-    TROUPE_ASSERT(last->used == 0 && last->next == nullptr, "a cell outlives its broker's memory");
-    ::operator delete(last->memory);
+  slab* const last = with_room_;
+  if (last == nullptr) return;
+  TROUPE_ASSERT(last->used == 0 && last->next == nullptr, "a cell outlives its broker's memory");
+  ::operator delete(last, slab_alignment);
+}
+
+template <class Cell>
+inline cell_record* cell_memory::record_of(const void* cell) noexcept {
+  const auto address = reinterpret_cast<std::uintptr_t>(cell);
+  if constexpr (!TROUPE_POOL_FRAMES) {
+    return reinterpret_cast<cell_record*>(address - sizeof(cell_record));
+  } else {
+    using in = layout<Cell>;
+    const auto from_first = static_cast<std::uint32_t>(address % slab_distance - in::first_cell);
+    return reinterpret_cast<cell_record*>(begin_of(address) + in::first_record +
+                                          from_first / in::ratio);
   }
 }
 
-inline cell_memory::slab* cell_memory::make_slab() {
-  void* const memory = ::operator new(slab_size);
-  void* first_line = memory;
-  std::size_t space = slab_size;
-  std::align(cache_line_size, sizeof(slab), first_line, space);
-  return ::new (first_line) slab{memory, nullptr, nullptr, nullptr, 0, 0};
+template <class Cell>
+inline void* cell_memory::cell_of(const cell_record* record) noexcept {
+  const auto address = reinterpret_cast<std::uintptr_t>(record);
+  if constexpr (!TROUPE_POOL_FRAMES) {
+    return reinterpret_cast<void*>(address + sizeof(cell_record));
+  } else {
+    using in = layout<Cell>;
+    const std::uintptr_t from_first = address % slab_distance - in::first_record;
+    return reinterpret_cast<void*>(begin_of(address) + in::first_cell + from_first * in::ratio);
+  }
 }
 
-/// From a slab that has room. The lock is held.
-inline cell_block cell_memory::take(slab& s, std::size_t index) noexcept {
+/// From a slab that has room. The lock is held, or nobody knows the slab.
+template <class Cell>
+inline void* cell_memory::take(slab& s) noexcept {
   ++s.used;
-  if (free_block* const b = s.given_back) {
-    s.given_back = b->next;
-    return {b, b->slot};
+  if (free_cell* const c = s.given_back) {
+    s.given_back = c->next;
+    return c;
   }
-  const std::uint8_t slot = s.touched++;
-  return {block_of(s, slot, index), slot};
+  using in = layout<Cell>;
+  return reinterpret_cast<std::byte*>(&s) + in::first_cell + s.touched++ * in::distance;
 }
 
-inline void cell_memory::link(slab& s, std::size_t index) noexcept {
+inline void cell_memory::link(slab& s) noexcept {
   s.previous = nullptr;
-  s.next = with_room_[index];
+  s.next = with_room_;
   if (s.next != nullptr) s.next->previous = &s;
-  with_room_[index] = &s;
+  with_room_ = &s;
 }
 
-inline void cell_memory::unlink(slab& s, std::size_t index) noexcept {
-  (s.previous != nullptr ? s.previous->next : with_room_[index]) = s.next;
+inline void cell_memory::unlink(slab& s) noexcept {
+  (s.previous != nullptr ? s.previous->next : with_room_) = s.next;
   if (s.next != nullptr) s.next->previous = s.previous;
 }
 
-inline cell_block cell_memory::allocate(std::size_t size) {
-  if (!TROUPE_POOL_FRAMES || size > largest) return {::operator new(size), 0};
-  const std::size_t index = class_of(size);
-  {
-    const spin_guard guard(lock_);
-    if (slab* const s = with_room_[index]) {
-      const cell_block b = take(*s, index);
-      if (s->used == capacity(index)) unlink(*s, index);
-      return b;
+template <class Cell>
+inline void* cell_memory::allocate() {
+  if constexpr (!TROUPE_POOL_FRAMES) {
+    static_assert(sizeof(cell_record) % alignof(Cell) == 0);
+    void* const both = ::operator new(sizeof(cell_record) + sizeof(Cell));
+    return static_cast<std::byte*>(both) + sizeof(cell_record);
+  } else {
+    {
+      const spin_guard guard(lock_);
+      if (slab* const s = with_room_) {
+        void* const c = take<Cell>(*s);
+        if (s->used == layout<Cell>::capacity) unlink(*s);
+        return c;
+      }
     }
+    // Without the lock; another one at the same time does no harm.
+    slab* const made = ::new (::operator new(slab_size, slab_alignment)) slab;
+    void* const c = take<Cell>(*made);
+    const spin_guard guard(lock_);
+    link(*made);
+    return c;
   }
-  slab* const made = make_slab();  // without the lock; another one at the same time does no harm
-  const cell_block b = take(*made, index);
-  const spin_guard guard(lock_);
-  link(*made, index);
-  return b;
 }
 
-inline void cell_memory::deallocate(cell_block b, std::size_t size) noexcept {
-  if (!TROUPE_POOL_FRAMES || size > largest) return ::operator delete(b.memory);
-  const std::size_t index = class_of(size);
-  slab& s = slab_of(b, index);
-  {
-    const spin_guard guard(lock_);
-    s.given_back = ::new (b.memory) free_block{s.given_back, b.slot};
-    if (s.used-- == capacity(index)) link(s, index);
-    const bool only_one = with_room_[index] == &s && s.next == nullptr;
-    if (s.used != 0 || only_one) return;
-    unlink(s, index);
+template <class Cell>
+inline void cell_memory::deallocate(void* cell) noexcept {
+  if constexpr (!TROUPE_POOL_FRAMES) {
+    ::operator delete(static_cast<std::byte*>(cell) - sizeof(cell_record));
+  } else {
+    slab& s = slab_of(cell);
+    {
+      const spin_guard guard(lock_);
+      s.given_back = ::new (cell) free_cell{s.given_back};
+      if (s.used-- == layout<Cell>::capacity) link(s);
+      const bool only_one = with_room_ == &s && s.next == nullptr;
+      if (s.used != 0 || only_one) return;
+      unlink(s);
+    }
+    ::operator delete(&s, slab_alignment);
   }
-  ::operator delete(s.memory);
 }
 
 }  // namespace troupe::detail
