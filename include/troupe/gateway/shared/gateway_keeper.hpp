@@ -15,6 +15,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -110,8 +111,8 @@ task<> gateway_keeper<G>::take_over(keeper_ptr self) {
   std::vector<std::vector<found_shard>> answers = co_await when_all(std::move(asking));
   std::vector<found_shard> all;
   for (auto& answer : answers) std::move(answer.begin(), answer.end(), std::back_inserter(all));
-  std::stable_sort(all.begin(), all.end(), [](const found_shard& a, const found_shard& b) {
-    return a.what.number < b.what.number;
+  std::sort(all.begin(), all.end(), [](const found_shard& a, const found_shard& b) {
+    return std::tie(a.what.number, a.host) < std::tie(b.what.number, b.host);
   });
   for (found_shard& f : all) self->adopt(f.host, std::move(f.what));
   if (self->has_ended_.load(order::acquire)) self->end();  // again: it has adopted some too late
