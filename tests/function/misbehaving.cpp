@@ -305,6 +305,53 @@ TEST_CASE("A call that its caller leaves harms nobody else's, until its time is 
   CHECK(s.how.killed == 1);
 }
 
+TEST_CASE("A call that comes just as a process is to be killed for a left one keeps it alive") {
+  troupe::detail::atomic<int> asked{0};
+  troupe::detail::atomic<bool> is_there{false};
+  troupe::detail::atomic<made_up*> at{nullptr};
+  troupe::function_host_options options;
+  options.stop_grace = 20ms;
+  setting s(options);
+  s.how.call = [&](made_up& i, module_call& c) {
+    const bool is_next = text_of(c) == "next";
+    i.keep(c);
+    at.store(&i, troupe::detail::order::release);
+    if (is_next) is_there.store(true, troupe::detail::order::release);
+  };
+  // The first time its caller has left it, the second time its grace is over: the host has found
+  // nobody who waits for that process, and asks once more whether the call has begun.
+  s.how.withdraw = [&](std::uint64_t) {
+    if (asked.fetch_add(1, troupe::detail::order::acq_rel) != 1) return false;
+    const auto until = troupe::steady_now() + 10s;
+    while (!is_there.load(troupe::detail::order::acquire) && troupe::steady_now() < until) {
+      cpu_relax();
+    }
+    return false;
+  };
+  s.warm_up("m");
+  const auto leave = [](troupe::function_host& h) -> troupe::task<> {
+    auto first = troupe::when_any(troupe::sleep_for(5ms), h.trigger(of("m", "left")));
+    static_cast<void>(co_await std::move(first));
+  };
+  const auto next = [&](troupe::function_host& h) -> troupe::task<> {
+    while (asked.load(troupe::detail::order::acquire) < 2) co_await troupe::yield();
+    troupe::function_request r = of("m", "next");
+    r.limit = troupe::duration::zero();
+    const std::string how = co_await outcome_of(h.trigger(r));
+    CHECK(how == "fine");
+  };
+  const auto settle = [&](troupe::function_host& h) -> troupe::task<> {
+    while (!is_there.load(troupe::detail::order::acquire)) co_await troupe::yield();
+    co_await troupe::sleep_for(150ms);  // it was looked at again meanwhile
+    CHECK(h.stats().crashes == 0);
+    made_up& there = *at.load(troupe::detail::order::acquire);
+    while (module_call* const c = there.take()) made_up::settle(*c, troupe_outcome_value, 0);
+  };
+  auto all = troupe::when_all(leave(s.host), next(s.host), settle(s.host));
+  static_cast<void>(s.broker.run(std::move(all)));
+  CHECK(s.how.killed == 0);
+}
+
 TEST_CASE("A call that an instance gives back unbegun at its limit is no reason to kill it") {
   std::mutex mutex;
   std::vector<std::uint64_t> back;

@@ -358,6 +358,19 @@ inline void function_core::ask_to_stop(open_call& c, running_module& r) noexcept
   c.arm_grace(on_, saturating_add(on_.now(), options_.stop_grace));
 }
 
+/// Nobody waits for another call of its process, or this one has no time left. The lock is held.
+inline bool function_core::may_be_killed_for(const open_call& c, time_point now) const noexcept {
+  if (c.late || c.where->left >= c.where->in_flight) return true;
+  return !c.has_limit() && saturating_add(c.left_at, options_.cancel_grace) <= now;
+}
+
+/// The lock is held.
+inline void function_core::look_again(open_call& c, time_point now) noexcept {
+  const time_point next = saturating_add(now, next_look);
+  const time_point until = saturating_add(c.left_at, options_.cancel_grace);
+  c.arm_grace(on_, c.has_limit() ? next : (std::min)(next, until));
+}
+
 /// It has not stopped: only its process can be ended. That waits as long as somebody waits for
 /// another call of that process, and this one has time left. One that has not even begun by now
 /// is no reason at all.
@@ -369,20 +382,18 @@ inline void function_core::call_out_of_grace(open_call& c) noexcept {
     c.in_grace = false;
     r = c.where;
     const time_point now = on_.now();
-    const time_point until = saturating_add(c.left_at, options_.cancel_grace);
-    const bool is_late = c.late || (!c.has_limit() && until <= now);
-    if (!is_late && r->left < r->in_flight) {
-      const time_point next = saturating_add(now, next_look);
-      return c.arm_grace(on_, c.has_limit() ? next : (std::min)(next, until));
-    }
+    if (!may_be_killed_for(c, now)) return look_again(c, now);
   }
   if (withdraw(c, *r, call_end::cancelled)) return;
   constexpr std::string_view why = "it was killed: a call did not come to its end in time";
   to_do todo;
   {
     const spin_guard guard(lock_);
-    // It may have come to its end just now, and others are there that have time left.
+    // It may have come to its end just now, and others are there that have time left; or another
+    // one has come meanwhile, which somebody waits for. From `note_failed` on none comes any more.
     if (c.place != call_place::running || c.where.get() != r.get()) return;
+    const time_point now = on_.now();
+    if (!may_be_killed_for(c, now)) return look_again(c, now);
     note_failed(*r, why, todo);
   }
   carry_out(todo);

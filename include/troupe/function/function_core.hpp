@@ -268,6 +268,8 @@ private:
   void wait_no_more(open_call& c, to_do& todo) noexcept;
   void take_from(running_module& r, to_do& todo);
   void leave(open_call& c) noexcept;
+  bool may_be_killed_for(const open_call& c, time_point now) const noexcept;
+  void look_again(open_call& c, time_point now) noexcept;
   void part(open_call& c, to_do& todo);
   void forget_left(open_call& c, running_module& r) noexcept;
   void hand_over(module_slot& s, to_do& todo);
@@ -275,10 +277,8 @@ private:
   void note_quiet(to_do& todo);
   void forget_unused(const module_record& used) noexcept;
   std::vector<open_call*> take_waiting(module_slot& s) noexcept;
-  static void move_tickets(module_slot& s, std::vector<std::shared_ptr<load_ticket>>& to) {
-    to.insert(to.end(), s.tickets.begin(), s.tickets.end());
-    s.tickets.clear();
-  }
+  void move_tickets(module_slot& s, const start_attempt& ended,
+                    std::vector<std::shared_ptr<load_ticket>>& to);
   std::size_t calls_here() const noexcept { return waiting_calls_ + running_calls_; }
 
   // It is not held in these.
