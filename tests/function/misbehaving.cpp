@@ -305,6 +305,45 @@ TEST_CASE("A call that its caller leaves harms nobody else's, until its time is 
   CHECK(s.how.killed == 1);
 }
 
+TEST_CASE("What a module replies and nobody has read yet is bounded") {
+  constexpr std::size_t each = 100'000;
+  troupe::function_host_options options;
+  options.max_held_replies = 5 * each / 2;
+  setting s(options);
+  s.how.call = [](made_up& i, module_call& c) { i.keep(c); };
+  made_up* at = nullptr;
+  s.how.made = [&](made_up& i) { at = &i; };
+  s.warm_up("m");
+  const std::vector<unsigned char> reply(each, 7);
+  const auto settle_all = [&](troupe::function_host& h, std::size_t count) -> troupe::task<> {
+    for (int i = 0; i != 20'000 && at->held() != count; ++i) co_await troupe::sleep_for(1ms);
+    CHECK(h.stats().running == count);
+    // All of them in one go: this is the thread on which all callers go on, and read.
+    while (module_call* const c = at->take()) {
+      c->settle(c, troupe_outcome_value, 0, {reply.data(), reply.size()});
+    }
+  };
+  const auto round = [&](troupe::function_host& h) -> troupe::task<> {
+    constexpr std::size_t count = 4;
+    std::vector<troupe::task<std::string>> calls;
+    const auto ask = [](troupe::function_host& host) -> troupe::task<std::string> {
+      co_return co_await outcome_of(host.trigger(of("m")));
+    };
+    for (std::size_t i = 0; i != count; ++i) calls.push_back(ask(h));
+    auto all = troupe::when_all(troupe::when_all(std::move(calls)), settle_all(h, count));
+    const auto [ended, nothing] = co_await std::move(all);
+    int fine = 0;
+    int lost = 0;
+    for (const std::string& how : ended) {
+      fine += how == "fine" ? 1 : 0;
+      lost += how.find("too much of what the module replied") != std::string::npos ? 1 : 0;
+    }
+    CHECK(fine == 2);
+    CHECK(lost == 2);
+  };
+  for (int i = 0; i != 3; ++i) s.broker.run(round(s.host));  // what was read counts no more
+}
+
 TEST_CASE("A call that comes just as a process is to be killed for a left one keeps it alive") {
   troupe::detail::atomic<int> asked{0};
   troupe::detail::atomic<bool> is_there{false};

@@ -456,11 +456,30 @@ inline void open_call::run_issue(runnable& r) noexcept {
   self.issued();
 }
 
+inline bool open_call::hold_reply(std::uint64_t size) noexcept {
+  constexpr std::uint64_t counted_above = 1024;
+  if (size <= counted_above || core_.runs_on_caller(*this)) return true;
+  atomic<std::uint64_t>& all = slot_->record.held_replies;
+  // A number alone: what it counts is handed over by settling.
+  if (all.fetch_add(size, order::relaxed) + size > core_.max_held_replies()) {
+    all.fetch_sub(size, order::relaxed);
+    return false;
+  }
+  held_ = size;
+  return true;
+}
+
 /// What was replied is kept as it is: it is taken apart where its caller goes on.
 inline void open_call::settled_by_module(troupe_module_call* c, std::uint32_t outcome,
                                          std::uint32_t code, troupe_bytes reply) noexcept {
   auto& self = static_cast<open_call&>(*static_cast<module_call*>(c));
-  const std::span<const std::byte> came = as_span(reply);
+  std::span<const std::byte> came = as_span(reply);
+  if (!self.hold_reply(reply.size)) {
+    outcome = troupe_outcome_error;
+    code = static_cast<std::uint32_t>(errc::result_lost);
+    static constexpr std::string_view why = "too much of what the module replied is not read yet";
+    came = std::as_bytes(std::span<const char>(why));
+  }
   self.outcome_ = outcome;
   self.code_ = code;
   try {

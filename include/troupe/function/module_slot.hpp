@@ -39,9 +39,10 @@ struct module_record {
 
   const std::string name;
   module_options options;
-  bool has_options = false;  // somebody has said so
-  bool has_slots = false;    // found by the last sweep
-  std::string remembered;    // the version that is meant where none is named
+  bool has_options = false;               // somebody has said so
+  bool has_slots = false;                 // found by the last sweep
+  std::string remembered;                 // the version that is meant where none is named
+  atomic<std::uint64_t> held_replies{0};  // bytes that callers have not read yet; without the lock
 };
 
 /// Somebody waits for an instance to be there.
@@ -179,7 +180,9 @@ inline open_call::open_call(intrusive_ptr<module_slot> to, std::string_view func
   deadline = (std::numeric_limits<std::int64_t>::max)();
 }
 
-inline open_call::~open_call() = default;
+inline open_call::~open_call() {
+  if (held_ != 0) slot_->record.held_replies.fetch_sub(held_, order::relaxed);
+}
 
 inline worker_id open_call::id_for_errors() const {
   std::string type = slot_->record.name;
