@@ -456,16 +456,16 @@ inline void open_call::run_issue(runnable& r) noexcept {
   self.issued();
 }
 
-inline bool open_call::hold_reply(std::uint64_t size) noexcept {
+inline bool open_call::hold_reply(std::uint64_t length) noexcept {
   constexpr std::uint64_t counted_above = 1024;
-  if (size <= counted_above || core_.runs_on_caller(*this)) return true;
+  if (length <= counted_above || core_.runs_on_caller(*this)) return true;
   atomic<std::uint64_t>& all = slot_->record.held_replies;
   // A number alone: what it counts is handed over by settling.
-  if (all.fetch_add(size, order::relaxed) + size > core_.max_held_replies()) {
-    all.fetch_sub(size, order::relaxed);
+  if (all.fetch_add(length, order::relaxed) + length > core_.max_held_replies()) {
+    all.fetch_sub(length, order::relaxed);
     return false;
   }
-  held_ = size;
+  held_ = length;
   return true;
 }
 

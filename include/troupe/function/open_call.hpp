@@ -158,7 +158,7 @@ protected:
 
 private:
   /// What a module in a process replies is memory of the host, of which it may have only so much.
-  bool hold_reply(std::uint64_t size) noexcept;
+  bool hold_reply(std::uint64_t length) noexcept;
   static void settled_by_module(troupe_module_call* c, std::uint32_t outcome, std::uint32_t code,
                                 troupe_bytes reply) noexcept;
   static void run_issue(runnable& r) noexcept;
