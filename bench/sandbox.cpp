@@ -22,6 +22,7 @@
 #include <linux/futex.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -88,6 +89,7 @@ public:
                   ball) {
     process_ = ::fork();
     if (process_ != 0) return;
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     for (std::uint32_t turn = 1;; ++turn) {
       wait_for(ball_.ping, turn);
       set(ball_.pong, turn);
@@ -108,6 +110,57 @@ private:
   ball& ball_;
   ::pid_t process_;
   std::uint32_t turn_ = 0;
+};
+
+/// What a megabyte costs that one process writes and another one looks at, both of them awake: how
+/// near their cores are to each other decides it. Before any thread is started: this forks.
+class bare_crossing {
+public:
+  static constexpr std::size_t size = 1'000'000;
+
+  bare_crossing()
+      : ball_(*new(shared(sizeof(ball))) ball), bytes_(static_cast<unsigned char*>(shared(size))) {
+    process_ = ::fork();
+    if (process_ != 0) return;
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    for (std::uint32_t turn = 1;; ++turn) {
+      look_for(ball_.ping, turn);
+      std::uint32_t sum = 0;
+      for (std::size_t i = 0; i < size; i += 4096) sum += bytes_[i];
+      sum_ = sum;
+      set(ball_.pong, turn);
+    }
+  }
+  ~bare_crossing() {
+    ::kill(process_, SIGKILL);
+    ::waitpid(process_, nullptr, 0);
+  }
+  std::int64_t round_trip(const std::string& from) {
+    const std::int64_t start = now();
+    std::memcpy(bytes_, from.data(), size);
+    set(ball_.ping, ++turn_);
+    look_for(ball_.pong, turn_);
+    return now() - start;
+  }
+
+private:
+  static void* shared(std::size_t length) {
+    return ::mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  }
+  /// Without sleeping, for a millisecond.
+  static void look_for(std::atomic<std::uint32_t>& word, std::uint32_t value) {
+    const std::int64_t until = now() + 1'000'000;
+    while (word.load() != value && now() < until) {
+    }
+    if (word.load() == value) return;
+    wait_for(word, value);
+  }
+
+  ball& ball_;
+  unsigned char* const bytes_;
+  ::pid_t process_;
+  std::uint32_t turn_ = 0;
+  volatile std::uint32_t sum_ = 0;
 };
 
 // -- A module in a process -----------------------------------------------------------------------
@@ -196,6 +249,7 @@ int main(int argc, char** argv) {
   const char* const module = argc > 1 ? argv[1] : TROUPE_BENCH_MODULE;
 
   bare_process bare;
+  bare_crossing crossing;
   const auto sample = [](int count, auto measure, nanoseconds pause) {
     std::vector<std::int64_t> taken;
     for (int i = 0; i != count; ++i) {
@@ -264,6 +318,8 @@ int main(int argc, char** argv) {
       },
       0ns);
   print("memcpy of 1 MB", copy);
+  const figures moved = sample(500, [&] { return crossing.round_trip(megabyte); }, 0ns);
+  print("1 MB between two bare processes, both awake", moved);
   const figures large = sample(500, [&] { return call(size_of, megabyte); }, 0ns);
   print("call with 1 MB", large);
   print("call with 1 MB, and 1 MB back", sample(500, [&] { return call(echo, megabyte); }, 0ns));
@@ -300,6 +356,7 @@ int main(int argc, char** argv) {
   print_ratio("each of 32 calls in flight, in us", batch.p50, 3);
   print_ratio("cold start, in ms", starts.p50 / 1000, 5);
   print_ratio("1 MB / (2 memcpy + one call)", large.p50 / (2 * copy.p50 + hot.p50), 1);
+  std::printf("%-46s %8.2f\n", "1 MB / 1 MB between two bare processes", large.p50 / moved.p50);
   print_ratio("idle child, private memory in MiB", static_cast<double>(private_memory) / 1024, 2);
 
   m->close();

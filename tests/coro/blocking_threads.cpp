@@ -4,6 +4,7 @@
 #include <troupe/coro/blocking_threads.hpp>
 
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <new>
 #include <thread>
@@ -30,6 +31,16 @@ private:
   }
   std::atomic<int>& arrived_;
   const int expected_;
+};
+
+/// May be gone as soon as it says that it has run.
+class mark final : public troupe::runnable {
+public:
+  explicit mark(std::atomic<bool>& done) : runnable(&mark::work), done_(done) {}
+
+private:
+  static void work(runnable& r) noexcept { static_cast<mark&>(r).done_.store(true); }
+  std::atomic<bool>& done_;
 };
 
 }  // namespace
@@ -144,4 +155,37 @@ TEST_CASE("many threads hand work to blocking threads at once", "[coro][offload]
     for (std::thread& g : givers) g.join();
   }
   REQUIRE(arrived.load() == 3 * per_thread);
+}
+
+TEST_CASE("a blocking thread that ends just as work comes is neither lost nor freed too early",
+          "[coro][offload]") {
+  // The time without work is about as long as the pause between two pieces of it: threads end, and
+  // are joined, while others are about to wake them or to write their handles.
+  constexpr int callers = 3;
+  constexpr int most = 20'000;
+  std::atomic<int> done{0};
+  std::atomic<int> given{0};
+  const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(700);
+  {
+    blocking_threads threads(std::chrono::microseconds(30));
+    const auto call = [&](int seed) {
+      for (int i = 0; i != most && std::chrono::steady_clock::now() < until; ++i) {
+        std::atomic<bool> is_done{false};
+        mark work(is_done);
+        given.fetch_add(1);
+        threads.run(work);
+        while (!is_done.load()) std::this_thread::yield();
+        done.fetch_add(1);
+        const auto pause =
+            std::chrono::steady_clock::now() + std::chrono::microseconds((i * 7 + seed * 13) % 60);
+        while (std::chrono::steady_clock::now() < pause) {
+        }
+      }
+    };
+    std::vector<std::thread> all;
+    for (int i = 0; i != callers; ++i) all.emplace_back(call, i);
+    for (std::thread& t : all) t.join();
+  }
+  CHECK(given.load() > 0);
+  CHECK(done.load() == given.load());
 }

@@ -305,6 +305,127 @@ TEST_CASE("A call that its caller leaves harms nobody else's, until its time is 
   CHECK(s.how.killed == 1);
 }
 
+TEST_CASE("What a module replies and nobody has read yet is bounded") {
+  constexpr std::size_t each = 100'000;
+  constexpr int count = 3;
+  struct reader {
+    troupe::detail::atomic<int>& reading;
+    troupe::detail::atomic<bool>& may_end;
+    troupe::detail::atomic<int> told{0};
+    std::uint32_t code = 0;
+
+    reader(troupe::detail::atomic<int>& r, troupe::detail::atomic<bool>& m)
+        : reading(r), may_end(m) {}
+    /// The reply is there until this returns.
+    static void read(void* context, std::uint32_t outcome, std::uint32_t code, troupe_bytes) {
+      auto& self = *static_cast<reader*>(context);
+      self.code = outcome == troupe_outcome_value ? 0 : code;
+      self.reading.fetch_add(1);
+      const auto until = troupe::steady_now() + 20s;
+      while (!self.may_end.load() && troupe::steady_now() < until) std::this_thread::yield();
+      self.told.store(1);
+    }
+  };
+  const auto until = [](const auto& holds) {
+    const auto late = troupe::steady_now() + 20s;
+    while (!holds() && troupe::steady_now() < late) std::this_thread::sleep_for(1ms);
+    return holds();
+  };
+  const std::vector<unsigned char> reply(each, 7);
+  troupe::detail::atomic<int> reading{0};
+  troupe::detail::atomic<bool> may_end{false};
+  std::deque<reader> readers;
+  troupe::function_host_options options;
+  options.max_held_replies = 5 * each / 2;
+  setting s(options);
+  s.host.define_module("asks", {.permissions = {.may_call = {"replies"}}});
+  std::vector<made_up*> made;
+  s.how.made = [&](made_up& i) { made.push_back(&i); };
+  s.how.call = [](made_up& i, module_call& c) { i.keep(c); };
+  s.warm_up("replies");
+  s.warm_up("asks");
+  REQUIRE(made.size() == 2);
+  for (int i = 0; i != count; ++i) {
+    readers.emplace_back(reading, may_end);
+    outgoing_call c;
+    c.module = "replies";
+    c.function = "f";
+    c.settled = &reader::read;
+    c.context = &readers.back();
+    made[1]->owner.call(*made[1], c);
+  }
+  REQUIRE(until([&] { return made[0]->held() == count; }));
+  for (int i = 0; i != count; ++i) {
+    module_call& c = *made[0]->take();
+    c.settle(&c, troupe_outcome_value, 0, {reply.data(), reply.size()});
+    // Both threads of the broker read; the third reply has none.
+    if (i == 1) CHECK(until([&] { return reading.load() == 2; }));
+  }
+  may_end = true;
+  int fine = 0;
+  int lost = 0;
+  for (reader& r : readers) {
+    REQUIRE(until([&r] { return r.told.load() == 1; }));
+    fine += r.code == 0 ? 1 : 0;
+    lost += r.code == static_cast<std::uint32_t>(errc::result_lost) ? 1 : 0;
+  }
+  CHECK(fine == 2);
+  CHECK(lost == 1);
+  // What was read counts no more, as soon as the last reader has let go of it.
+  const std::vector<unsigned char> whole(options.max_held_replies, 7);
+  s.how.call = [&](made_up&, module_call& c) {
+    c.settle(&c, troupe_outcome_value, 0, {whole.data(), whole.size()});
+  };
+  CHECK(until([&] { return s.broker.run(outcome_of(s.host.trigger(of("replies")))) == "fine"; }));
+}
+
+TEST_CASE("A call that comes just as a process is to be killed for a left one keeps it alive") {
+  troupe::detail::atomic<int> asked{0};
+  troupe::detail::atomic<bool> is_there{false};
+  troupe::detail::atomic<made_up*> at{nullptr};
+  troupe::function_host_options options;
+  options.stop_grace = 20ms;
+  setting s(options);
+  s.how.call = [&](made_up& i, module_call& c) {
+    const bool is_next = text_of(c) == "next";
+    i.keep(c);
+    at.store(&i, troupe::detail::order::release);
+    if (is_next) is_there.store(true, troupe::detail::order::release);
+  };
+  // The first time its caller has left it, the second time its grace is over: the host has found
+  // nobody who waits for that process, and asks once more whether the call has begun.
+  s.how.withdraw = [&](std::uint64_t) {
+    if (asked.fetch_add(1, troupe::detail::order::acq_rel) != 1) return false;
+    const auto until = troupe::steady_now() + 10s;
+    while (!is_there.load(troupe::detail::order::acquire) && troupe::steady_now() < until) {
+      cpu_relax();
+    }
+    return false;
+  };
+  s.warm_up("m");
+  const auto leave = [](troupe::function_host& h) -> troupe::task<> {
+    auto first = troupe::when_any(troupe::sleep_for(5ms), h.trigger(of("m", "left")));
+    static_cast<void>(co_await std::move(first));
+  };
+  const auto next = [&](troupe::function_host& h) -> troupe::task<> {
+    while (asked.load(troupe::detail::order::acquire) < 2) co_await troupe::yield();
+    troupe::function_request r = of("m", "next");
+    r.limit = troupe::duration::zero();
+    const std::string how = co_await outcome_of(h.trigger(r));
+    CHECK(how == "fine");
+  };
+  const auto settle = [&](troupe::function_host& h) -> troupe::task<> {
+    while (!is_there.load(troupe::detail::order::acquire)) co_await troupe::yield();
+    co_await troupe::sleep_for(150ms);  // it was looked at again meanwhile
+    CHECK(h.stats().crashes == 0);
+    made_up& there = *at.load(troupe::detail::order::acquire);
+    while (module_call* const c = there.take()) made_up::settle(*c, troupe_outcome_value, 0);
+  };
+  auto all = troupe::when_all(leave(s.host), next(s.host), settle(s.host));
+  static_cast<void>(s.broker.run(std::move(all)));
+  CHECK(s.how.killed == 0);
+}
+
 TEST_CASE("A call that an instance gives back unbegun at its limit is no reason to kill it") {
   std::mutex mutex;
   std::vector<std::uint64_t> back;

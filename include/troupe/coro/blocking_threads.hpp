@@ -35,6 +35,8 @@ public:
   static constexpr duration idle_time = std::chrono::seconds(5);
 
   blocking_threads() = default;
+  /// A member without work for as long as `idle` ends.
+  explicit blocking_threads(duration idle) : idle_limit_(idle) {}
   blocking_threads(const blocking_threads&) = delete;
   blocking_threads& operator=(const blocking_threads&) = delete;
   ~blocking_threads() { stop(); }
@@ -48,6 +50,7 @@ private:
     runnable* work = nullptr;  // given by `run` to an idle member
     bool waiting = false;      // idle, and in idle_
     bool ended = false;        // its function has returned, or is about to
+    bool known = false;        // `thread` is written, or there is none: it may be joined
     blocking_threads* owner = nullptr;
     std::thread thread;
 
@@ -65,6 +68,7 @@ private:
   void join_ended();
   void stop() noexcept;
 
+  const duration idle_limit_ = idle_time;
   spin_lock lock_;             // guards all below
   std::list<member> members_;  // addresses stay
   std::vector<member*> idle_;  // room for all members is kept
@@ -114,9 +118,12 @@ inline void blocking_threads::start(runnable& r) {
       m.thread = start_thread<&member::run>(m);
     } catch (...) {
       const spin_guard guard(lock_);
-      m.ended = true;
+      m.ended = m.known = true;
       throw;
     }
+    // The thread may have come to its end before its handle is written: nobody joins it until then.
+    const spin_guard guard(lock_);
+    m.known = true;
   } catch (...) {
     lock_.lock();
     --count_;
@@ -152,11 +159,18 @@ inline runnable* blocking_threads::next_work(member& self) noexcept {
     self.waiting = true;
     idle_.push_back(&self);
     lock_.unlock();
-    const time_point until = saturating_add(steady_now(), idle_time);
+    const time_point until = saturating_add(steady_now(), idle_limit_);
     for (;;) {
-      self.idle.park_until(until);
+      const bool was_woken = self.idle.park_until(until);
       lock_.lock();
       if (!self.waiting) {  // `run` took it out of idle_, or `stop` did
+        // By its time, and just now: whoever took it out is about to wake it. That is waited for,
+        // because nothing else keeps the parker until then.
+        if (!was_woken) {
+          lock_.unlock();
+          self.idle.park();
+          lock_.lock();
+        }
         if (runnable* const r = self.work) {
           self.work = nullptr;
           lock_.unlock();
@@ -183,7 +197,7 @@ inline void blocking_threads::join_ended() {
   lock_.lock();
   for (auto m = members_.begin(); m != members_.end();) {
     const auto current = m++;
-    if (current->ended) ended.splice(ended.end(), members_, current);
+    if (current->ended && current->known) ended.splice(ended.end(), members_, current);
   }
   lock_.unlock();
   for (member& m : ended) {

@@ -358,6 +358,19 @@ inline void function_core::ask_to_stop(open_call& c, running_module& r) noexcept
   c.arm_grace(on_, saturating_add(on_.now(), options_.stop_grace));
 }
 
+/// Nobody waits for another call of its process, or this one has no time left. The lock is held.
+inline bool function_core::may_be_killed_for(const open_call& c, time_point now) const noexcept {
+  if (c.late || c.where->left >= c.where->in_flight) return true;
+  return !c.has_limit() && saturating_add(c.left_at, options_.cancel_grace) <= now;
+}
+
+/// The lock is held.
+inline void function_core::look_again(open_call& c, time_point now) noexcept {
+  const time_point next = saturating_add(now, next_look);
+  const time_point until = saturating_add(c.left_at, options_.cancel_grace);
+  c.arm_grace(on_, c.has_limit() ? next : (std::min)(next, until));
+}
+
 /// It has not stopped: only its process can be ended. That waits as long as somebody waits for
 /// another call of that process, and this one has time left. One that has not even begun by now
 /// is no reason at all.
@@ -369,20 +382,18 @@ inline void function_core::call_out_of_grace(open_call& c) noexcept {
     c.in_grace = false;
     r = c.where;
     const time_point now = on_.now();
-    const time_point until = saturating_add(c.left_at, options_.cancel_grace);
-    const bool is_late = c.late || (!c.has_limit() && until <= now);
-    if (!is_late && r->left < r->in_flight) {
-      const time_point next = saturating_add(now, next_look);
-      return c.arm_grace(on_, c.has_limit() ? next : (std::min)(next, until));
-    }
+    if (!may_be_killed_for(c, now)) return look_again(c, now);
   }
   if (withdraw(c, *r, call_end::cancelled)) return;
   constexpr std::string_view why = "it was killed: a call did not come to its end in time";
   to_do todo;
   {
     const spin_guard guard(lock_);
-    // It may have come to its end just now, and others are there that have time left.
+    // It may have come to its end just now, and others are there that have time left; or another
+    // one has come meanwhile, which somebody waits for. From `note_failed` on none comes any more.
     if (c.place != call_place::running || c.where.get() != r.get()) return;
+    const time_point now = on_.now();
+    if (!may_be_killed_for(c, now)) return look_again(c, now);
     note_failed(*r, why, todo);
   }
   carry_out(todo);
@@ -445,11 +456,30 @@ inline void open_call::run_issue(runnable& r) noexcept {
   self.issued();
 }
 
+inline bool open_call::hold_reply(std::uint64_t length) noexcept {
+  constexpr std::uint64_t counted_above = 1024;
+  if (length <= counted_above || core_.runs_on_caller(*this)) return true;
+  atomic<std::uint64_t>& all = slot_->record.held_replies;
+  // A number alone: what it counts is handed over by settling.
+  if (all.fetch_add(length, order::relaxed) + length > core_.max_held_replies()) {
+    all.fetch_sub(length, order::relaxed);
+    return false;
+  }
+  held_ = length;
+  return true;
+}
+
 /// What was replied is kept as it is: it is taken apart where its caller goes on.
 inline void open_call::settled_by_module(troupe_module_call* c, std::uint32_t outcome,
                                          std::uint32_t code, troupe_bytes reply) noexcept {
   auto& self = static_cast<open_call&>(*static_cast<module_call*>(c));
-  const std::span<const std::byte> came = as_span(reply);
+  std::span<const std::byte> came = as_span(reply);
+  if (!self.hold_reply(reply.size)) {
+    outcome = troupe_outcome_error;
+    code = static_cast<std::uint32_t>(errc::result_lost);
+    static constexpr std::string_view why = "too much of what the module replied is not read yet";
+    came = std::as_bytes(std::span<const char>(why));
+  }
   self.outcome_ = outcome;
   self.code_ = code;
   try {

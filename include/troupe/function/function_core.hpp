@@ -118,6 +118,7 @@ public:
   bool runs_on_caller(const open_call& c) const noexcept {
     return kept_of(c.slot()) == isolation::in_process;
   }
+  std::uint64_t max_held_replies() const noexcept { return max_held_replies_; }
   void call_ended(open_call& c, bool went_well) noexcept;
   void call_given_back(open_call& c) noexcept;
   void call_expired(open_call& c) noexcept;
@@ -268,6 +269,8 @@ private:
   void wait_no_more(open_call& c, to_do& todo) noexcept;
   void take_from(running_module& r, to_do& todo);
   void leave(open_call& c) noexcept;
+  bool may_be_killed_for(const open_call& c, time_point now) const noexcept;
+  void look_again(open_call& c, time_point now) noexcept;
   void part(open_call& c, to_do& todo);
   void forget_left(open_call& c, running_module& r) noexcept;
   void hand_over(module_slot& s, to_do& todo);
@@ -275,10 +278,8 @@ private:
   void note_quiet(to_do& todo);
   void forget_unused(const module_record& used) noexcept;
   std::vector<open_call*> take_waiting(module_slot& s) noexcept;
-  static void move_tickets(module_slot& s, std::vector<std::shared_ptr<load_ticket>>& to) {
-    to.insert(to.end(), s.tickets.begin(), s.tickets.end());
-    s.tickets.clear();
-  }
+  void move_tickets(module_slot& s, const start_attempt& ended,
+                    std::vector<std::shared_ptr<load_ticket>>& to);
   std::size_t calls_here() const noexcept { return waiting_calls_ + running_calls_; }
 
   // It is not held in these.
@@ -316,6 +317,11 @@ private:
     return s.version.empty() ? s.record.name : s.record.name + "@" + s.version;
   }
   static std::string text_of(const std::exception_ptr& e);
+  static std::uint64_t held_replies_of(const function_host_options& o) {
+    constexpr std::uint64_t least = std::uint64_t{64} << 20;
+    if (o.max_held_replies != 0) return o.max_held_replies;
+    return (std::max)(available_memory() / 4, least);
+  }
   static std::exception_ptr with_nested(const error& own, const std::exception& e,
                                         intrusive_ptr<shared_cause> cause) noexcept;
   static std::exception_ptr own_copy(const intrusive_ptr<shared_cause>& cause) noexcept;
@@ -324,6 +330,7 @@ private:
 
   executor& on_;
   const function_host_options options_;
+  const std::uint64_t max_held_replies_;
   in_process_launcher in_process_;
   std::unique_ptr<process_launcher> sandbox_;  // outlives all instances; guarded by lock_
   double room_ = 0;                            // bytes
@@ -359,7 +366,11 @@ private:
 };
 
 inline function_core::function_core(executor& e, function_host_options o)
-    : on_(e), options_(o), max_workers_(o.max_workers), tasks_(e) {
+    : on_(e),
+      options_(o),
+      max_held_replies_(held_replies_of(o)),
+      max_workers_(o.max_workers),
+      tasks_(e) {
   if (max_workers_ != 0) return;
   std::size_t usual_cost = in_process_.cost();
   if (o.kept == isolation::process) {

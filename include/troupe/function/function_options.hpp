@@ -64,6 +64,11 @@ struct function_host_options {
 
   std::size_t max_waiting = 10'000;  ///< Calls of one module that wait for it; more: mailbox_full.
   std::size_t max_payload = std::size_t{64} << 20;  ///< Bytes; more: too_large.
+  /// Bytes of replies of one module in processes that its callers have not read yet, all keys and
+  /// versions together; what comes beyond that is dropped, and its call ends `result_lost`. 0: a
+  /// quarter of the memory that the process could still have when the host is made, but 64 MiB at
+  /// least. Replies up to 1 KiB do not count.
+  std::size_t max_held_replies = 0;
   duration drain_limit = std::chrono::seconds(10);  ///< Of `terminate` and the destructor.
 
   sandbox_options sandbox{};  ///< How modules are kept in processes.

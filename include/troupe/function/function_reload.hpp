@@ -46,6 +46,7 @@ inline task<> function_core::reload(std::string module, std::string version, boo
     for (const std::string& key : keys) {
       const slot_ptr s = slot_locked(record, version, key);
       s->tickets.push_back(std::make_shared<load_ticket>());
+      s->tickets.back()->attempt = s->attempts + 1;  // the next to begin: this one is too old
       tickets.push_back(s->tickets.back());
       if (s->attempt) {
         s->start_again = true;

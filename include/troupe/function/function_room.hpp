@@ -39,6 +39,7 @@ inline void function_core::see_to_start(module_slot& s, to_do& todo) {
 
 inline void function_core::begin_start(module_slot& s, bool is_reload, bool remember, to_do& todo) {
   s.attempt = std::make_shared<start_attempt>();
+  s.attempt->number = ++s.attempts;
   s.attempt->is_reload = is_reload;
   s.attempt->remember = remember;
   s.attempt->made = intrusive_ptr<running_module>(new running_module(slot_ptr(&s)));

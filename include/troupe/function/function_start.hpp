@@ -176,7 +176,7 @@ inline void function_core::start_failed(module_slot& s, const attempt_ptr& a,
     if (s.attempt == a) s.attempt = nullptr;
     ++counts_.failed_starts;
     s.loaded = a->file;
-    if (!s.start_again || hurried_) move_tickets(s, tickets);
+    move_tickets(s, *a, tickets);
     if (s.current == nullptr) {
       note_failure(s);
       failed = take_waiting(s);
@@ -192,6 +192,16 @@ inline void function_core::start_failed(module_slot& s, const attempt_ptr& a,
     t->over.release();
   }
   carry_out(todo);
+}
+
+/// Those who have waited for this attempt, or for one before. Whoever asked while it was on its way
+/// waits for the next, however many others ask meanwhile. Where no other is begun, it is the last.
+inline void function_core::move_tickets(module_slot& s, const start_attempt& ended,
+                                        std::vector<std::shared_ptr<load_ticket>>& to) {
+  auto last = s.tickets.begin();
+  while (last != s.tickets.end() && (hurried_ || (*last)->attempt <= ended.number)) ++last;
+  to.insert(to.end(), s.tickets.begin(), last);
+  s.tickets.erase(s.tickets.begin(), last);
 }
 
 /// For all who are told of it, none of whom gets the exception itself. Nothing: there is no memory.
@@ -295,6 +305,10 @@ inline bool function_core::start_succeeded(module_slot& s, const attempt_ptr& a)
   std::vector<std::shared_ptr<load_ticket>> tickets;
   bool is_thrown_away = false;
   to_do todo;
+  // Asks the kernel: not under the lock.
+  const bool is_measured =
+      options_.kept == isolation::process && r.instance->kept() == isolation::process;
+  const std::size_t cost = is_measured ? r.instance->memory() : 0;
   {
     const spin_guard guard(lock_);
     if (r.has_failed || r.has_ended) return false;
@@ -302,13 +316,12 @@ inline bool function_core::start_succeeded(module_slot& s, const attempt_ptr& a)
     r.adopted = true;
     instances_.emplace_back(&r);
     watch_processes();
-    const std::size_t cost = r.instance->memory();  // measured, where it is a process
-    if (options_.kept == isolation::process && cost != 0) share_room(cost);
+    if (cost != 0) share_room(cost);
     if (a->given_up || hurried_) {
       retire(r, todo);
       if (!a->given_up) {
         s.attempt = nullptr;
-        move_tickets(s, tickets);
+        move_tickets(s, *a, tickets);
         is_thrown_away = true;
       }
     } else {
@@ -328,7 +341,7 @@ inline bool function_core::start_succeeded(module_slot& s, const attempt_ptr& a)
           retire(*old->second->current, todo);
         }
       }
-      if (!s.start_again) move_tickets(s, tickets);
+      move_tickets(s, *a, tickets);
       first = take_waiting(s);
       for (open_call* const c : first) give(r, *c);
       if (first.empty()) {

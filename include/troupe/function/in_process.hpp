@@ -247,13 +247,17 @@ inline void in_process_instance::on_time(timer& t) noexcept {
   auto& self = static_cast<in_process_instance&>(t);
   if (!self.try_enter()) return;
   self.armed_.store((std::numeric_limits<std::int64_t>::max)(), order::release);
+  // Release for the `wake` that it leaves the work to, acquire of the one that is over: see there.
   if (self.wake_posted_.exchange(true, order::acq_rel)) return self.leave();
   self.on_.post(self.wake_);
 }
 
 inline void in_process_instance::wake(runnable& r) noexcept {
   in_process_instance& self = static_cast<step&>(r).instance;
-  self.wake_posted_.store(false, order::release);
+  // Acquire: the timer that found this one posted already, and posted none, has stored that it is
+  // not armed any more before its own exchange. The module's next `wake_at` has to see that, or it
+  // would arm nothing. Release: the timer that finds `false` may post the same step again.
+  static_cast<void>(self.wake_posted_.exchange(false, order::acq_rel));  // pairs with on_time
   self.library_->table().wake(self.guest_);
   self.leave();
 }

@@ -39,13 +39,15 @@ struct module_record {
 
   const std::string name;
   module_options options;
-  bool has_options = false;  // somebody has said so
-  bool has_slots = false;    // found by the last sweep
-  std::string remembered;    // the version that is meant where none is named
+  bool has_options = false;               // somebody has said so
+  bool has_slots = false;                 // found by the last sweep
+  std::string remembered;                 // the version that is meant where none is named
+  atomic<std::uint64_t> held_replies{0};  // bytes that callers have not read yet; without the lock
 };
 
 /// Somebody waits for an instance to be there.
 struct load_ticket {
+  std::uint64_t attempt = 0;  // the end of this one is what is waited for, or of a later one
   async_semaphore over{0};
   std::exception_ptr failure;  // written before `over` is released; taken by who has waited
 };
@@ -53,6 +55,7 @@ struct load_ticket {
 /// An attempt to start an instance. Counted by those who run it.
 struct start_attempt {
   intrusive_ptr<running_module> made;  // the record that the instance gets
+  std::uint64_t number = 0;            // of its slot: the first is 1
   bool is_reload = false;
   bool remember = false;       // its version is meant from then on
   bool given_up = false;       // its time is up, and its calls have been told
@@ -87,6 +90,7 @@ public:
   intrusive_list<open_call> waiting;
   std::size_t waiting_count = 0;
   std::shared_ptr<start_attempt> attempt;  // on its way
+  std::uint64_t attempts = 0;              // that were begun
   bool wants_room = false;                 // it stands in the line for room
   bool pauses = false;                     // until the back-off is over
   bool start_again = false;                // what is being started is out of date already
@@ -94,7 +98,7 @@ public:
   open_call* last_back = nullptr;  // that was given back, while it waits: the next may stand behind
   unsigned failures = 0;           // starts and instances that failed since a call went well
   time_point not_before = (time_point::min)();
-  std::vector<std::shared_ptr<load_ticket>> tickets;
+  std::vector<std::shared_ptr<load_ticket>> tickets;  // in the order of their attempts
   // The file that the instance is a copy of.
   std::string path;      // empty: it came as bytes
   file_identity loaded;  // as it was when that was made, or tried
@@ -176,7 +180,9 @@ inline open_call::open_call(intrusive_ptr<module_slot> to, std::string_view func
   deadline = (std::numeric_limits<std::int64_t>::max)();
 }
 
-inline open_call::~open_call() = default;
+inline open_call::~open_call() {
+  if (held_ != 0) slot_->record.held_replies.fetch_sub(held_, order::relaxed);
+}
 
 inline worker_id open_call::id_for_errors() const {
   std::string type = slot_->record.name;

@@ -157,6 +157,8 @@ protected:
   }
 
 private:
+  /// What a module in a process replies is memory of the host, of which it may have only so much.
+  bool hold_reply(std::uint64_t length) noexcept;
   static void settled_by_module(troupe_module_call* c, std::uint32_t outcome, std::uint32_t code,
                                 troupe_bytes reply) noexcept;
   static void run_issue(runnable& r) noexcept;
@@ -178,6 +180,7 @@ private:
   std::exception_ptr failure_;  // of the host's
   std::uint32_t outcome_ = 0;   // of the reply, and its code
   std::uint32_t code_ = 0;
+  std::uint64_t held_ = 0;                         // bytes of the reply that count as the module's
   bool timed_ = false;                             // its timer was armed
   call_timer timer_{*this, &open_call::on_limit};  // its time limit
   call_timer grace_{*this, &open_call::on_grace};  // what a process has behind that, or a stop

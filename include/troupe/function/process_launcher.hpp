@@ -71,7 +71,7 @@ public:
   std::uint64_t progress() const noexcept override { return child_->progress(); }
   bool begins_none() const noexcept override { return child_->begins_none(); }
 
-  /// What keeps this very process.
+  /// What keeps this very process, as it says itself: for tests.
   sandbox_level level() const noexcept { return child_->level(); }
   int process_id() const noexcept { return child_->process_id(); }
 

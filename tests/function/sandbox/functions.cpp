@@ -4,8 +4,20 @@
 #include <support/catch.hpp>
 
 #include <chrono>
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
 #include <string>
 #include <string_view>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <signal.h>
+#include <unistd.h>
 
 #include <troupe.hpp>
 #include <troupe/function.hpp>
@@ -57,6 +69,38 @@ troupe::task<std::string> error_of(T call) {
     co_return e.what();
   }
   co_return "something else";
+}
+
+std::size_t entries_of(const char* path) {
+  std::size_t count = 0;
+  for (const auto& one : std::filesystem::directory_iterator(path)) count += one.exists() ? 1 : 0;
+  return count;
+}
+
+/// Below this process stands its helper, below that the first process of the sandboxes, and below
+/// that a process for each module, whether it lives or is a zombie.
+std::vector<int> processes_of_modules() {
+  std::map<int, int> parents;
+  std::error_code failed;  // processes come and go meanwhile
+  for (const auto& one : std::filesystem::directory_iterator("/proc", failed)) {
+    const int process = std::atoi(one.path().filename().c_str());
+    if (process == 0) continue;
+    std::ifstream file(one.path() / "stat");
+    std::string text;
+    std::getline(file, text);
+    const std::size_t behind_name = text.rfind(')');
+    if (behind_name == std::string::npos) continue;
+    parents[process] = std::atoi(text.c_str() + behind_name + 4);  // ") S parent"
+  }
+  std::vector<int> found;
+  const auto parent_of = [&parents](int process) {
+    const auto at = parents.find(process);
+    return at != parents.end() ? at->second : 0;
+  };
+  for (const auto& [process, parent] : parents) {
+    if (parent_of(parent_of(parent)) == ::getpid()) found.push_back(process);
+  }
+  return found;
 }
 
 bool begins(const std::string& text, std::string_view with) { return text.find(with) == 0; }
@@ -353,6 +397,118 @@ TEST_CASE("A crash is its callers' error, and nobody else's") {
   s.broker.run(calls(s.host));
   CHECK(s.host.stats().crashes == 5);
   CHECK(s.launcher.helpers_started() == 1);
+}
+
+TEST_CASE(
+    "Processes killed at random under a host's load cost no call its end, and leave nothing") {
+  constexpr int most_kills = 150;
+  constexpr int tenants = 4;
+  constexpr auto longest = 20s;
+  setting s;
+  s.host.define_module("calculator", {.per_key = true});
+  troupe::detail::atomic<bool> done{false};
+  troupe::detail::atomic<std::uint64_t> well{0};
+  troupe::detail::atomic<std::uint64_t> badly{0};
+  troupe::detail::atomic<std::uint64_t> unexpected{0};
+  const auto call = [&](troupe::function_host& h, int tenant) -> troupe::task<> {
+    const std::string key = std::to_string(tenant);
+    bool again = true;
+    while (again) {
+      troupe::function_request r = of_calculator("mean");
+      r.key = key;
+      r.limit = 60s;
+      const std::string how = co_await error_of(h.trigger<double>(r, 2.0, 4.0));
+      const bool is_named = begins(how, "worker crashed") || begins(how, "worker failed to start");
+      if (how != "nothing" && !is_named) unexpected.fetch_add(1);
+      (how == "nothing" ? well : badly).fetch_add(1);
+      again = !done.load();
+    }
+  };
+  const auto all = [&](troupe::function_host& h) -> troupe::task<> {
+    std::vector<troupe::task<>> calls;
+    for (int i = 0; i != 2 * tenants; ++i) calls.push_back(call(h, i % tenants));
+    co_await troupe::when_all(std::move(calls));
+    co_await h.terminate();
+  };
+  done = true;  // a first round without kills: what stays for good is there behind it
+  s.broker.run(all(s.host));
+  const std::size_t descriptors = subject::open_descriptors();
+  const std::size_t threads = entries_of("/proc/self/task");
+  const std::size_t resident = troupe::resident_memory();
+  done = false;
+  int kills = 0;
+  std::thread killer([&] {
+    std::uint64_t random = 4711;
+    const auto until = troupe::steady_now() + longest;
+    while (kills != most_kills && troupe::steady_now() < until) {
+      std::this_thread::sleep_for(std::chrono::microseconds(troupe::splitmix64(random) % 20'000));
+      const std::vector<int> alive = processes_of_modules();
+      if (alive.empty()) continue;
+      const int one = alive[troupe::splitmix64(random) % alive.size()];
+      if (::kill(one, SIGKILL) == 0) ++kills;
+    }
+    done = true;
+  });
+  s.broker.run(all(s.host));
+  killer.join();
+  INFO(kills << " kills, " << well.load() << " calls went well, " << badly.load() << " did not");
+  CHECK(unexpected.load() == 0);
+  CHECK(kills > 0);
+  CHECK(well.load() > 0);
+  const troupe::function_stats stats = s.host.stats();
+  CHECK(stats.workers == 0);
+  CHECK(stats.running == 0);
+  CHECK(stats.waiting == 0);
+  CHECK(stats.calls == well.load() + badly.load());
+  CHECK(processes_of_modules().empty());  // zombies would be among them
+  CHECK(s.launcher.helpers_started() == 1);
+  CHECK(subject::open_descriptors() <= descriptors + 4);
+  CHECK(entries_of("/proc/self/task") <= threads + 4);
+#if !TROUPE_ASAN && !TROUPE_TSAN
+  CHECK(troupe::resident_memory() < resident + (std::size_t{16} << 20));
+#else
+  static_cast<void>(resident);
+#endif
+}
+
+TEST_CASE("Reloads under load in processes lose no call, and leave no process") {
+  constexpr int most = 200;
+  constexpr auto longest = 30s;
+  setting s;
+  troupe::detail::atomic<bool> done{false};
+  int reloads = 0;
+  std::uint64_t calls = 0;
+  const auto load = [&](troupe::function_host& h) -> troupe::task<> {
+    while (!done.load()) {
+      const double d =
+          co_await h.trigger<double>({.module = "calculator", .func = "mean"}, 2.0, 4.0);
+      if (d != 3) FAIL("a wrong result");
+      ++calls;
+    }
+  };
+  const auto reload = [&](troupe::function_host& h) -> troupe::task<> {
+    const auto until = troupe::steady_now() + longest;
+    while (reloads != most && troupe::steady_now() < until) {
+      co_await h.reload("calculator");
+      ++reloads;
+    }
+    done = true;
+  };
+  const auto all = [&](troupe::function_host& h) -> troupe::task<> {
+    co_await h.reload("calculator", "v1.0.0");
+    static_cast<void>(
+        co_await h.trigger<double>({.module = "calculator", .func = "mean"}, 2.0, 4.0));
+    co_await troupe::when_all(reload(h), load(h));
+  };
+  s.broker.run(all(s.host));
+  const troupe::function_stats stats = s.host.stats();
+  CHECK(reloads > 0);
+  CHECK(stats.reloads == static_cast<std::uint64_t>(reloads));
+  CHECK(stats.failed_starts == 0);
+  CHECK(stats.crashes == 0);
+  CHECK(stats.calls == calls + 1);
+  s.broker.run(s.host.terminate());
+  CHECK(processes_of_modules().empty());
 }
 
 TEST_CASE("Modules in processes call each other where they may") {

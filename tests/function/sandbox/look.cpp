@@ -113,3 +113,34 @@ TEST_CASE("A caller that looks in vain is told when the process dies or is kille
     CHECK(troupe::sync_wait(one("echo")) == "given back");
   }
 }
+
+TEST_CASE("Callers look shorter where it is in vain, and as long as may be now and then") {
+  using troupe::detail::sandbox::look_length;
+  look_length l;
+  CHECK(l.next() == look_length::longest);
+  for (int round = 0; round != 3; ++round) {
+    // Each reply comes a little too late for a short look, as after a disturbance.
+    constexpr auto needed = 3 * look_length::shortest;
+    for (int i = 0; i != 20; ++i) l.was_in_vain(look_length::shortest);
+    int slept = 0;
+    for (;;) {
+      const troupe::duration looked = l.next();
+      if (looked >= needed) {
+        l.was_met(looked);
+        break;
+      }
+      l.was_in_vain(looked);
+      REQUIRE(++slept <= static_cast<int>(look_length::try_again_after));
+    }
+    CHECK(l.next() == look_length::longest);
+  }
+  // What takes longer than any look is slept for, nearly always at once.
+  troupe::duration all{};
+  for (int i = 0; i != 900; ++i) {
+    const troupe::duration looked = l.next();
+    all += looked;
+    l.was_in_vain(looked);
+  }
+  CHECK(l.next() >= look_length::shortest);
+  CHECK(all < 900 * (look_length::longest / 6));
+}

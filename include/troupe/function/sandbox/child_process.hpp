@@ -46,6 +46,7 @@
 #include <troupe/function/sandbox/exit_reason.hpp>
 #include <troupe/function/sandbox/level.hpp>
 #include <troupe/function/sandbox/look_guard.hpp>
+#include <troupe/function/sandbox/look_length.hpp>
 #include <troupe/sync/atomic.hpp>
 #include <troupe/sync/spin_lock.hpp>
 #include <troupe/time/clock.hpp>
@@ -71,10 +72,6 @@ struct child_wish {
 /// Thread safety: what does not say otherwise, from any thread.
 class child_process final : private ring_listener {
 public:
-  /// Time for which a caller looks for its reply itself, without sleeping, if the child is awake,
-  /// at most; and at least, where that has been in vain: the child may need this very core.
-  static constexpr duration look_time = std::chrono::microseconds(40);
-  static constexpr duration shortest_look = std::chrono::microseconds(1);
   /// Time after which it leaves the reply to the reactor. It may take two ticks of the guard.
   static constexpr duration sleep_time = look_guard::tick;
 
@@ -207,8 +204,7 @@ private:
   atomic<bool> shrinks_{false};  // the next who drains gives the buffer back
   // Calls since one looked in vain; 0: none has. The next ones do not look.
   atomic<std::uint32_t> misses_{0};
-  // Nanoseconds for which the next caller looks without sleeping.
-  atomic<duration::rep> look_for_{duration(look_time).count()};
+  look_length look_length_;        // of callers whose child is awake
   atomic<bool> requested_{false};  // of the reactor, by `look_guard::request`
   std::uint64_t events_ = 0;       // of the reactor: how often the child has woken it
 
@@ -266,7 +262,7 @@ inline bool child_process::may_look() noexcept {
 inline void child_process::look(call_ring::ticket t) noexcept {
   const time_point begun = steady_now();
   const time_point until = begun + sleep_time;
-  const duration awake = t.woke ? duration::zero() : duration(look_for_.load(order::relaxed));
+  const duration awake = t.woke ? duration::zero() : look_length_.next();
   bool found = false;
   bool slept = false;
   for (time_point now = begun;; now = steady_now()) {
@@ -288,11 +284,8 @@ inline void child_process::look(call_ring::ticket t) noexcept {
     }
   }
   misses_.store(found ? 0 : 1, order::relaxed);
-  if (!t.woke) {
-    const duration longer = (std::min)(2 * awake, look_time);
-    const duration shorter = (std::max)(awake / 2, shortest_look);
-    look_for_.store((slept ? shorter : longer).count(), order::relaxed);
-  }
+  if (!t.woke && slept) look_length_.was_in_vain(awake);
+  if (!t.woke && !slept) look_length_.was_met(awake);
   ring_.look_away();
   if (ring_.has_more()) drain();
   // Where callers look for all replies there are no events.

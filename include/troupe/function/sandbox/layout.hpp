@@ -203,7 +203,8 @@ struct child_file {
   // tail for the last time, seq_cst; the host exchanges it for 0, seq_cst, behind its tail. One of
   // the two sees the other.
   atomic<std::uint32_t> asleep;
-  // The parts of the sandbox that are in force.
+  // The parts of the sandbox that are in force, as the child said before it loaded its module,
+  // which may say otherwise later: nothing depends on it.
   atomic<std::uint32_t> level;
   // 1: an allocation of the module was refused.
   atomic<std::uint32_t> out_of_memory;
