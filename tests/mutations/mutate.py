@@ -24,6 +24,7 @@ COMPILER = os.environ.get("CXX", "g++")
 FLAGS = ["-std=c++20", "-O1", "-UNDEBUG", "-pthread", f"-I{ROOT}/tests"]
 PATIENCE = 60  # seconds a test may take, and so many times as long as with the unchanged library:
 SLOWER = 20    # a busy machine must not look like a test that hangs
+REST = 30      # seconds in which no thread of a test that hangs has run, or has waited to
 MODEL_FLAGS = ['-DTROUPE_ATOMIC_HEADER="model/checker/atomic.hpp"', "-DTROUPE_POOL_FRAMES=0", "-O2"]
 JITTER_FLAGS = ['-DTROUPE_ATOMIC_HEADER="mutations/jittered_atomic.hpp"']
 # What of the checker sees nothing of the library is compiled once.
@@ -140,6 +141,41 @@ def run(command, **kwargs):
                           errors="replace", **kwargs)
 
 
+def ticks_if_asleep(process):
+    """How long its threads have run so far, in ticks of the system's clock, if all of them sleep now;
+    else, and where the system does not tell, None."""
+    ticks = None
+    try:
+        for stat in pathlib.Path(f"/proc/{process.pid}/task").glob("*/stat"):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if fields[0] not in "SI":  # runs, or waits for a processor or a disk
+                return None
+            ticks = (ticks or 0) + int(fields[11]) + int(fields[12])
+    except OSError:  # it has just ended
+        return None
+    return ticks
+
+
+def run_to_end(command, patience):
+    """The exit code; None: it hangs, and is stopped, after `patience` or when it has slept for REST."""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        begin = asleep_since = time.monotonic()
+        ticks_then = None
+        while True:
+            try:
+                return process.wait(timeout=0.5)
+            except subprocess.TimeoutExpired:
+                now = time.monotonic()
+            ticks = ticks_if_asleep(process)
+            # Who wakes up now and then to look at a clock is asleep all the same.
+            if ticks is None or ticks_then is None or ticks > ticks_then + REST / 3:
+                asleep_since, ticks_then = now, ticks
+            if now - begin > patience or now - asleep_since > REST:
+                process.kill()
+                process.wait()
+                return None
+
+
 class Bench:
     """Compiles and runs tests in a folder of its own."""
 
@@ -172,11 +208,9 @@ class Bench:
             print(built.stdout[-2000:])
             return "does not compile", 0
         begin = time.monotonic()
-        try:
-            code = run([str(program), *filter.split()], timeout=patience).returncode
-            return ("passes" if code == 0 else "fails"), time.monotonic() - begin
-        except subprocess.TimeoutExpired:
-            return "hangs", patience
+        code = run_to_end([str(program), *filter.split()], patience)
+        verdict = "hangs" if code is None else "passes" if code == 0 else "fails"
+        return verdict, time.monotonic() - begin
 
     def try_mutation(self, index, m, sound_seconds):
         include = self.folder / f"include{index}"
