@@ -6,11 +6,13 @@
 
 #include <atomic>
 #include <chrono>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include <troupe/actor/context.hpp>
 #include <troupe/actor/monitor.hpp>
 #include <troupe/broker/worker_event.hpp>
 #include <troupe/coro/as_result.hpp>
@@ -124,6 +126,29 @@ struct slow_leaver {
   static inline std::atomic<int> made{0};
   static inline std::atomic<bool> leaving{false};
   static inline std::atomic<bool> may_leave{false};
+};
+
+/// Has set a timer when it gets stuck.
+struct timed_hermit {
+  static constexpr troupe::actor_options options{.abandon_stalled = true};
+  explicit timed_hermit(troupe::context& c) : ctx(c), number(++made) {}
+  ~timed_hermit() { ++gone; }
+  void block(troupe::duration after, std::atomic<bool>* open) {
+    auto token = std::make_shared<int>(number);
+    held = token;
+    ctx.after(after, [token, this] { fired += number; });
+    started.store(true);
+    while (!open->load()) std::this_thread::sleep_for(1ms);
+  }
+  int who() { return number; }
+
+  troupe::context& ctx;
+  const int number;
+  static inline std::atomic<int> made{0};
+  static inline std::atomic<int> gone{0};
+  static inline std::atomic<int> fired{0};
+  static inline std::atomic<bool> started{false};
+  static inline std::weak_ptr<int> held;  // of what the timer's function holds
 };
 
 class births : public troupe::observer {
@@ -326,6 +351,33 @@ TEST_CASE("tells through an old proxy heed the capacity of the next instance", "
   CHECK(p.tell<&narrow_hermit::note>());
   CHECK_FALSE(p.tell<&narrow_hermit::note>());
   open.store(true);
+}
+
+TEST_CASE("a timer that fires when its instance has been abandoned is not the next one's",
+          "[broker][stuck]") {
+  timed_hermit::made.store(0);
+  timed_hermit::gone.store(0);
+  timed_hermit::fired.store(0);
+  timed_hermit::started.store(false);
+  std::atomic<bool> open{false};
+  troupe::duration after{};
+  SECTION("before that") { after = 1ms; }
+  SECTION("after that") { after = 100ms; }
+  {
+    broker b({.threads = 2, .slow_turn = troupe::endless, .stall_limit = 20ms});
+    auto p = b.worker<timed_hermit>("t");
+    REQUIRE(p.tell<&timed_hermit::block>(after, &open));
+    eventually([] { return timed_hermit::started.load(); });
+    CHECK(b.run(as_result(p.call<&timed_hermit::who>())).value() >= 2);
+    std::this_thread::sleep_for(150ms);      // it fires, mostly
+    CHECK(timed_hermit::fired.load() == 0);  // the turn has not ended
+    open.store(true);
+    eventually([] { return timed_hermit::gone.load() != 0; });
+    CHECK(b.run(as_result(p.call<&timed_hermit::who>())).value() >= 2);
+  }
+  CHECK(timed_hermit::fired.load() <= 1);  // as the last thing that its own instance does, or never
+  CHECK(timed_hermit::held.expired());
+  CHECK(timed_hermit::gone.load() == timed_hermit::made.load());
 }
 
 TEST_CASE("workers are abandoned, called, removed and evicted all at once", "[broker][stuck]") {

@@ -5,8 +5,10 @@
 
 #include <atomic>
 #include <chrono>
+#include <coroutine>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <troupe/coro/as_result.hpp>
@@ -16,6 +18,7 @@
 #include <troupe/exec/sim_executor.hpp>
 #include <troupe/exec/thread_pool.hpp>
 
+#include "../support/captured_errors.hpp"
 #include "../support/catch.hpp"
 #include "support.hpp"
 
@@ -53,6 +56,17 @@ struct porter {
 
   troupe::context& ctx;
   static inline std::atomic<bool> started{false};
+};
+
+/// Awaits what heeds no stop request.
+struct deaf {
+  struct until_opened {
+    bool await_ready() const noexcept { return false; }
+    void await_suspend(std::coroutine_handle<> h) const noexcept { waiting = h; }
+    void await_resume() const noexcept {}
+  };
+  task<> wait() { co_await until_opened{}; }
+  static inline std::coroutine_handle<> waiting;
 };
 
 bool has(const std::string& text, const std::string& part) {
@@ -171,6 +185,39 @@ TEST_CASE("a turn that does not come to its end is named, and so is who waits", 
   CHECK(has(text, "running turns:\n  " + named("a") + ".block, for "));
   CHECK(has(text, "  " + named("a") + ".wait, waiting\n    in a task, depth 2\n    in " +
                       named("b") + ".ask\n    in a task, depth 0\n"));
+}
+
+TEST_CASE("a broker that has to wait for its end says for whom", "[broker][dump]") {
+  troupe::sim_executor sim;
+  troupe::duration opened_after = 1500ms;  // beyond the limit, but not by a second
+  bool is_said = false;
+  SECTION("a second beyond the limit") {
+    opened_after = 2500ms;
+    is_said = true;
+  }
+  SECTION("not before") {}
+  auto open = [](troupe::duration after) -> task<> {
+    co_await troupe::sleep_for(after);
+    std::exchange(deaf::waiting, nullptr).resume();
+  };
+  auto begin = []() -> task<> { co_await troupe::sleep_for(1ms); };
+  broker other({.on = &sim});  // it opens, while the one below is waiting for its end
+  std::string text;
+  {
+    const troupe::test::captured_errors said;
+    {
+      broker b({.on = &sim, .drain_limit = 1s});
+      REQUIRE(b.worker<deaf>("post").tell<&deaf::wait>());
+      b.run(begin());
+      REQUIRE(deaf::waiting);
+      other.spawn(open(opened_after));
+    }
+    text = said.text();
+  }
+  INFO(text);
+  CHECK(text.starts_with("troupe: a broker waits for its workers to end\n") == is_said);
+  CHECK(has(text, "(\"post\").wait, suspended\n") == is_said);
+  CHECK(text.empty() != is_said);
 }
 
 TEST_CASE("dumps from everywhere, at any time", "[broker][dump]") {

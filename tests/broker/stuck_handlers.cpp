@@ -19,6 +19,7 @@
 #include <troupe/coro/when_all.hpp>
 #include <troupe/exec/thread_pool.hpp>
 
+#include "../support/captured_errors.hpp"
 #include "../support/catch.hpp"
 #include "support.hpp"
 
@@ -145,6 +146,23 @@ TEST_CASE("a slow turn is reported once, with worker, method and time", "[broker
   CHECK(report.running_for >= 20ms);
 }
 
+TEST_CASE("a slow turn that nobody observes is reported on standard error", "[broker][stuck]") {
+  barrier gate;
+  broker b({.threads = 2, .slow_turn = 20ms});
+  auto p = b.worker<mule>("m");
+  std::string text;
+  {
+    const troupe::test::captured_errors said;
+    REQUIRE(p.tell<&mule::block>(&gate));
+    eventually([&] { return said.text().ends_with(" s\n"); });
+    text = said.text();
+  }
+  gate.open();
+  CHECK(b.run(as_result(p.call<&mule::touch>())).value() == 2);
+  CHECK(text.starts_with("troupe: slow turn: " + to_string(b.workers().at(0).id) +
+                         ".block has been running for "));
+}
+
 TEST_CASE("whatever runs a turn, it is watched", "[broker][stuck]") {
   collector seen;
   troupe::thread_pool pool({.threads = 2});
@@ -198,7 +216,7 @@ task<int> block_inside(troupe::proxy<mule> p, barrier* gate) {
 }
 
 TEST_CASE("a plain method entered by the fast path is stalled like any other", "[broker][stuck]") {
-  // Without an observer: the reports go to stderr, and what is seen is what the stall brings about.
+  // Without an observer: what is seen is what the stall brings about.
   troupe::thread_pool pool({.threads = 1});
   barrier gate;
   std::atomic<int> result{0};

@@ -3,14 +3,22 @@
 
 #include <troupe/exec/sim_search.hpp>
 
+#include <csignal>
 #include <cstdint>
+#include <cstdlib>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#if defined(__unix__)
+#  include <sys/wait.h>
+#  include <unistd.h>
+#endif
+
 #include <troupe/coro/sleep.hpp>
 #include <troupe/coro/task.hpp>
 
+#include "../support/captured_errors.hpp"
 #include "../support/catch.hpp"
 #include "../support/with_variable.hpp"
 
@@ -66,6 +74,44 @@ TEST_CASE("a search stops at the first seed that fails, and says which", "[exec]
                    }),
         "an exception that is no std::exception (a failed assertion of a test framework?)");
 }
+
+#if defined(__unix__)
+TEST_CASE("who searches reads which seed has failed, how, and how to run it again", "[exec][sim]") {
+  const with_variable one("TROUPE_SEED", "");
+  const with_variable many("TROUPE_SEEDS", "");
+  const troupe::test::captured_errors said;
+  const auto found = sim_search({}, &throw_in_task);
+  REQUIRE(found.found());
+  REQUIRE(said.text() == "troupe: seed 5 fails: five\nreplay: " + found.replay() + "\n");
+}
+
+TEST_CASE("a search that succeeds says nothing", "[exec][sim]") {
+  const with_variable one("TROUPE_SEED", "");
+  const with_variable many("TROUPE_SEEDS", "");
+  const troupe::test::captured_errors said;
+  REQUIRE_FALSE(sim_search({.count = 3}, [](sim_executor&) {}).found());
+  REQUIRE(said.text().empty());
+}
+
+TEST_CASE("a program that aborts under a seed says first which", "[exec][sim]") {
+  const with_variable one("TROUPE_SEED", "");
+  const with_variable many("TROUPE_SEEDS", "");
+  const troupe::test::captured_errors said;
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    std::signal(SIGABRT, SIG_DFL);  // the test framework's handler would report it as its own
+    static_cast<void>(sim_search({.quiet = true}, [](sim_executor& sim) {
+      if (sim.seed() == 3) std::abort();
+    }));
+    ::_exit(0);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK((WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT));
+  CHECK(said.text().starts_with("troupe: aborted under a seed; replay: TROUPE_SEED=3 "));
+}
+#endif
 
 TEST_CASE("an expectation counts also where nobody hears of it", "[exec][sim]") {
   const with_variable one("TROUPE_SEED", "");

@@ -133,6 +133,16 @@ struct begun {
   alive me;
 };
 
+/// Gives up with what it has begun, so that the failing start has something to wait for.
+struct begun_in_vain {
+  explicit begun_in_vain(troupe::context& c) {
+    c.spawn(begun::run());
+    throw std::runtime_error("in vain");
+  }
+  int plain(int n) { return n; }
+  alive me;
+};
+
 struct interleaving {
   alive me;
   task<int> later(int n) {
@@ -261,6 +271,11 @@ task<> first_call_that_begins(world& w) {
   const int n = co_await fresh.call<&begun::plain>(1);
   CHECK(n == 1);
 }
+task<> first_call_in_vain(world& w) {
+  auto fresh = w.broker.worker<begun_in_vain>("v");
+  const int n = co_await fresh.call<&begun_in_vain::plain>(1);
+  static_cast<void>(n);
+}
 task<> idle_call(world& w) {
   const int n = co_await w.p.call<&worker::plain>(1);
   CHECK(n == 1);
@@ -368,6 +383,8 @@ TEST_CASE("making a worker", "[stress][allocation]") {
   try_everything("first call", &nothing, &first_call);
   try_everything("first call with hooks", &nothing, &first_call_with_hooks);
   try_everything("first call that begins something", &nothing, &first_call_that_begins);
+  try_everything("first call of what begins something and fails", &nothing, &first_call_in_vain,
+                 errc::start_failed);
   try_everything("load", &nothing, &loads);
 }
 
