@@ -33,8 +33,8 @@ public:
 struct web_answer : response {
   web_answer() = default;
   web_answer(response r) : response(std::move(r)) {}
-  web_answer(response r, std::shared_ptr<web_body> body)
-      : response(std::move(r)), pieces(std::move(body)) {}
+  web_answer(response r, std::shared_ptr<web_body> from)
+      : response(std::move(r)), pieces(std::move(from)) {}
 
   std::shared_ptr<web_body> pieces;
 };
