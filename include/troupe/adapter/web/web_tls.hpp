@@ -19,9 +19,9 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/ssl/context.hpp>
 #include <boost/asio/ssl/error.hpp>
+#include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/ssl/stream_base.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
-#include <boost/beast/ssl/ssl_stream.hpp>
 #include <boost/beast/websocket/ssl.hpp>
 
 #include <openssl/ssl.h>
@@ -45,7 +45,8 @@ struct tls_options {
 
 namespace detail {
 
-using secure_stream = boost::beast::ssl_stream<boost::beast::tcp_stream>;
+// Not beast::ssl_stream, whose overloads Clang 16 cannot tell apart in a WebSocket.
+using secure_stream = boost::asio::ssl::stream<boost::beast::tcp_stream>;
 
 template <>
 struct web_stream<secure_stream> {
