@@ -6,6 +6,7 @@
 /// brings requests and carries WebSockets is an adapter.
 
 #include <troupe/gateway/delivery.hpp>
+#include <troupe/gateway/error_status.hpp>
 #include <troupe/gateway/gateway.hpp>
 #include <troupe/gateway/gateway_options.hpp>
 #include <troupe/gateway/headers.hpp>

@@ -11,12 +11,14 @@
 #include <exception>
 #include <span>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include <troupe/actor/invocation.hpp>
 #include <troupe/base/error.hpp>
 #include <troupe/base/intrusive_ptr.hpp>
+#include <troupe/codec/shape.hpp>
 #include <troupe/coro/executor.hpp>
 #include <troupe/coro/frame.hpp>
 #include <troupe/function/caller_stamp.hpp>
@@ -140,6 +142,7 @@ inline void function_core::dispatch(open_call& c, running_module& r) noexcept {
     return refuse(c, errc::bad_message, "its result is another: " + f.signature);
   }
   c.make_ready(*index);
+  if (c.optional_payload && f.parameters == shape_of<std::tuple<>>) c.payload = {nullptr, 0};
   const std::uint64_t id = c.id;
   const intrusive_ptr<running_module> kept(&r);  // the call's own may be gone behind this
   r.instance->call(c);

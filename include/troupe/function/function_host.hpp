@@ -136,6 +136,7 @@ public:
     const std::span<const std::byte> payload = request.payload.bytes();
     c->bytes.assign(payload.begin(), payload.end());
     c->format = static_cast<std::uint32_t>(request.format);
+    c->optional_payload = request.optional_payload;
     look_at_size(*c);
     return function_call<detail::whole_reply>(std::move(c));
   }

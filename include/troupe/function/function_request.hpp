@@ -44,7 +44,8 @@ struct function_request {
   std::string_view func{};
   payload_view payload{};  ///< Of a call without arguments of its own: what stands for them.
   payload_format format = payload_format::binary;  ///< Of the payload, and of what comes back.
-  std::string_view key{};                          ///< Which worker of the module.
+  bool optional_payload = false;  ///< A function without parameters is called without the payload.
+  std::string_view key{};         ///< Which worker of the module.
   duration limit = duration::zero();  ///< By when it settles; zero: as the module's options say.
 };
 

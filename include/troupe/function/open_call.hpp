@@ -83,6 +83,7 @@ public:
   std::optional<std::uint64_t> wanted_result;
   duration limit = duration::zero();  // zero: as the module's options say
   bool names_version = true;          // false: it goes to the one that is meant when it is issued
+  bool optional_payload = false;      // a function without parameters is called without it
 
   const std::string& function_name() const noexcept { return function_; }
   module_slot& slot() const noexcept { return *slot_; }

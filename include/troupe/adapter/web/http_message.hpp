@@ -16,6 +16,7 @@
 #include <boost/beast/http/status.hpp>
 #include <boost/beast/http/string_body.hpp>
 
+#include <troupe/adapter/web/web_answer.hpp>
 #include <troupe/gateway/request.hpp>
 #include <troupe/gateway/response.hpp>
 
@@ -30,17 +31,29 @@ inline std::string to_string(boost::beast::string_view text) {
   return std::string(text.data(), text.size());
 }
 
+/// The path and the query of a target that names a host as well, as those who take this for a proxy
+/// send it (RFC 9112, 3.2.2): `http://host/path`.
+inline std::string origin_form(std::string_view target) {
+  for (const std::string_view scheme : {"http://", "https://"}) {
+    if (!equal_ignoring_case(target.substr(0, scheme.size()), scheme)) continue;
+    const std::size_t end = target.find_first_of("/?", scheme.size());
+    if (end == std::string_view::npos) return "/";
+    return (target[end] == '?' ? "/" : "") + std::string(target.substr(end));
+  }
+  return std::string(target);
+}
+
 /// The body is moved out of `from`; the rest stays, for the handshake of a WebSocket.
 inline request to_request(http_request& from, const std::string& peer) {
-  request made(to_string(from.method_string()), to_string(from.target()));
+  request made(to_string(from.method_string()), origin_form(to_string(from.target())));
   for (const auto& f : from) made.fields.add(to_string(f.name_string()), to_string(f.value()));
   made.body = shared_bytes(std::move(from.body()));
   made.peer = peer;
   return made;
 }
 
-/// Shows the body of `said`, which outlives it.
-inline http_response to_http(const response& said, const http_request& asked, bool keep_alive) {
+/// Shows the body of `said`, which outlives it; of one in pieces only how long it is.
+inline http_response to_http(const web_answer& said, const http_request& asked, bool keep_alive) {
   http_response made;
   made.version(asked.version());
   const bool is_status = said.status >= 200 && said.status <= 999;
@@ -51,6 +64,10 @@ inline http_response to_http(const response& said, const http_request& asked, bo
   made.keep_alive(keep_alive);
   const std::string_view body = said.body.view();
   if (said.status == 204 || said.status == 304) return made;  // these have none
+  if (said.pieces) {
+    made.content_length(said.pieces->size());
+    return made;
+  }
   made.content_length(body.size());
   if (asked.method() != http::verb::head) made.body() = {body.data(), body.size()};
   return made;

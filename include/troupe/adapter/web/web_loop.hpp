@@ -28,10 +28,15 @@
 
 namespace troupe::detail {
 
+/// Goes after the executor: whose destructor joins threads that may still be inside `post`.
+struct web_loop_context {
+  boost::asio::io_context io_{1};
+};
+
 /// What belongs to a loop is touched by its thread alone, so connections need no locks.
 ///
 /// Destroyed when nothing is posted to it any more, and all its connections have ended.
-class web_loop final : public executor {
+class web_loop final : private web_loop_context, public executor {
 public:
   web_loop()
       : timer_(io_), work_(boost::asio::make_work_guard(io_)), thread_([this] { io_.run(); }) {}
@@ -72,7 +77,6 @@ private:
     });
   }
 
-  boost::asio::io_context io_{1};
   boost::asio::steady_timer timer_;
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
   atomic<std::uint64_t> numbers_{1};

@@ -19,7 +19,9 @@
 #include <system_error>
 #include <vector>
 
+#include <boost/asio/buffer.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http/parser.hpp>
@@ -27,6 +29,7 @@
 #include <boost/beast/http/write.hpp>
 
 #include <troupe/adapter/web/http_message.hpp>
+#include <troupe/adapter/web/web_answer.hpp>
 #include <troupe/adapter/web/web_loop.hpp>
 #include <troupe/adapter/web/web_options.hpp>
 #include <troupe/adapter/web/web_router.hpp>
@@ -38,6 +41,7 @@
 #include <troupe/coro/sync_wait.hpp>
 #include <troupe/coro/task.hpp>
 #include <troupe/coro/task_scope.hpp>
+#include <troupe/gateway/headers.hpp>
 #include <troupe/gateway/request.hpp>
 #include <troupe/gateway/response.hpp>
 #include <troupe/gateway/socket_session.hpp>
@@ -55,11 +59,20 @@ using tcp = asio::ip::tcp;
 class web_peer {
 public:
   virtual ~web_peer() = default;
+  /// From its acceptance to its end.
+  virtual task<> serve() = 0;
   /// The server stops: it ends, now or when it has answered what it was asked.
   virtual void stop(bool now) noexcept = 0;
 };
 
-/// One connection from its acceptance to its end, at home on one loop.
+/// What a stream does beside carrying bytes: this one nothing. Others open it before the first
+/// request, and end it before the connection is closed (web_tls.hpp).
+template <class Stream>
+struct web_stream {
+  static constexpr bool is_secure = false;
+};
+
+/// One connection, at home on one loop.
 template <class Stream>
 class web_connection final : public web_peer {
 public:
@@ -72,20 +85,21 @@ public:
         stopping_(stopping) {
     boost::system::error_code unknown;
     const tcp::endpoint at = beast::get_lowest_layer(stream_).socket().remote_endpoint(unknown);
-    if (!unknown) peer_ = at.address().to_string() + ':' + std::to_string(at.port());
+    if (!unknown) peer_ = name_of(at);
   }
 
   /// Answers requests until either side has enough.
-  task<> serve() {
+  task<> serve() override {
     bool again = true;
+    if constexpr (web_stream<Stream>::is_secure) again = co_await open();
     while (again) {
       try {
         again = co_await serve_one();
       } catch (...) {
-        again = false;  // no memory, or a head that nobody can send
+        again = false;  // no memory, a head that nobody can send, or a file that became shorter
       }
     }
-    end_politely();
+    co_await end_politely();
   }
 
   void stop(bool now) noexcept override {
@@ -97,6 +111,23 @@ public:
   }
 
 private:
+  /// An address of IPv6 has colons of its own.
+  static std::string name_of(const tcp::endpoint& at) {
+    const std::string address = at.address().to_string();
+    return (at.address().is_v6() ? '[' + address + ']' : address) + ':' + std::to_string(at.port());
+  }
+
+  /// For as long as a request may take.
+  task<bool> open() {
+    lowest().expires_after(options_.request_time);
+    idle_ = true;
+    const io_result done = co_await io_operation(
+        [&](auto handler) { web_stream<Stream>::open(stream_, std::move(handler)); });
+    idle_ = false;
+    is_open_ = static_cast<bool>(done);
+    co_return is_open_;
+  }
+
   task<bool> serve_one() {
     if (buffer_.size() == 0) {
       const bool speaks = co_await hear_something();
@@ -106,16 +137,40 @@ private:
     parser.header_limit(static_cast<std::uint32_t>(options_.header_limit));
     parser.body_limit(options_.body_limit);
     lowest().expires_after(options_.request_time);
-    const io_result got = co_await io_operation(
-        [&](auto handler) { http::async_read(stream_, buffer_, parser, std::move(handler)); });
+    io_result got = co_await io_operation([&](auto handler) {
+      http::async_read_header(stream_, buffer_, parser, std::move(handler));
+    });
     if (!got) co_return co_await refuse(got.error);
-    lowest().expires_never();
-    http_request asked = parser.release();
-    if (is_ambiguous(asked)) co_return co_await turn_away("it is framed in two ways");
-    if (asked.version() >= 11 && asked.count(http::field::host) != 1) {
+    const http_request& head = parser.get();
+    if (is_ambiguous(head)) co_return co_await turn_away("it is framed in two ways");
+    if (head.version() >= 11 && head.count(http::field::host) != 1) {
       co_return co_await turn_away("it has one Host");
     }
+    if (!parser.is_done()) {
+      const bool goes_on = co_await invite(head);
+      if (!goes_on) co_return false;
+      got = co_await io_operation(
+          [&](auto handler) { http::async_read(stream_, buffer_, parser, std::move(handler)); });
+      if (!got) co_return co_await refuse(got.error);
+    }
+    lowest().expires_never();
+    http_request asked = parser.release();
     co_return co_await answer(asked);
+  }
+
+  /// Who waits to be told before it sends a body is told (RFC 9110, 10.1.1).
+  task<bool> invite(const http_request& head) {
+    const auto expected = head[http::field::expect];
+    if (expected.empty() || head.version() < 11) co_return true;
+    if (!equal_ignoring_case({expected.data(), expected.size()}, "100-continue")) {
+      co_return co_await turn_away(text_response(417, "nobody expects that"));
+    }
+    if (buffer_.size() != 0) co_return true;  // it has not waited
+    static constexpr std::string_view go_on = "HTTP/1.1 100 Continue\r\n\r\n";
+    const io_result done = co_await io_operation([&](auto handler) {
+      asio::async_write(stream_, asio::buffer(go_on.data(), go_on.size()), std::move(handler));
+    });
+    co_return static_cast<bool>(done);
   }
 
   /// Waits for the first byte of a request.
@@ -167,7 +222,9 @@ private:
   /// A connection that is closed with something unread takes back what was answered.
   task<> hear_the_rest() {
     boost::system::error_code ignored;
-    lowest().socket().shutdown(tcp::socket::shutdown_send, ignored);
+    if constexpr (!web_stream<Stream>::is_secure) {
+      lowest().socket().shutdown(tcp::socket::shutdown_send, ignored);
+    }
     lowest().expires_after(std::chrono::seconds(1));
     for (int i = 0; i < 256; ++i) {
       buffer_.clear();
@@ -180,7 +237,7 @@ private:
 
   task<bool> answer(http_request& asked) {
     request made = to_request(asked, peer_);
-    response said;
+    web_answer said;
     if (made.wants_socket() && buffer_.size() != 0) {
       said = text_response(400, "a WebSocket begins with its answer");
     } else if (made.wants_socket() && !may_open(made)) {
@@ -193,27 +250,48 @@ private:
         co_await carry(asked, std::move(said.session));
         co_return false;
       }
-      said = said.session ? text_response(503, "the server stops")
-                          : text_response(500, "internal error");
+      const bool has_session = said.session != nullptr;
+      said = has_session ? text_response(503, "the server stops")
+                         : text_response(500, "internal error");
     }
     const bool keep_alive = asked.keep_alive() && !stopping_.load(detail::order::relaxed);
     const bool written = co_await write(said, asked, keep_alive);
     co_return written&& keep_alive;
   }
 
-  task<bool> write(const response& said, const http_request& asked, bool keep_alive) {
+  task<bool> write(const web_answer& said, const http_request& asked, bool keep_alive) {
     http_response made = to_http(said, asked, keep_alive);
     http::response_serializer<http::span_body<const char>> serializer(made);
-    if (asked.method() == http::verb::head) serializer.split(true);
+    const bool is_head = asked.method() == http::verb::head;
+    const bool is_headless = is_head || said.pieces != nullptr;
+    if (is_headless) serializer.split(true);
     lowest().expires_after(options_.idle_time);
     const io_result done = co_await io_operation([&](auto handler) {
-      if (asked.method() == http::verb::head) {
+      if (is_headless) {
         http::async_write_header(stream_, serializer, std::move(handler));
       } else {
         http::async_write(stream_, serializer, std::move(handler));
       }
     });
-    co_return static_cast<bool>(done);
+    if (!done) co_return false;
+    if (is_head || said.pieces == nullptr) co_return true;
+    co_return co_await write_pieces(*said.pieces);
+  }
+
+  /// One piece is in memory, and each has the time that the connection may be idle.
+  task<bool> write_pieces(web_body& body) {
+    for (std::uint64_t left = body.size(); left != 0;) {
+      lowest().expires_never();
+      const shared_bytes piece = co_await body.next();
+      if (piece.empty() || piece.size() > left) co_return false;
+      lowest().expires_after(options_.idle_time);
+      const io_result done = co_await io_operation([&](auto handler) {
+        asio::async_write(stream_, asio::buffer(piece.data(), piece.size()), std::move(handler));
+      });
+      if (!done) co_return false;
+      left -= piece.size();
+    }
+    co_return true;
   }
 
   bool may_open(const request& asked) const {
@@ -233,8 +311,15 @@ private:
     if (open) co_await session->run(by);
   }
 
-  void end_politely() noexcept {
-    if (moved_) return;
+  task<> end_politely() {
+    if (moved_) co_return;
+    if constexpr (web_stream<Stream>::is_secure) {
+      if (is_open_) {
+        lowest().expires_after(std::chrono::seconds(1));
+        static_cast<void>(co_await io_operation(
+            [&](auto handler) { web_stream<Stream>::close(stream_, std::move(handler)); }));
+      }
+    }
     boost::system::error_code ignored;
     lowest().socket().shutdown(tcp::socket::shutdown_send, ignored);
     lowest().close();
@@ -251,12 +336,25 @@ private:
   const atomic<bool>& stopping_;
   beast::flat_buffer buffer_;
   std::string peer_;
+  bool is_open_ = false;                      // of a stream that is secure
   bool idle_ = false;                         // waits for a request
   bool moved_ = false;                        // a WebSocket has the stream
   std::weak_ptr<web_socket<Stream>> socket_;  // that one
 };
 
 }  // namespace detail
+
+/// How a server's connections are carried, if not by TCP as it is: `web_tls`.
+class web_transport {
+public:
+  virtual ~web_transport() = default;
+
+  /// For the library: what serves a connection that was accepted. From any thread; what it gives
+  /// belongs to the loop, and the rest outlives it.
+  [[nodiscard]] virtual std::unique_ptr<detail::web_peer> connect(
+      detail::web_loop& loop, detail::tcp::socket accepted, const web_options& options,
+      const web_router& router, const detail::atomic<bool>& stopping) = 0;
+};
 
 /// Listens from its construction to its destruction, which answers what has been asked, closes all
 /// WebSockets with 1001 by their gateways, and waits, for at most `web_options::drain_time`.
@@ -266,8 +364,9 @@ private:
 /// Thread safety: all members from any thread.
 class web_server {
 public:
-  /// Throws `std::system_error` where it cannot listen.
-  web_server(web_router router, web_options options = {});
+  /// Throws `std::system_error` where it cannot listen. `by` carries the connections; nobody: TCP
+  /// as it is.
+  web_server(web_router router, web_options options = {}, std::shared_ptr<web_transport> by = {});
   web_server(const web_server&) = delete;
   web_server& operator=(const web_server&) = delete;
   ~web_server();
@@ -289,6 +388,7 @@ private:
 
   const web_options options_;
   const web_router router_;
+  const std::shared_ptr<web_transport> transport_;
   detail::atomic<bool> stopping_{false};
   detail::atomic<std::size_t> open_{0};
   std::vector<std::unique_ptr<lane>> lanes_;
@@ -313,15 +413,18 @@ public:
   detail::web_loop& loop() noexcept { return lane_loop::loop; }
 
   task<> serve(tcp::socket peer) {
-    detail::web_connection<detail::beast::tcp_stream> connection(
-        loop(), detail::beast::tcp_stream(std::move(peer)), server_.options_, server_.router_,
-        server_.stopping_);
-    const auto at = peers_.insert(peers_.end(), &connection);
-    const scope_exit leave([this, at]() noexcept {
-      peers_.erase(at);
-      server_.open_.fetch_sub(1, detail::order::relaxed);
-    });
-    co_await connection.serve();
+    const scope_exit leave(
+        [this]() noexcept { server_.open_.fetch_sub(1, detail::order::relaxed); });
+    if (server_.transport_) {
+      const std::unique_ptr<detail::web_peer> connection = server_.transport_->connect(
+          loop(), std::move(peer), server_.options_, server_.router_, server_.stopping_);
+      co_await keep(*connection);
+    } else {
+      detail::web_connection<detail::beast::tcp_stream> connection(
+          loop(), detail::beast::tcp_stream(std::move(peer)), server_.options_, server_.router_,
+          server_.stopping_);
+      co_await keep(connection);
+    }
   }
 
   /// On the loop's thread.
@@ -330,6 +433,12 @@ public:
   }
 
 private:
+  task<> keep(detail::web_peer& connection) {
+    const auto at = peers_.insert(peers_.end(), &connection);
+    const scope_exit leave([this, at]() noexcept { peers_.erase(at); });
+    co_await connection.serve();
+  }
+
   /// A connection that fails is over, and nobody else's business.
   static void forget(task_scope&, std::exception_ptr) noexcept {}
 
@@ -337,8 +446,9 @@ private:
   std::list<detail::web_peer*> peers_;  // the loop's thread's
 };
 
-inline web_server::web_server(web_router router, web_options options)
-    : options_(std::move(options)), router_(std::move(router)) {
+inline web_server::web_server(web_router router, web_options options,
+                              std::shared_ptr<web_transport> by)
+    : options_(std::move(options)), router_(std::move(router)), transport_(std::move(by)) {
   const unsigned threads = (std::max)(1U, options_.threads);
   for (unsigned i = 0; i < threads; ++i) lanes_.push_back(std::make_unique<lane>(*this));
   boost::system::error_code wrong;
