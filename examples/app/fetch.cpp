@@ -5,6 +5,7 @@
 
 #include <utility>  // Boost 1.74 forgets it
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
@@ -93,6 +94,12 @@ public:
     constexpr std::string_view scheme = "http://";
     if (!url.starts_with(scheme)) {
       throw troupe::error(troupe::errc::refused, {}, "only http:// is fetched");
+    }
+    const bool is_plain =
+        std::all_of(url.begin(), url.end(), [](char c) { return c > ' ' && c < 0x7f; });
+    if (!is_plain) {  // a line break would begin a header field, or another request
+      throw troupe::error(troupe::errc::refused, {},
+                          "a URL has neither spaces nor control characters");
     }
     const std::size_t slash = url.find('/', scheme.size());
     const std::string host = url.substr(scheme.size(), slash - scheme.size());

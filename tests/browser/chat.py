@@ -7,6 +7,7 @@ chat.py <example_chat> <chromium> <chromedriver> [folder for pictures]
 import http.client
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -228,13 +229,14 @@ def take_pictures(who, folder):
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is stopped then, too
     program, chromium, driver_program = (os.path.realpath(p) for p in sys.argv[1:4])
     pictures = sys.argv[4] if len(sys.argv) > 4 else None
     # Chromium goes on writing for a moment when it is told to end.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        chat = Chat(program, folder)
-        driver = None
+        chat = driver = None
         try:
+            chat = Chat(program, folder)
             driver = Driver(driver_program, folder)
             play(chat, driver, chromium, pictures)
             scene("done")
@@ -248,7 +250,8 @@ def main():
         finally:
             if driver:
                 driver.stop()
-            chat.runs.stop()
+            if chat:
+                chat.runs.stop()
     return code
 
 

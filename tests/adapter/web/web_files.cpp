@@ -202,6 +202,14 @@ TEST_CASE("who has a file already is not sent it again") {
   CHECK(status_with("If-Modified-Since: " + changed + "\r\n") == "304");
   CHECK(status_with("If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n") == "200");
   CHECK(status_with("If-Modified-Since: yesterday\r\n") == "200");
+  const auto answer_with = [&](const std::string& fields) {
+    return c.get("/static/page.html", fields).status;
+  };
+  CHECK(answer_with("If-Match: " + tag + "\r\n") == 200);
+  CHECK(answer_with("If-Match: *\r\n") == 200);
+  CHECK(answer_with("If-Match: \"x\"\r\nRange: bytes=1-\r\n") == 412);
+  CHECK(answer_with("If-Unmodified-Since: " + changed + "\r\n") == 200);
+  CHECK(answer_with("If-Unmodified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n") == 412);
   s.files.put("page.html", "");  // another one
   s.files.put("shown/page.html", "<p>changed");
   const auto second = c.get("/static/page.html", "If-None-Match: " + tag + "\r\n");

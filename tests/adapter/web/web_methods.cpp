@@ -206,12 +206,33 @@ TEST_CASE("what is no call gets a status and a short word") {
     INFO(body);
     CHECK(s.post("/shop/add", body).status == 400);
   }
+  CHECK(s.get("/shop/echo?text=%ff").status == 400);
+  CHECK(s.get("/shop/echo?%ff=text").status == 400);
   CHECK(text(s.post("/shop/add", "[1, true]")) == "$[1]: it is not an integer");
   CHECK(s.get("/shop/buy?item=x").status == 400);
   CHECK(s.get("/shop/buy?item=x&item=y&count=1").status == 400);
   CHECK(s.get("/shop/buy?item=x&count=1&more=1").status == 400);
   CHECK(s.post("/shop/buy", R"({"item": "x", "count": 1, "item": "y"})").status == 400);
   CHECK(s.post("/shop/echo", std::string(100'000, '[')).status == 413);
+}
+
+TEST_CASE("who is refused hears nothing of the arguments") {
+  troupe::method_route route;
+  route.key = [](const troupe::request&) -> std::string {
+    throw troupe::http_error(401, "who are you?");
+  };
+  site s(std::move(route));
+  CHECK(s.get("/shop/add?a=x").status == 401);
+  CHECK(s.post("/shop/add", "[[[").status == 401);
+}
+
+TEST_CASE("only POST calls where that is wished") {
+  troupe::method_route route;
+  route.by_post_alone = true;
+  site s(std::move(route));
+  CHECK(s.post("/shop/add", "[1, 2]").status == 200);
+  CHECK(s.get("/shop/add?a=1&b=2").status == 405);
+  CHECK(s.ask(troupe::request("HEAD", "/shop/forget")).status == 405);
 }
 
 TEST_CASE("what a method throws stays inside, unless it is meant for the client") {
@@ -268,4 +289,15 @@ TEST_CASE("a thrown reply says itself again, and other texts are none") {
     INFO(no);
     CHECK_FALSE(troupe::thrown_reply::read(no));
   }
+}
+
+TEST_CASE("a thrown reply has no line breaks in its fields") {
+  using troupe::thrown_reply;
+  using troupe::web_reply;
+  CHECK_THROWS_AS(thrown_reply(web_reply::redirect("/x\nSet-Cookie:sid=evil")),
+                  std::invalid_argument);
+  CHECK_THROWS_AS(thrown_reply(web_reply::redirect("/x\n\n<script>")), std::invalid_argument);
+  web_reply r;
+  r.http_fields.emplace_back("X\nY", "z");
+  CHECK_THROWS_AS(thrown_reply(r), std::invalid_argument);
 }

@@ -81,6 +81,13 @@ struct site {
     router.post("/echo", [](const troupe::request& asked) {
       return troupe::response(200, asked.body, "application/octet-stream");
     });
+    router.post("/user", [](const troupe::request& asked) {
+      return troupe::text_response(200, asked.fields.get("X-User"));
+    });
+    router.get("/lent", [](const troupe::request& asked) -> troupe::task<troupe::response> {
+      co_await troupe::sleep_for(1ms);
+      co_return troupe::text_response(200, asked.fields.get("X-User"));
+    });
     router.get("/slow", [](const troupe::request&) -> troupe::task<troupe::response> {
       ++started;
       co_await troupe::sleep_for(200ms);
@@ -241,13 +248,41 @@ TEST_CASE("a request whose end is in doubt is refused, and nothing after it is r
             .status == 400);
 }
 
+TEST_CASE("what comes behind a body is no head of it") {
+  site s;
+  raw_client c(s.port());
+  const auto forged = c.ask(
+      "POST /user HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n"
+      "1\r\nx\r\n0\r\nX-User: root\r\nHost: other\r\n\r\n");
+  CHECK(forged.status == 200);
+  CHECK(forged.body.empty());
+  CHECK(c.get("/hello/x").status == 200);
+}
+
+TEST_CASE("what stands between the pieces of a body is bounded") {
+  site s;
+  for (const std::string endless : {"5;", "0\r\nX: "}) {
+    raw_client c(s.port());
+    c.send("POST /echo HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n" + endless +
+           std::string(500'000, 'a'));
+    CHECK(c.read_answer().status == 431);
+  }
+}
+
+TEST_CASE("what a handler is given lives as long as its coroutine") {
+  site s;
+  raw_client c(s.port());
+  const std::string name(100, 'n');
+  CHECK(c.get("/lent", "X-User: " + name + "\r\n").body == name);
+}
+
 TEST_CASE("who sends too much hears so, however much it is") {
   troupe::web_options options;
   options.body_limit = 1000;
   site s(options);
   raw_client c(s.port());
-  c.send("POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 300000\r\n\r\n" +
-         std::string(300'000, 'x'));
+  c.send("POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 3000000\r\n\r\n" +
+         std::string(3'000'000, 'x'));
   CHECK(c.read_answer().status == 413);
 }
 

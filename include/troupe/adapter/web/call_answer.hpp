@@ -15,9 +15,9 @@
 #include <nlohmann/json.hpp>
 
 #include <troupe/adapter/json/from_json.hpp>
-#include <troupe/gateway/error_status.hpp>
 #include <troupe/adapter/web/web_reply.hpp>
 #include <troupe/base/error.hpp>
+#include <troupe/gateway/error_status.hpp>
 #include <troupe/gateway/response.hpp>
 
 namespace troupe::detail {
@@ -43,7 +43,7 @@ inline response refused_arguments(const error& e) {
 /// An error of the library, about `called` or somebody that it has called in turn. What is wrong
 /// with the latter's arguments is not the client's fault.
 inline response response_to_error(const error& e, const worker_id& called) {
-  if (e.code() == errc::refused) {
+  if (e.code() == errc::refused && e.worker() == called) {
     try {
       std::rethrow_if_nested(e);
     } catch (const http_error& cause) {

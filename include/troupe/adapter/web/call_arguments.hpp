@@ -25,6 +25,7 @@
 #include <troupe/codec/limits.hpp>
 #include <troupe/gateway/request.hpp>
 #include <troupe/gateway/url.hpp>
+#include <troupe/gateway/utf8.hpp>
 
 namespace troupe::detail {
 
@@ -38,6 +39,7 @@ using query_values = std::vector<std::pair<std::string, std::string>>;
 inline query_values query_of(const request& asked, const method_route& route) {
   query_values all;
   for_each_parameter(asked.query(), [&](std::string name, std::string value) {
+    if (!is_utf8(name) || !is_utf8(value)) fail_arguments("the query is no UTF-8");
     const bool is_key = !route.key_parameter.empty() && name == route.key_parameter;
     if (!is_key) all.emplace_back(std::move(name), std::move(value));
   });

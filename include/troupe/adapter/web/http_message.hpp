@@ -43,14 +43,15 @@ inline std::string origin_form(std::string_view target) {
   return std::string(target);
 }
 
-/// The body is moved out of `from`; the rest stays, for the handshake of a WebSocket.
-inline request to_request(http_request& from, const std::string& peer) {
+/// Without its body.
+inline request to_request(const http_request& from, const std::string& peer) {
   request made(to_string(from.method_string()), origin_form(to_string(from.target())));
   for (const auto& f : from) made.fields.add(to_string(f.name_string()), to_string(f.value()));
-  made.body = shared_bytes(std::move(from.body()));
   made.peer = peer;
   return made;
 }
+
+inline bool has_body(int status) noexcept { return status != 204 && status != 304; }
 
 /// Shows the body of `said`, which outlives it; of one in pieces only how long it is.
 inline http_response to_http(const web_answer& said, const http_request& asked, bool keep_alive) {
@@ -63,7 +64,7 @@ inline http_response to_http(const web_answer& said, const http_request& asked, 
   made.erase(http::field::content_length);
   made.keep_alive(keep_alive);
   const std::string_view body = said.body.view();
-  if (said.status == 204 || said.status == 304) return made;  // these have none
+  if (!has_body(said.status)) return made;
   if (said.pieces) {
     made.content_length(said.pieces->size());
     return made;

@@ -6,6 +6,7 @@
 ///
 /// Layer: adapter. A plain value.
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <string>
@@ -26,8 +27,10 @@ struct method_route {
   /// Of modules; empty: the one that was last given to `reload`.
   std::string version{};
   /// Of each call, behind which it is answered with 504; `endless`: none but those that hold
-  /// anyway.
-  duration limit = endless;
+  /// anyway. A client that has gone is noticed no sooner.
+  duration limit = std::chrono::seconds(30);
+  /// True: `GET` and `HEAD` call nothing. Any page can make a browser send those.
+  bool by_post_alone = false;
   /// True: clients are told what an exception says. For development.
   bool tell_exceptions = false;
   /// The names of a method's parameters, so that they can be given by name:

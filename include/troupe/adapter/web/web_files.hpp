@@ -293,8 +293,14 @@ private:
   static detail::open_file open_at(int directory, const std::string& name, struct ::stat& seen) {
     detail::open_file file(::openat(directory, name.c_str(),
                                     O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
-    if (file && ::fstat(file.get(), &seen) != 0) file = detail::open_file();
+    if (!file && !means_absent(errno)) throw http_error(503, "try again later");
+    if (file && ::fstat(file.get(), &seen) != 0) throw http_error(503, "try again later");
     return file;
+  }
+  /// Or else the machine is short of something.
+  static bool means_absent(int code) noexcept {
+    return code == ENOENT || code == ENOTDIR || code == ELOOP || code == EACCES ||
+           code == ENAMETOOLONG || code == ENXIO || code == EPERM || code == EMLINK;
   }
   detail::open_file open(const std::vector<std::string>& parts, struct ::stat& seen) const {
     detail::open_file here = open_at(root_.get(), ".", seen);
@@ -338,6 +344,15 @@ private:
     const auto since = detail::from_http_date(asked.fields.get("If-Modified-Since"));
     return since && changed <= *since;
   }
+  /// What was asked for is no more; of a strong tag, and of a time.
+  static bool has_changed(const request& asked, std::string_view tag, std::int64_t changed) {
+    if (asked.fields.contains("If-Match")) {
+      const std::string_view wanted = asked.fields.get("If-Match");
+      return wanted != "*" && !detail::lists_tag(wanted, tag);
+    }
+    const auto since = detail::from_http_date(asked.fields.get("If-Unmodified-Since"));
+    return since && changed > *since;
+  }
   static bool wants_range(const request& asked, std::string_view tag, std::string_view changed) {
     if (asked.method != "GET" || !asked.fields.contains("Range")) return false;
     const std::string_view same = asked.fields.get("If-Range");
@@ -353,6 +368,7 @@ private:
     made.fields.set("ETag", tag);
     made.fields.set("Last-Modified", changed);
     made.fields.set("Cache-Control", options_.cache_control);
+    if (has_changed(asked, tag, seen.st_mtim.tv_sec)) return text_response(412, "it has changed");
     if (is_unchanged(asked, tag, seen.st_mtim.tv_sec)) {
       made.status = 304;
       return made;

@@ -129,7 +129,8 @@ inline web_router& route_module(web_router& to, std::string path, function_host&
                           request asked, const web_router::parts& varying) {
     return detail::web_function::answer(functions, kept, module, varying.back(), std::move(asked));
   };
-  return to.get(path + "/:function", answer).post(path + "/:function", answer);
+  if (!kept->by_post_alone) to.get(path + "/:function", answer);
+  return to.post(path + "/:function", answer);
 }
 
 }  // namespace troupe

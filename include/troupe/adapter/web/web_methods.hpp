@@ -71,12 +71,13 @@ public:
 
   static task<response> answer(broker& workers, std::shared_ptr<const method_route> route,
                                std::string_view name, request asked) {
-    result<packed> arguments = read(asked, *route, name);
-    if (!arguments.has_value()) co_return why_not(arguments);
     worker_id called;
     std::exception_ptr failure;
     try {
-      const proxy<A> worker = workers.template worker<A>(key_for(asked, *route));
+      const std::string key = key_for(asked, *route);  // it may refuse who asks
+      result<packed> arguments = read(asked, *route, name);
+      if (!arguments.has_value()) co_return why_not(arguments);
+      const proxy<A> worker = workers.template worker<A>(key);
       called = worker.id();
       auto calling = call(worker, *arguments, route->limit);
       co_return co_await std::move(calling);
@@ -188,7 +189,8 @@ web_router& route_methods(web_router& to, std::string path, broker& workers,
     if (method == nullptr) return detail::no_such_method_answer();
     return method->second(workers, kept, method->first, std::move(asked));
   };
-  return to.get(path + "/:method", answer).post(path + "/:method", answer);
+  if (!kept->by_post_alone) to.get(path + "/:method", answer);
+  return to.post(path + "/:method", answer);
 }
 
 /// Answers `GET` and `POST` of `path` by one method: `route_method<&account::deposit>(site,
@@ -201,7 +203,8 @@ web_router& route_method(web_router& to, std::string path, broker& workers,
   const auto answer = [kept, name, &workers](request asked) {
     return detail::web_method<M, A>::answer(workers, kept, *name, std::move(asked));
   };
-  return to.get(path, answer).post(path, answer);
+  if (!kept->by_post_alone) to.get(path, answer);
+  return to.post(path, answer);
 }
 
 }  // namespace troupe

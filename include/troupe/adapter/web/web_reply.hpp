@@ -19,6 +19,7 @@
 #include <vector>
 
 #include <troupe/codec/fields.hpp>
+#include <troupe/gateway/headers.hpp>
 
 namespace troupe {
 
@@ -52,6 +53,7 @@ struct web_reply {
 /// Copying does not throw.
 class thrown_reply : public std::exception {
 public:
+  /// Throws `std::invalid_argument` for a header field that may not be sent.
   explicit thrown_reply(const web_reply& r)
       : text_(std::make_shared<const std::string>(write(r))) {}
 
@@ -82,7 +84,11 @@ private:
   /// The status, a line for each field, an empty one, the body.
   static std::string write(const web_reply& r) {
     std::string text = std::to_string(r.http_status);
-    for (const auto& [name, value] : r.http_fields) text += '\n' + name + ':' + value;
+    headers checked;  // a line break in one would begin another
+    for (const auto& [name, value] : r.http_fields) {
+      checked.add(name, value);
+      text += '\n' + name + ':' + value;
+    }
     return text + "\n\n" + r.http_body;
   }
 

@@ -39,7 +39,8 @@ namespace troupe {
 class web_router {
 public:
   using parts = std::vector<std::string>;
-  using handler = std::function<task<web_answer>(request, parts)>;
+  // What it is given lives as long as its task.
+  using handler = std::function<task<web_answer>(request&, parts&)>;
 
   /// Answers requests of one method (empty: of any) to a path.
   template <class F>
@@ -143,7 +144,7 @@ private:
 
   template <class F>
   static handler handler_of(F f) {
-    return [f = std::move(f)](request asked, parts varying) -> task<web_answer> {
+    return [f = std::move(f)](request& asked, parts& varying) -> task<web_answer> {
       if constexpr (std::is_invocable_v<const F&, request, parts>) {
         return as_task(f(std::move(asked), std::move(varying)));
       } else {
@@ -160,7 +161,7 @@ private:
 
   static task<web_answer> guarded(const handler& h, request asked, parts varying) {
     try {
-      co_return co_await h(std::move(asked), std::move(varying));
+      co_return co_await h(asked, varying);
     } catch (...) {
       co_return response_to(std::current_exception());
     }

@@ -83,6 +83,8 @@ public:
         options_(options),
         router_(router),
         stopping_(stopping) {
+    // Beast bounds heads and bodies, but not what stands between the pieces of a body.
+    buffer_.max_size(options_.header_limit + (std::size_t{64} << 10));
     boost::system::error_code unknown;
     const tcp::endpoint at = beast::get_lowest_layer(stream_).socket().remote_endpoint(unknown);
     if (!unknown) peer_ = name_of(at);
@@ -119,6 +121,7 @@ private:
 
   /// For as long as a request may take.
   task<bool> open() {
+    if (stopping_.load(detail::order::relaxed)) co_return false;
     lowest().expires_after(options_.request_time);
     idle_ = true;
     const io_result done = co_await io_operation(
@@ -146,6 +149,7 @@ private:
     if (head.version() >= 11 && head.count(http::field::host) != 1) {
       co_return co_await turn_away("it has one Host");
     }
+    request made = to_request(head, peer_);  // now: what comes behind the body is no head
     if (!parser.is_done()) {
       const bool goes_on = co_await invite(head);
       if (!goes_on) co_return false;
@@ -155,7 +159,8 @@ private:
     }
     lowest().expires_never();
     http_request asked = parser.release();
-    co_return co_await answer(asked);
+    made.body = shared_bytes(std::move(asked.body()));
+    co_return co_await answer(std::move(made), asked);
   }
 
   /// Who waits to be told before it sends a body is told (RFC 9110, 10.1.1).
@@ -226,7 +231,7 @@ private:
       lowest().socket().shutdown(tcp::socket::shutdown_send, ignored);
     }
     lowest().expires_after(std::chrono::seconds(1));
-    for (int i = 0; i < 256; ++i) {
+    for (;;) {
       buffer_.clear();
       const io_result got = co_await io_operation([&](auto handler) {
         stream_.async_read_some(buffer_.prepare(read_size), std::move(handler));
@@ -235,8 +240,7 @@ private:
     }
   }
 
-  task<bool> answer(http_request& asked) {
-    request made = to_request(asked, peer_);
+  task<bool> answer(request made, const http_request& asked) {
     web_answer said;
     if (made.wants_socket() && buffer_.size() != 0) {
       said = text_response(400, "a WebSocket begins with its answer");
@@ -263,7 +267,8 @@ private:
     http_response made = to_http(said, asked, keep_alive);
     http::response_serializer<http::span_body<const char>> serializer(made);
     const bool is_head = asked.method() == http::verb::head;
-    const bool is_headless = is_head || said.pieces != nullptr;
+    const bool has_pieces = said.pieces != nullptr && has_body(said.status);
+    const bool is_headless = is_head || has_pieces;
     if (is_headless) serializer.split(true);
     lowest().expires_after(options_.idle_time);
     const io_result done = co_await io_operation([&](auto handler) {
@@ -274,7 +279,7 @@ private:
       }
     });
     if (!done) co_return false;
-    if (is_head || said.pieces == nullptr) co_return true;
+    if (is_head || !has_pieces) co_return true;
     co_return co_await write_pieces(*said.pieces);
   }
 
