@@ -6,6 +6,7 @@
 
 #  include <catch2/catch.hpp>
 
+#  include <atomic>
 #  include <chrono>
 #  include <cstdint>
 #  include <cstdlib>
@@ -100,7 +101,8 @@ struct site {
     router.get("/large", [](const troupe::request&) {
       return troupe::response(200, std::string(3'000'000, 'x'), "text/plain");
     });
-    router.get("/slow", [](const troupe::request&) -> troupe::task<troupe::response> {
+    router.get("/slow", [this](const troupe::request&) -> troupe::task<troupe::response> {
+      started = true;
       co_await troupe::sleep_for(100ms);
       co_return troupe::text_response(200, "at last");
     });
@@ -110,6 +112,7 @@ struct site {
   }
   std::uint16_t port() const { return server->port(); }
 
+  std::atomic<bool> started{false};  // an answer to /slow
   troupe::broker broker{troupe::broker_options{.threads = 1}};
   troupe::gateway<lobby, room> rooms{broker};
   std::unique_ptr<troupe::web_server> server;
@@ -263,7 +266,7 @@ TEST_CASE("a server over TLS that goes answers what it was asked, and waits for 
   client busy(s.port());
   std::string body;
   std::thread asking([&] { body = busy.get("/slow").body(); });
-  std::this_thread::sleep_for(50ms);
+  while (!s.started) std::this_thread::sleep_for(1ms);
   const auto begin = std::chrono::steady_clock::now();
   s.server.reset();
   CHECK(std::chrono::steady_clock::now() - begin < 4s);
