@@ -41,7 +41,7 @@ class hosted_session final : public socket_session {
 public:
   explicit hosted_session(seat at);
 
-  task<> run(std::shared_ptr<socket_transport> by) override;
+  inline task<> run(std::shared_ptr<socket_transport> by) override;
 
 private:
   using state_ptr = intrusive_ptr<socket_state>;

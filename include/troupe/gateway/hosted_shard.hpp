@@ -44,7 +44,7 @@ public:
   /// How many instances of its worker have gone. Who was opened by one that is gone is nobody's.
   std::uint64_t generation() const noexcept { return generation_.load(order::acquire); }
 
-  task<response> visit(seat at, request asked) final;
+  inline task<response> visit(seat at, request asked) final;
 
   task<delivery> tell(socket_message m, exclusion but, duration) final {
     co_return announce(m, but);

@@ -48,10 +48,10 @@ public:
   /// Throws `http_error` 503 where there is none.
   task<seat> place(std::string uid, const request& asked);
 
-  task<delivery> broadcast(socket_message m, exclusion but) override;
-  task<delivery> whisper(std::string uid, socket_message m) override;
-  task<std::vector<gossip_reply>> gossip(std::string text, std::string from,
-                                         duration limit) override;
+  inline task<delivery> broadcast(socket_message m, exclusion but) override;
+  inline task<delivery> whisper(std::string uid, socket_message m) override;
+  inline task<std::vector<gossip_reply>> gossip(std::string text, std::string from,
+                                                duration limit) override;
   /// To the sockets of one shard; to none where that is not there.
   task<delivery> announce(std::string_view shard, socket_message m);
 

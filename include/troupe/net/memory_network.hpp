@@ -54,11 +54,11 @@ public:
   explicit memory_network(executor& on, const memory_network_options& options = {}) noexcept
       : on_(on), options_(options) {}
 
-  [[nodiscard]] std::unique_ptr<network_endpoint> open(std::string address) override;
-  [[nodiscard]] task<std::uint64_t> claim(std::string name, std::string holder,
-                                          duration limit) override;
-  [[nodiscard]] task<> release(std::string name, std::string holder) override;
-  [[nodiscard]] task<std::vector<network_claim>> claims(std::string prefix) override;
+  [[nodiscard]] inline std::unique_ptr<network_endpoint> open(std::string address) override;
+  [[nodiscard]] inline task<std::uint64_t> claim(std::string name, std::string holder,
+                                                 duration limit) override;
+  [[nodiscard]] inline task<> release(std::string name, std::string holder) override;
+  [[nodiscard]] inline task<std::vector<network_claim>> claims(std::string prefix) override;
 
   /// From now on nothing goes to this address or comes from it, and what it holds is not renewed:
   /// its machine has lost its cable.

@@ -168,7 +168,7 @@ private:
   void isolate() noexcept;
   void beat();
 
-  void hear(const std::string& from, const shared_bytes& said) noexcept final;
+  inline void hear(const std::string& from, const shared_bytes& said) noexcept final;
   void hear_frame(const std::string& from, wire::frame&& f);
   void hear_beat(const std::string& from, const wire::beat& b);
 

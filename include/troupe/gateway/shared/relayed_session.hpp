@@ -38,7 +38,7 @@ public:
     if (node_) give_up();
   }
 
-  task<> run(std::shared_ptr<socket_transport> by) override;
+  inline task<> run(std::shared_ptr<socket_transport> by) override;
 
   relayed_session* relayed() noexcept override { return this; }
 

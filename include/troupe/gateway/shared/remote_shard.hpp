@@ -48,7 +48,7 @@ public:
 
   const std::string host;
 
-  task<response> visit(seat at, request asked) override;
+  inline task<response> visit(seat at, request asked) override;
 
   task<delivery> tell(socket_message m, exclusion but, duration limit) override {
     wire::question q{wire::tell{cluster_, id, wire::of(m), std::string(but.uid), but.number,

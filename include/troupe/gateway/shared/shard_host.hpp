@@ -68,7 +68,7 @@ public:
     co_return all;
   }
 
-  void leave(shard_peer& s, const std::string& uid, std::uint64_t number) noexcept override;
+  inline void leave(shard_peer& s, const std::string& uid, std::uint64_t number) noexcept override;
 
   shard_ptr find(std::string_view shard) const noexcept {
     const spin_guard guard(lock_);

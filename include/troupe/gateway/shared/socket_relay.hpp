@@ -60,8 +60,8 @@ public:
     is_attached_ = true;
   }
 
-  task<std::optional<socket_message>> read() override;
-  task<> write(const socket_message& m) override;
+  inline task<std::optional<socket_message>> read() override;
+  inline task<> write(const socket_message& m) override;
   task<> close(const close_info& how) override {
     say_goodbye(how);
     co_return;
@@ -75,7 +75,7 @@ public:
     return how ? *how : close_info(close_code::abnormal);
   }
   /// It is lost for this side; the other one hears of it by `say_end`.
-  void abort() noexcept override;
+  inline void abort() noexcept override;
   /// Once nobody uses it any more.
   void say_end() noexcept;
 
