@@ -127,6 +127,8 @@ public:
   /// Between the two: says that this thread is about to sleep; from then on `wake_sleepers` counts
   /// it. Returns what `sleep_for_more` waits for; that follows.
   std::uint32_t lie_down() noexcept;
+  /// Instead of sleeping.
+  void get_up() noexcept;
   /// Sleeps until there is something to take, or `wake_sleepers`, or for no reason. Not beyond
   /// `deadline`: nanoseconds of the steady clock, or the largest value. Without one only where the
   /// other side is kept from moving sleepers to another word (FUTEX_REQUEUE), where nobody would
@@ -428,6 +430,10 @@ inline void call_ring::sleep_for_more(std::uint32_t seen, std::int64_t deadline)
   if (child_.queue.tail.load(order::seq_cst) == seen) {
     shared_wait(child_.queue.tail, seen, deadline);
   }
+  get_up();
+}
+
+inline void call_ring::get_up() noexcept {
   const spin_guard guard(lock_);
   --sleepers_;
   tell_attention();

@@ -277,7 +277,13 @@ inline void child_process::look(call_ring::ticket t) noexcept {
         // for sleepers behind that, and finds this one; see `reactor::tick`.
         const std::uint32_t seen = ring_.lie_down();
         guard->expect();
-        ring_.sleep_for_more(seen, sleep_deadline(until));
+        // The reactor forgets a child once it is dead: who does not see that here was counted
+        // before, and is woken; see `reactor::forget`.
+        if (dead_.load(order::acquire)) {
+          ring_.get_up();
+        } else {
+          ring_.sleep_for_more(seen, sleep_deadline(until));
+        }
       }
     } else {
       for (int i = 0; i != 32 && !ring_.has_more(); ++i) cpu_relax();

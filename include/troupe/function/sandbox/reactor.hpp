@@ -25,6 +25,7 @@
 #include <utility>
 #include <vector>
 
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -96,6 +97,7 @@ private:
   void tick() noexcept;
   bool watch(int file, std::uint64_t name, std::uint32_t how = EPOLLIN) noexcept;
   void forget(std::uint64_t name) noexcept;
+  void wake_left_behind() noexcept;
   void wake() noexcept;
 
   const std::string program_;
@@ -125,6 +127,7 @@ private:
   int quiet_ticks_ = 0;
   std::deque<child_ptr> waiting_;
   std::unordered_map<std::uint64_t, child_ptr> children_;
+  std::vector<child_ptr> gone_;  // dead; somebody may sleep for them still
   std::vector<std::uint64_t> starting_;
   std::vector<std::uint64_t> tidy_;
   time_point tidy_at_ = never;
@@ -218,6 +221,7 @@ inline void reactor::loop() noexcept {
   }
   lose_helper();
   refuse_waiting("its launcher is being destroyed");
+  for (wake_left_behind(); !gone_.empty(); wake_left_behind()) ::poll(nullptr, 0, 1);
 }
 
 inline void reactor::take_commands() noexcept {
@@ -424,7 +428,20 @@ inline void reactor::forget(std::uint64_t name) noexcept {
   const auto found = children_.find(name);
   if (found == children_.end()) return;
   static_cast<void>(::epoll_ctl(poll_.get(), EPOLL_CTL_DEL, found->second->event(), nullptr));
+  const child_ptr child = std::move(found->second);
   children_.erase(found);
+  try {
+    gone_.push_back(child);
+    guard_->expect();
+  } catch (...) {
+    while (child->on_tick()) ::poll(nullptr, 0, 1);  // for want of memory: here and now
+  }
+}
+
+/// Callers who lay down before they could see that it is dead, and have perhaps not slept yet, are
+/// woken until none is left.
+inline void reactor::wake_left_behind() noexcept {
+  std::erase_if(gone_, [](const child_ptr& child) { return !child->on_tick(); });
 }
 
 // -- Children ------------------------------------------------------------------------------------
@@ -472,6 +489,8 @@ inline void reactor::tick() noexcept {
   tick_at_ = saturating_add(now, look_guard::tick);
   bool somebody = false;
   for (auto& [name, child] : children_) somebody = child->on_tick() || somebody;
+  wake_left_behind();
+  somebody = somebody || !gone_.empty();
   quiet_ticks_ = somebody ? 0 : quiet_ticks_ + 1;
   if (quiet_ticks_ < look_guard::quiet_ticks) return;
   quiet_ticks_ = 0;
