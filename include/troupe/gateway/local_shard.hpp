@@ -17,6 +17,7 @@
 #include <troupe/base/error.hpp>
 #include <troupe/broker/broker.hpp>
 #include <troupe/coro/task.hpp>
+#include <troupe/gateway/hosted_session.hpp>  // defines what a hosted shard does with a visit
 #include <troupe/gateway/hosted_shard.hpp>
 #include <troupe/gateway/shard_hooks.hpp>
 #include <troupe/gateway/socket.hpp>

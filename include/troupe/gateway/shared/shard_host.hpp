@@ -24,6 +24,7 @@
 #include <troupe/coro/task.hpp>
 #include <troupe/gateway/cluster.hpp>
 #include <troupe/gateway/delivery.hpp>
+#include <troupe/gateway/hosted_session.hpp>  // defines what a hosted shard does with a visit
 #include <troupe/gateway/hosted_shard.hpp>
 #include <troupe/gateway/request.hpp>
 #include <troupe/gateway/response.hpp>
