@@ -11,6 +11,7 @@
 #include "../support/catch.hpp"
 #include "kit.hpp"
 
+namespace allocations_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -30,7 +31,12 @@ struct actor_allocations_target {
   void take(int by) { total += by; }
   int total = 0;
 };
-TROUPE_METHODS(actor_allocations_target, add, length, add_at_once, add_later, take)
+}  // namespace allocations_tests
+
+TROUPE_METHODS(allocations_tests::actor_allocations_target, add, length, add_at_once, add_later,
+               take)
+
+namespace allocations_tests {
 
 struct actor_allocations_caller {
   explicit actor_allocations_caller(troupe::context& c)
@@ -53,8 +59,11 @@ struct actor_allocations_caller {
   }
   troupe::proxy<actor_allocations_target> target;
 };
-TROUPE_METHODS(actor_allocations_caller, plain, coroutine)
+}  // namespace allocations_tests
 
+TROUPE_METHODS(allocations_tests::actor_allocations_caller, plain, coroutine)
+
+namespace allocations_tests {
 namespace {
 
 using target = actor_allocations_target;
@@ -175,3 +184,5 @@ TEST_CASE("a plain call of an idle worker allocates nothing beside other threads
   }
   REQUIRE(least == 0);
 }
+
+}  // namespace allocations_tests

@@ -12,6 +12,7 @@
 #include "../support/catch.hpp"
 #include "kit.hpp"
 
+namespace arguments_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -112,13 +113,16 @@ struct actor_arguments_target {
   }
   task<> wait(gate g) { co_await g; }
 };
+}  // namespace arguments_tests
+
 template <>
 inline constexpr bool troupe::enable_sendable<const void*> = true;
 
-TROUPE_METHODS(actor_arguments_target, by_ref, by_value, by_rvalue, by_ref_later, by_value_later,
-               by_rvalue_later, converts, converts_later, text_later, text, sum, sum_later, corners,
-               corners_later, address, address_later, pointer, many, wait)
+TROUPE_METHODS(arguments_tests::actor_arguments_target, by_ref, by_value, by_rvalue, by_ref_later,
+               by_value_later, by_rvalue_later, converts, converts_later, text_later, text, sum,
+               sum_later, corners, corners_later, address, address_later, pointer, many, wait)
 
+namespace arguments_tests {
 namespace {
 
 using target = actor_arguments_target;
@@ -389,3 +393,5 @@ TEST_CASE("a call that is never awaited drops its arguments", "[actor][call]") {
   w.run(never_awaited(w.broker.worker<target>()));
   REQUIRE(traced::alive == 0);
 }
+
+}  // namespace arguments_tests

@@ -8,6 +8,7 @@
 #include "../support/catch.hpp"
 #include "kit.hpp"
 
+namespace caller_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -43,7 +44,12 @@ struct actor_caller_asked {
 
   std::vector<std::string> noted;
 };
-TROUPE_METHODS(actor_caller_asked, who, who_asked, who_ref, who_later, note, note_later, all)
+}  // namespace caller_tests
+
+TROUPE_METHODS(caller_tests::actor_caller_asked, who, who_asked, who_ref, who_later, note,
+               note_later, all)
+
+namespace caller_tests {
 
 struct actor_caller_asking {
   explicit actor_caller_asking(troupe::context& c)
@@ -125,10 +131,13 @@ struct actor_caller_asking {
   troupe::proxy<actor_caller_asked> asked;
   bool ok = false;
 };
-TROUPE_METHODS(actor_caller_asking, call, call_asked, call_later, call_ref, through_task,
-               through_all, through_any, through_scope, owned, limited, relayed, tell, tell_later,
-               spawn, wait)
+}  // namespace caller_tests
 
+TROUPE_METHODS(caller_tests::actor_caller_asking, call, call_asked, call_later, call_ref,
+               through_task, through_all, through_any, through_scope, owned, limited, relayed, tell,
+               tell_later, spawn, wait)
+
+namespace caller_tests {
 namespace {
 
 using asked = actor_caller_asked;
@@ -261,3 +270,5 @@ TEST_CASE("callers are stamped on threads too", "[actor][caller]") {
   broker.run(from_outside(broker));
   broker.run(from_worker(broker));
 }
+
+}  // namespace caller_tests

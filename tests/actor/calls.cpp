@@ -16,6 +16,7 @@
 #include "../support/catch.hpp"
 #include "kit.hpp"
 
+namespace calls_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -104,12 +105,15 @@ struct actor_calls_as_found {
   const std::string name() const { return "found"; }
   int options = 3;
 };
-TROUPE_METHODS(actor_calls_as_found, name)
+}  // namespace calls_tests
 
-TROUPE_METHODS(actor_calls_target, add, sum, nothing, move_only, large, text, add_later,
-               add_at_once, nothing_later, move_only_later, large_later, throws, throws_later,
-               throws_at_once, wait, inherited, inherited_task)
+TROUPE_METHODS(calls_tests::actor_calls_as_found, name)
 
+TROUPE_METHODS(calls_tests::actor_calls_target, add, sum, nothing, move_only, large, text,
+               add_later, add_at_once, nothing_later, move_only_later, large_later, throws,
+               throws_later, throws_at_once, wait, inherited, inherited_task)
+
+namespace calls_tests {
 namespace {
 
 using target = actor_calls_target;
@@ -366,3 +370,5 @@ TEST_CASE("a call may be made from outside of all coroutines", "[actor][call]") 
   REQUIRE(troupe::sync_wait(p->add(2)) == 2);
   REQUIRE(troupe::sync_wait(p->add_later(2)) == 4);
 }
+
+}  // namespace calls_tests

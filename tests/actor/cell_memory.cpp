@@ -14,6 +14,7 @@
 
 #include "../support/catch.hpp"
 
+namespace cell_memory_tests {
 namespace {
 
 using troupe::detail::cell_memory;
@@ -143,3 +144,5 @@ TEST_CASE("cells begin where a cache line does, records fill lines, and both com
   }
   for (void* const c : cells) memory.deallocate<cell_like>(c);
 }
+
+}  // namespace cell_memory_tests

@@ -10,6 +10,7 @@
 #include "../support/catch.hpp"
 #include "kit.hpp"
 
+namespace chain_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -308,3 +309,5 @@ TEST_CASE("a call whose deadline passed while it waited does not run", "[actor][
 TEST_CASE("what a stopped method calls does not start", "[actor][chain][stop]") {
   in_every_order(&stop_in_method);
 }
+
+}  // namespace chain_tests

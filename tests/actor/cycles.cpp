@@ -13,6 +13,7 @@
 #include "../support/catch.hpp"
 #include "kit.hpp"
 
+namespace cycles_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -273,3 +274,5 @@ TEST_CASE("a cycle through a worker that is starting is found", "[actor][deadloc
   const auto q = w.broker.worker<actor_cycles_starting>();
   REQUIRE(w.run(troupe::test::as_task(q.call<&actor_cycles_starting::get>())) == 5);
 }
+
+}  // namespace cycles_tests

@@ -11,6 +11,7 @@
 #include "../support/catch.hpp"
 #include "kit.hpp"
 
+namespace cycles_threads_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -212,3 +213,5 @@ TEST_CASE("calls of anybody by anybody all settle on threads",
     nobody_hangs<inter>(threads, seed);
   }
 }
+
+}  // namespace cycles_threads_tests

@@ -8,6 +8,7 @@
 #include "../support/catch.hpp"
 #include "kit.hpp"
 
+namespace depth_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -114,3 +115,5 @@ TEST_CASE("thousands of calls wait in one line, and all get their turn", "[actor
   troupe::broker broker(troupe::broker_options{.threads = 2});
   broker.run(line(broker, 5000));
 }
+
+}  // namespace depth_tests

@@ -10,6 +10,7 @@
 #include "../support/catch.hpp"
 #include "kit.hpp"
 
+namespace lifecycle_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -130,3 +131,5 @@ TEST_CASE("a worker closes on threads while a task that it has spawned calls it"
   troupe::broker broker(troupe::broker_options{.threads = 2});
   for (int i = 0; i < 100; ++i) broker.run(closes_while_called(broker, i % 7));
 }
+
+}  // namespace lifecycle_tests

@@ -10,6 +10,7 @@
 #include "../support/catch.hpp"
 #include "kit.hpp"
 
+namespace mailbox_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -268,3 +269,5 @@ TEST_CASE("a call that borrows is never dropped", "[actor][mailbox][promise6]") 
 TEST_CASE("a call at a bound that drops makes room among the tells", "[actor][mailbox][promise6]") {
   in_every_order(&calls_drop_tells);
 }
+
+}  // namespace mailbox_tests

@@ -16,6 +16,7 @@
 
 #include "../support/catch.hpp"
 
+namespace message_queue_tests {
 namespace {
 
 using troupe::detail::message;
@@ -135,3 +136,5 @@ TEST_CASE("a mailbox's list holds what was put into it, in order", "[actor][mess
     REQUIRE(b.same());
   }
 }
+
+}  // namespace message_queue_tests

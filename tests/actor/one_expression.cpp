@@ -9,6 +9,8 @@
 #include "../support/catch.hpp"
 #include "kit.hpp"
 
+namespace one_expression_tests {
+
 struct one_expression_target {
   int one() { return 1; }
   int fail() { throw std::runtime_error("mine"); }
@@ -19,7 +21,11 @@ struct one_expression_target {
     co_return 5;
   }
 };
-TROUPE_METHODS(one_expression_target, one, fail, own, add, later)
+}  // namespace one_expression_tests
+
+TROUPE_METHODS(one_expression_tests::one_expression_target, one, fail, own, add, later)
+
+namespace one_expression_tests {
 
 // Names that the library uses for its own.
 struct method_names_target {
@@ -32,8 +38,12 @@ struct method_names_target {
   int key() { return 7; }
   int methods() { return 8; }
 };
-TROUPE_METHODS(method_names_target, on, make, names, call, tell, id, key, methods)
+}  // namespace one_expression_tests
 
+TROUPE_METHODS(one_expression_tests::method_names_target, on, make, names, call, tell, id, key,
+               methods)
+
+namespace one_expression_tests {
 namespace {
 
 using troupe::task;
@@ -92,3 +102,5 @@ TEST_CASE("a method may bear any name") {
   troupe::broker broker({.threads = 1});
   CHECK(broker.run(names_of_our_own(broker.worker<method_names_target>())) == "12345678");
 }
+
+}  // namespace one_expression_tests

@@ -15,6 +15,7 @@
 #include "../support/catch.hpp"
 #include "kit.hpp"
 
+namespace own_thread_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -285,3 +286,5 @@ TEST_CASE("threads of their own come and go with their workers", "[actor][own_th
   }
   REQUIRE(target::not_there.load() == 0);
 }
+
+}  // namespace own_thread_tests

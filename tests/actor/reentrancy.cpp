@@ -11,6 +11,7 @@
 #include "../support/catch.hpp"
 #include "kit.hpp"
 
+namespace reentrancy_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -400,3 +401,5 @@ TEST_CASE("an exception of a nested turn goes up the chain", "[actor][reentrancy
   REQUIRE(w.run(catch_int<chained>(w.broker)) == 42);
   REQUIRE(w.run(catch_int<inter>(w.broker)) == 42);
 }
+
+}  // namespace reentrancy_tests

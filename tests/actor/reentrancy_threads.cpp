@@ -9,6 +9,7 @@
 #include "../support/catch.hpp"
 #include "kit.hpp"
 
+namespace reentrancy_threads_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -146,3 +147,5 @@ TEST_CASE("interleaved turns are never parallel", "[actor][reentrancy][stress]")
     broker.run(repeat_from<inter, &inter::diamond>(broker, callers, rounds / 8));
   }
 }
+
+}  // namespace reentrancy_threads_tests

@@ -13,6 +13,7 @@
 #include "../support/catch.hpp"
 #include "kit.hpp"
 
+namespace serial_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -76,7 +77,12 @@ struct actor_serial_counter {
   int overlaps = 0;
   int steps = 0;
 };
-TROUPE_METHODS(actor_serial_counter, add, add_later, add_at_once, add_in_parts, fail, get, bad)
+}  // namespace serial_tests
+
+TROUPE_METHODS(serial_tests::actor_serial_counter, add, add_later, add_at_once, add_in_parts, fail,
+               get, bad)
+
+namespace serial_tests {
 
 struct actor_serial_recorder {
   void note(int from, int number) { seen[from].push_back(number); }
@@ -101,8 +107,11 @@ struct actor_serial_recorder {
   std::map<int, std::vector<int>> seen;
   static constexpr troupe::actor_options options{.mailbox_capacity = 100'000};
 };
-TROUPE_METHODS(actor_serial_recorder, note, note_later, wrong, total)
+}  // namespace serial_tests
 
+TROUPE_METHODS(serial_tests::actor_serial_recorder, note, note_later, wrong, total)
+
+namespace serial_tests {
 namespace {
 
 using counter = actor_serial_counter;
@@ -306,3 +315,5 @@ TEST_CASE("calls that are first at the same time share one instance", "[actor][p
   }
   REQUIRE(instances.load() == 0);
 }
+
+}  // namespace serial_tests

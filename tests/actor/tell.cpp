@@ -11,6 +11,7 @@
 #include "../support/catch.hpp"
 #include "kit.hpp"
 
+namespace tell_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -189,3 +190,5 @@ TEST_CASE("a tell to a broker that is gone is refused", "[actor][tell][promise2]
   };
   REQUIRE(troupe::sync_wait(call(p)) == errc::broker_gone);
 }
+
+}  // namespace tell_tests

@@ -13,6 +13,7 @@
 #include "../support/catch.hpp"
 #include "kit.hpp"
 
+namespace within_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -420,3 +421,5 @@ TEST_CASE("what a method throws after its call has timed out is a dead letter", 
   REQUIRE(w.dead[0].method == "wait_and_fail");
   REQUIRE(troupe::test::text_of(w.dead[0].error) == "too late");
 }
+
+}  // namespace within_tests

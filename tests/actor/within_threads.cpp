@@ -11,6 +11,7 @@
 #include "../support/catch.hpp"
 #include "kit.hpp"
 
+namespace within_threads_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -205,3 +206,5 @@ TEST_CASE("limits, stops and results race in any order", "[actor][within][promis
     REQUIRE(alive.load() == 0);
   }
 }
+
+}  // namespace within_threads_tests

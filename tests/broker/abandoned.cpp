@@ -24,9 +24,7 @@
 #include "../support/catch.hpp"
 #include "support.hpp"
 
-template <>
-inline constexpr bool troupe::enable_sendable<std::atomic<bool>*> = true;
-
+namespace abandoned_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -440,3 +438,5 @@ TEST_CASE("a worker that is stuck in its end is not abandoned: that end has begu
   slow_leaver::may_leave.store(true);
   CHECK(b.run(as_result(p.call<&slow_leaver::who>())).value() == 2);
 }
+
+}  // namespace abandoned_tests

@@ -16,6 +16,7 @@
 #include "../support/catch.hpp"
 #include "support.hpp"
 
+namespace call_hooks_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -214,3 +215,5 @@ TEST_CASE("an observer sees every call of every worker, and may refuse it", "[br
   }
   REQUIRE(w.log == "-a ");
 }
+
+}  // namespace call_hooks_tests

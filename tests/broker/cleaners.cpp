@@ -28,6 +28,7 @@
 #include "../support/catch.hpp"
 #include "support.hpp"
 
+namespace cleaners_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -353,3 +354,5 @@ TEST_CASE("a worker's memory is counted, and limited", "[broker][memory]") {
   CHECK(sync_wait(p.call<&hoarder::store>(0)) == 4000);
   CHECK(broker.find(p.id())->memory == 4000);
 }
+
+}  // namespace cleaners_tests

@@ -19,6 +19,7 @@
 #include "heap.hpp"
 #include "support.hpp"
 
+namespace cleaners_at_scale_tests {
 namespace {
 
 using namespace troupe::test;
@@ -110,3 +111,5 @@ TEST_CASE("a creation does not look at all workers that are in use", "[broker][c
   broker.run(touch(broker, 0, 1));
   CHECK(broker.worker_count() <= limit);
 }
+
+}  // namespace cleaners_at_scale_tests

@@ -20,6 +20,7 @@
 #include "../support/catch.hpp"
 #include "support.hpp"
 
+namespace context_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -32,10 +33,13 @@ struct ping;
 struct pong;
 
 }  // namespace
+}  // namespace context_tests
 
-TROUPE_METHODS(ping, serve, hits)
-TROUPE_METHODS(pong, serve, hits)
+TROUPE_METHODS(context_tests::ping, serve, hits)
 
+TROUPE_METHODS(context_tests::pong, serve, hits)
+
+namespace context_tests {
 namespace {
 
 struct ping {
@@ -246,3 +250,5 @@ TEST_CASE("a worker may keep its data in memory that is counted for it", "[broke
   REQUIRE(troupe::sync_wait(p.call<&hoarder::keep>(100'000u)) == 100'000);
   REQUIRE(troupe::sync_wait(f.broker.remove<hoarder>()));
 }
+
+}  // namespace context_tests

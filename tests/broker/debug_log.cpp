@@ -21,6 +21,7 @@
 #include "../support/catch.hpp"
 #include "support.hpp"
 
+namespace debug_log_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -175,3 +176,5 @@ TEST_CASE("lines from many threads come one at a time", "[broker][debug_log][thr
   REQUIRE(lines.size() == 4 * (2 * calls + 2));
   for (const std::string& line : lines) REQUIRE(line.find('\n') == std::string::npos);
 }
+
+}  // namespace debug_log_tests

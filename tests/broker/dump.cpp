@@ -22,6 +22,7 @@
 #include "../support/catch.hpp"
 #include "support.hpp"
 
+namespace dump_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -85,10 +86,6 @@ const std::string porter_name = [] {
 std::string named(const std::string& key) { return porter_name + "(\"" + key + "\")"; }
 
 }  // namespace
-
-template <>
-inline constexpr bool troupe::enable_sendable<std::atomic<bool>*> = true;
-
 namespace {
 
 TEST_CASE("a chain of calls is an asynchronous stack trace", "[broker][dump]") {
@@ -251,3 +248,4 @@ TEST_CASE("dumps from everywhere, at any time", "[broker][dump]") {
 }
 
 }  // namespace
+}  // namespace dump_tests

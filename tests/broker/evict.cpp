@@ -15,6 +15,7 @@
 #include "../support/catch.hpp"
 #include "support.hpp"
 
+namespace evict_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -231,3 +232,5 @@ TEST_CASE("an evicted worker's cell is found again by its proxy and by its key",
   }
   REQUIRE(guests.living() == 0);
 }
+
+}  // namespace evict_tests

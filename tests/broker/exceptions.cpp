@@ -15,6 +15,7 @@
 #include "../support/catch.hpp"
 #include "support.hpp"
 
+namespace exceptions_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -153,3 +154,5 @@ TEST_CASE("an argument or result that throws when copied or moved, at every step
     }
   }
 }
+
+}  // namespace exceptions_tests

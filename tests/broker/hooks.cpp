@@ -16,6 +16,7 @@
 #include "../support/catch.hpp"
 #include "support.hpp"
 
+namespace hooks_tests {
 namespace {
 
 using troupe::errc;
@@ -316,3 +317,5 @@ TEST_CASE("on_start may call its own worker: the turn nests", "[broker][hooks]")
     co_return co_await n.call<&narcissus::get>();
   }(p)) == 41);
 }
+
+}  // namespace hooks_tests

@@ -6,6 +6,7 @@
 #include "../support/catch.hpp"
 #include "support.hpp"
 
+namespace icounter_tests {
 namespace {
 
 using troupe::test::icounter;
@@ -55,3 +56,5 @@ TEST_CASE("an interface for which nothing is provided says so", "[broker][provid
   CHECK(troupe::test::code_in(thrown) == troupe::errc::start_failed);
   CHECK(troupe::test::nested_in(thrown).find("no factory was provided") != std::string::npos);
 }
+
+}  // namespace icounter_tests

@@ -17,6 +17,7 @@
 #include "../support/catch.hpp"
 #include "support.hpp"
 
+namespace keys_tests {
 namespace {
 
 using troupe::errc;
@@ -240,3 +241,5 @@ TEST_CASE("the last proxy of a worker may go while another thread names the work
   }
   REQUIRE(counters.living() == 0);
 }
+
+}  // namespace keys_tests

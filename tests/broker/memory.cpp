@@ -19,6 +19,7 @@
 #include "../support/catch.hpp"
 #include "heap.hpp"
 
+namespace memory_tests {
 namespace {
 
 struct empty {
@@ -136,3 +137,5 @@ TEST_CASE("keys of all lengths are kept whole", "[broker][memory]") {
     for (std::size_t j = 0; j != i; ++j) REQUIRE((held[i] == held[j]) == (keys[i] == keys[j]));
   }
 }
+
+}  // namespace memory_tests

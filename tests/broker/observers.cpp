@@ -31,6 +31,7 @@
 #include "../support/catch.hpp"
 #include "support.hpp"
 
+namespace observers_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -549,3 +550,5 @@ TEST_CASE("a caller that outlasts the broker tells no observer that is gone",
     other.join();
   }
 }
+
+}  // namespace observers_tests

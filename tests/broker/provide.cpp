@@ -15,6 +15,7 @@
 #include "../support/catch.hpp"
 #include "support.hpp"
 
+namespace provide_tests {
 namespace {
 
 using troupe::errc;
@@ -241,3 +242,5 @@ TEST_CASE("a factory with other options leaves the running instance as it is",
   troupe::broker broker({.on = &sim});
   sim.run(provide_during_a_turn(broker, opened));
 }
+
+}  // namespace provide_tests

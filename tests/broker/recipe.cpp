@@ -21,6 +21,7 @@
 #include "heap.hpp"
 #include "support.hpp"
 
+namespace recipe_tests {
 namespace {
 
 using troupe::errc;
@@ -300,3 +301,5 @@ TEST_CASE("threads make instances while others change the factories", "[broker][
   }
   provider.join();
 }
+
+}  // namespace recipe_tests

@@ -18,6 +18,7 @@
 #include "../support/catch.hpp"
 #include "support.hpp"
 
+namespace reload_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -175,3 +176,5 @@ TEST_CASE("a removal takes no longer than the drain limit", "[broker][remove]") 
   troupe::broker broker({.on = &sim, .drain_limit = 5s});
   sim.run(remove_stuck(broker, sim));
 }
+
+}  // namespace reload_tests

@@ -18,6 +18,7 @@
 #include "../support/catch.hpp"
 #include "support.hpp"
 
+namespace remove_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -268,3 +269,5 @@ TEST_CASE("removals among calls on several threads lose no call", "[broker][remo
   REQUIRE(settled == 2000);
   REQUIRE(ledgers.living() == 0);
 }
+
+}  // namespace remove_tests

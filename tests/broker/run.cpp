@@ -23,6 +23,7 @@
 #include "../support/catch.hpp"
 #include "support.hpp"
 
+namespace run_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -335,3 +336,5 @@ TEST_CASE("run_until_signal gives the handlers of the program back", "[broker][s
   REQUIRE(seen_by_the_program == 1);
   std::signal(SIGTERM, before);
 }
+
+}  // namespace run_tests

@@ -27,6 +27,7 @@
 #include "../support/catch.hpp"
 #include "support.hpp"
 
+namespace share_turn_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -431,3 +432,5 @@ TEST_CASE("what a map of keys throws comes to who asks for the worker", "[broker
       [](std::string_view) -> std::string { throw std::invalid_argument("no such tenant"); });
   CHECK_THROWS_AS(broker.worker<tally>("x"), std::invalid_argument);
 }
+
+}  // namespace share_turn_tests

@@ -19,6 +19,7 @@
 #include "../support/catch.hpp"
 #include "support.hpp"
 
+namespace start_failures_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -316,3 +317,5 @@ TEST_CASE("what an instance has begun ends where its start fails", "[broker][sta
   REQUIRE(tasks.made > 0);
   REQUIRE(instances.living() == 0);
 }
+
+}  // namespace start_failures_tests

@@ -28,6 +28,7 @@
 #include "../support/catch.hpp"
 #include "support.hpp"
 
+namespace stats_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -322,3 +323,5 @@ TEST_CASE("a running broker is read without trouble", "[broker][prometheus]") {
   REQUIRE(text.values.at("troupe_pool_threads") == 2);
   REQUIRE(text.values.at("troupe_pool_replacements") == 0);
 }
+
+}  // namespace stats_tests

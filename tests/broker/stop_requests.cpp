@@ -16,6 +16,7 @@
 #include "../support/catch.hpp"
 #include "support.hpp"
 
+namespace stop_requests_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -357,3 +358,5 @@ TEST_CASE("a call that is stopped in line, or on its way there, waits for nobody
     }
   }
 }
+
+}  // namespace stop_requests_tests

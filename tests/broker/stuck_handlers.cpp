@@ -23,6 +23,7 @@
 #include "../support/catch.hpp"
 #include "support.hpp"
 
+namespace stuck_handlers_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -121,12 +122,12 @@ struct late_riser {
 };
 
 }  // namespace
+}  // namespace stuck_handlers_tests
 
 template <>
-inline constexpr bool troupe::enable_sendable<barrier*> = true;
-template <>
-inline constexpr bool troupe::enable_sendable<std::atomic<bool>*> = true;
+inline constexpr bool troupe::enable_sendable<stuck_handlers_tests::barrier*> = true;
 
+namespace stuck_handlers_tests {
 namespace {
 
 TEST_CASE("a slow turn is reported once, with worker, method and time", "[broker][stuck]") {
@@ -413,3 +414,4 @@ TEST_CASE("brokers come and go while turns are watched", "[broker][stuck]") {
 }
 
 }  // namespace
+}  // namespace stuck_handlers_tests

@@ -21,6 +21,8 @@
 
 #include "support.hpp"
 
+namespace supervision_tests {
+
 using namespace std::chrono_literals;
 using troupe::directive;
 using troupe::test::code_of;
@@ -87,12 +89,19 @@ void in_simulation(F test, troupe::broker_options options = {}) {
 }
 
 }  // namespace
+}  // namespace supervision_tests
 
-TROUPE_METHODS(fragile, work, fail, fail_later, be_slow)
-TROUPE_METHODS(guarded, work, fail, fail_later, be_slow)
-TROUPE_METHODS(stopping, work, fail, fail_later, be_slow)
-TROUPE_METHODS(interleaving, work, fail, fail_later, be_slow)
-TROUPE_METHODS(on_a_thread, work, fail, fail_later, be_slow)
+TROUPE_METHODS(supervision_tests::fragile, work, fail, fail_later, be_slow)
+
+TROUPE_METHODS(supervision_tests::guarded, work, fail, fail_later, be_slow)
+
+TROUPE_METHODS(supervision_tests::stopping, work, fail, fail_later, be_slow)
+
+TROUPE_METHODS(supervision_tests::interleaving, work, fail, fail_later, be_slow)
+
+TROUPE_METHODS(supervision_tests::on_a_thread, work, fail, fail_later, be_slow)
+
+namespace supervision_tests {
 
 TEST_CASE("a worker goes on after a failure, unless told otherwise", "[broker][supervision]") {
   in_simulation([](troupe::broker& broker) -> troupe::task<> {
@@ -319,8 +328,11 @@ struct choosy {
 };
 
 }  // namespace
+}  // namespace supervision_tests
 
-TROUPE_METHODS(choosy, fail, work)
+TROUPE_METHODS(supervision_tests::choosy, fail, work)
+
+namespace supervision_tests {
 
 TEST_CASE("a worker decides by the exception, the broker where it cannot",
           "[broker][supervision]") {
@@ -419,8 +431,11 @@ struct slow_starter {
 };
 
 }  // namespace
+}  // namespace supervision_tests
 
-TROUPE_METHODS(slow_starter, work, fail)
+TROUPE_METHODS(supervision_tests::slow_starter, work, fail)
+
+namespace supervision_tests {
 
 TEST_CASE("after a start that failed the next attempt waits", "[broker][supervision]") {
   starts = 0;
@@ -511,8 +526,11 @@ troupe::task<> break_it(const troupe::proxy<long_pause>& w) {
 }
 
 }  // namespace
+}  // namespace supervision_tests
 
-TROUPE_METHODS(long_pause, work, fail, fail_later, be_slow)
+TROUPE_METHODS(supervision_tests::long_pause, work, fail, fail_later, be_slow)
+
+namespace supervision_tests {
 
 TEST_CASE("a pause is cut short by remove, terminate and the end of the broker",
           "[broker][supervision]") {
@@ -596,9 +614,13 @@ struct slow_to_stop : long_pause {
 };
 
 }  // namespace
+}  // namespace supervision_tests
 
-TROUPE_METHODS(moody, work)
-TROUPE_METHODS(slow_to_stop, work, fail, fail_later, be_slow)
+TROUPE_METHODS(supervision_tests::moody, work)
+
+TROUPE_METHODS(supervision_tests::slow_to_stop, work, fail, fail_later, be_slow)
+
+namespace supervision_tests {
 
 TEST_CASE("a call that begins a pause can be withdrawn", "[broker][supervision]") {
   in_simulation([](troupe::broker& broker) -> troupe::task<> {
@@ -636,8 +658,11 @@ struct undecided : fragile {
 };
 
 }  // namespace
+}  // namespace supervision_tests
 
-TROUPE_METHODS(undecided, work, fail, fail_later, be_slow)
+TROUPE_METHODS(supervision_tests::undecided, work, fail, fail_later, be_slow)
+
+namespace supervision_tests {
 
 TEST_CASE("a class may leave one exception to the broker", "[broker][supervision]") {
   in_simulation(
@@ -722,8 +747,11 @@ struct nurse {
 };
 
 }  // namespace
+}  // namespace supervision_tests
 
-TROUPE_METHODS(nurse, note, read)
+TROUPE_METHODS(supervision_tests::nurse, note, read)
+
+namespace supervision_tests {
 
 TEST_CASE("an actor that monitors another is told in turns of its own", "[broker][monitor]") {
   in_simulation([](troupe::broker& broker) -> troupe::task<> {
@@ -839,3 +867,5 @@ TEST_CASE("a monitor that is gone is not being told", "[broker][monitor]") {
   over = true;
   REQUIRE(told >= 100);
 }
+
+}  // namespace supervision_tests

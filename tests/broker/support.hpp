@@ -187,3 +187,7 @@ private:
 };
 
 }  // namespace troupe::test
+
+/// Flags of tests outlive the workers that are given them.
+template <>
+inline constexpr bool troupe::enable_sendable<std::atomic<bool>*> = true;

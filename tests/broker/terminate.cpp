@@ -19,6 +19,7 @@
 #include "../support/catch.hpp"
 #include "support.hpp"
 
+namespace terminate_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -478,10 +479,12 @@ struct rebel {
 };
 
 }  // namespace
+}  // namespace terminate_tests
 
 template <>
-inline constexpr bool troupe::enable_sendable<outcome*> = true;
+inline constexpr bool troupe::enable_sendable<terminate_tests::outcome*> = true;
 
+namespace terminate_tests {
 namespace {
 
 task<> rebel_beside_a_busy_one(troupe::broker& broker, outcome& o) {
@@ -553,3 +556,5 @@ TEST_CASE("workers that terminate the broker from inside end on several threads"
   REQUIRE(o.deadlocks > 0);
   REQUIRE(instances.living() == 0);
 }
+
+}  // namespace terminate_tests

@@ -18,6 +18,7 @@
 #include "../support/catch.hpp"
 #include "support.hpp"
 
+namespace timers_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -206,3 +207,5 @@ TEST_CASE("timers that fire while their worker is removed do no harm", "[broker]
   REQUIRE(instances.living() == 0);
   REQUIRE(functions.living() == 0);
 }
+
+}  // namespace timers_tests

@@ -30,6 +30,7 @@
 #include "../support/catch.hpp"
 #include "support.hpp"
 
+namespace worker_broker_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -670,8 +671,6 @@ struct runaway {
 };
 
 }  // namespace
-template <>
-inline constexpr bool troupe::enable_sendable<std::atomic<bool>*> = true;
 namespace {
 
 task<> around_a_loop(troupe::broker& broker, std::atomic<bool>& over) {
@@ -693,3 +692,5 @@ TEST_CASE("a worker in an endless loop holds up neither timed calls nor other wo
   troupe::broker broker({.threads = 3});
   broker.run(around_a_loop(broker, over));
 }
+
+}  // namespace worker_broker_tests

@@ -14,6 +14,7 @@
 
 #include "../support/catch.hpp"
 
+namespace as_result_tests {
 namespace {
 
 using troupe::as_result;
@@ -51,3 +52,5 @@ TEST_CASE("as_result gives an exception as an error", "[coro][as_result]") {
   auto other = sync_wait(as_result(fail_otherwise()));
   REQUIRE_THROWS_WITH(other.value(), "other");
 }
+
+}  // namespace as_result_tests

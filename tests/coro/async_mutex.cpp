@@ -24,6 +24,7 @@
 #include "../support/catch.hpp"
 #include "run_on.hpp"
 
+namespace async_mutex_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -199,3 +200,5 @@ TEST_CASE("stops and hand-overs of an async_mutex race", "[coro][async_mutex][st
   REQUIRE(counter >= successes);
   REQUIRE(counter <= 4 * rounds);
 }
+
+}  // namespace async_mutex_tests

@@ -22,6 +22,7 @@
 #include "../support/catch.hpp"
 #include "run_on.hpp"
 
+namespace async_semaphore_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -135,3 +136,5 @@ TEST_CASE("who gave up waiting takes no permit", "[coro][async_semaphore]") {
   async_semaphore semaphore(0);
   REQUIRE(sim.run(give_up(semaphore)) == 1);
 }
+
+}  // namespace async_semaphore_tests

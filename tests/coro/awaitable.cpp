@@ -17,6 +17,7 @@
 #include "../support/catch.hpp"
 #include "run_on.hpp"
 
+namespace awaitable_tests {
 namespace {
 
 using troupe::sync_wait;
@@ -179,3 +180,5 @@ TEST_CASE("an awaitable that gives an rvalue reference gives a value to a thread
   static_assert(std::is_same_v<decltype(sync_wait(gives_moved{target})), int>);
   REQUIRE(sync_wait(gives_moved{target}) == 10);
 }
+
+}  // namespace awaitable_tests

@@ -13,6 +13,7 @@
 #include "../support/catch.hpp"
 #include "allocation_count.hpp"
 
+namespace blocking_threads_tests {
 namespace {
 
 using troupe::detail::blocking_threads;
@@ -189,3 +190,5 @@ TEST_CASE("a blocking thread that ends just as work comes is neither lost nor fr
   CHECK(given.load() > 0);
   CHECK(done.load() == given.load());
 }
+
+}  // namespace blocking_threads_tests

@@ -26,6 +26,7 @@
 #include "../support/catch.hpp"
 #include "run_on.hpp"
 
+namespace channel_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -262,3 +263,5 @@ TEST_CASE("senders, receivers, stops and closing race", "[coro][channel][stress]
     REQUIRE(sim_gaps == 0);
   }
 }
+
+}  // namespace channel_tests

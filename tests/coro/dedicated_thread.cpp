@@ -15,6 +15,7 @@
 
 #include "../support/catch.hpp"
 
+namespace dedicated_thread_tests {
 namespace {
 
 using troupe::task;
@@ -111,3 +112,5 @@ TEST_CASE("dedicated threads come and go", "[coro][dedicated_thread]") {
   }
   REQUIRE(j.entries.load() == 100);
 }
+
+}  // namespace dedicated_thread_tests

@@ -28,6 +28,7 @@
 #include "../support/catch.hpp"
 #include "allocation_count.hpp"
 
+namespace frame_pool_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -198,3 +199,5 @@ TEST_CASE("threads allocate and free each other's blocks at once", "[coro][frame
   }
   REQUIRE_FALSE(mixed_up.load());
 }
+
+}  // namespace frame_pool_tests

@@ -19,6 +19,7 @@
 #include "../support/catch.hpp"
 #include "run_on.hpp"
 
+namespace offload_tests {
 namespace {
 
 using troupe::offload;
@@ -99,3 +100,5 @@ TEST_CASE("offloading one after the other goes on and on", "[coro][offload]") {
   troupe::thread_pool pool({.threads = 2});
   REQUIRE(troupe::test::run_on(pool, many(2000)) == 2000);
 }
+
+}  // namespace offload_tests

@@ -22,6 +22,7 @@
 
 #include "../support/catch.hpp"
 
+namespace own_executor_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -119,3 +120,5 @@ TEST_CASE("a loop of one's own keeps the stack flat") {
   polled_loop loop;
   CHECK(troupe::sync_wait(million_awaits()) == 1'000'000);
 }
+
+}  // namespace own_executor_tests

@@ -18,6 +18,7 @@
 #include "../support/catch.hpp"
 #include "run_on.hpp"
 
+namespace sleep_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -156,3 +157,5 @@ TEST_CASE("a yield lets the others run first", "[coro][sleep]") {
   REQUIRE(sync_wait(alternate()) == "ababab");
   REQUIRE(sync_wait(yields(100'000)) == 100'000);
 }
+
+}  // namespace sleep_tests

@@ -14,6 +14,7 @@
 
 #include "../support/catch.hpp"
 
+namespace stop_token_tests {
 namespace {
 
 using troupe::stop_callback;
@@ -254,3 +255,5 @@ TEST_CASE("of many that request a stop at once, one is told that it did", "[coro
     REQUIRE(calls == 1);
   }
 }
+
+}  // namespace stop_token_tests

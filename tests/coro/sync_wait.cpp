@@ -19,6 +19,7 @@
 #include "../support/catch.hpp"
 #include "run_on.hpp"
 
+namespace sync_wait_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -111,3 +112,5 @@ TEST_CASE("many threads wait at once, each with its own loop", "[coro][sync_wait
   for (std::thread& t : threads) t.join();
   REQUIRE(sums == std::vector<int>(4, 3 * rounds));
 }
+
+}  // namespace sync_wait_tests

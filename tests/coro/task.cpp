@@ -19,6 +19,7 @@
 #include "../support/catch.hpp"
 #include "run_on.hpp"
 
+namespace task_tests {
 namespace {
 
 using troupe::sync_wait;
@@ -262,3 +263,5 @@ TEST_CASE("where a result cannot be moved out, that error is the outcome", "[cor
   REQUIRE(sync_wait(give_throwing(1)).value == 1);
   REQUIRE_THROWS_WITH(sync_wait(give_throwing(-1)), "will not move");
 }
+
+}  // namespace task_tests

@@ -24,6 +24,7 @@
 #include "../support/catch.hpp"
 #include "run_on.hpp"
 
+namespace task_scope_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -325,3 +326,5 @@ TEST_CASE("a scope may go as soon as it is joined", "[coro][scope][stress]") {
   troupe::thread_pool pool({.threads = 2});
   REQUIRE(troupe::test::run_on(pool, create_join_many(5000)) == 10'000);
 }
+
+}  // namespace task_scope_tests

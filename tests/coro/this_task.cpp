@@ -19,6 +19,7 @@
 #include "../support/catch.hpp"
 #include "run_on.hpp"
 
+namespace this_task_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -169,3 +170,5 @@ TEST_CASE("the earliest deadline of a chain holds", "[coro][chain]") {
   REQUIRE(above.deadline == t + 5s);
   REQUIRE(above.limited);
 }
+
+}  // namespace this_task_tests

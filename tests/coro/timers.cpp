@@ -12,6 +12,7 @@
 
 #include "../support/catch.hpp"
 
+namespace timers_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -164,3 +165,5 @@ TEST_CASE("timers are armed, fired, disarmed and destroyed at once", "[coro][tim
   firer.join();
   REQUIRE(fired.load() + disarmed.load() == 2 * per_thread);
 }
+
+}  // namespace timers_tests

@@ -22,6 +22,7 @@
 
 #include "../support/catch.hpp"
 
+namespace trace_context_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -72,28 +73,29 @@ TEST_CASE("flags other than sampled are not passed on", "[coro][trace_context]")
 
 TEST_CASE("what is no traceparent is refused", "[coro][trace_context]") {
   const std::string zeros(32, '0');
+  const std::string good(example);
   for (const std::string& bad : {
            std::string(),
-           std::string(example.substr(0, 54)),
-           std::string(example) + "-",           // version 00 ends there
-           std::string(example) + "0",           //
-           std::string(example) + "-what-else",  //
-           " " + std::string(example),           //
-           with(0, "ff"),                        // a version that will never be
-           with(0, "0A"),                        // upper case ...
-           with(3, "0AF7"),                      //
-           with(36, "B7"),                       //
-           with(53, "0F"),                       // ... everywhere
-           with(0, "0g"),                        // no digits
-           with(10, "z"),                        //
-           with(40, "-"),                        //
-           with(53, " 1"),                       //
-           with(2, "_"),                         // no dashes
-           with(35, "0"),                        //
-           with(52, "0"),                        //
-           with(3, zeros),                       // no trace
-           with(36, zeros.substr(0, 16)),        // no span
-           with(7, std::string_view("\0", 1)),   // nothing ends a string_view
+           good.substr(0, 54),
+           good + "-",                          // version 00 ends there
+           good + "0",                          //
+           good + "-what-else",                 //
+           " " + good,                          //
+           with(0, "ff"),                       // a version that will never be
+           with(0, "0A"),                       // upper case ...
+           with(3, "0AF7"),                     //
+           with(36, "B7"),                      //
+           with(53, "0F"),                      // ... everywhere
+           with(0, "0g"),                       // no digits
+           with(10, "z"),                       //
+           with(40, "-"),                       //
+           with(53, " 1"),                      //
+           with(2, "_"),                        // no dashes
+           with(35, "0"),                       //
+           with(52, "0"),                       //
+           with(3, zeros),                      // no trace
+           with(36, zeros.substr(0, 16)),       // no span
+           with(7, std::string_view("\0", 1)),  // nothing ends a string_view
        }) {
     INFO('"' << bad << '"');
     REQUIRE_FALSE(parse_traceparent(bad));
@@ -156,3 +158,5 @@ TEST_CASE("an empty context begins a trace, and one without a span a span",
 TEST_CASE("what fails within a trace fails outside of it", "[coro][trace_context]") {
   REQUIRE_THROWS_AS(sync_wait(with_trace(*parse_traceparent(example), throws())), int);
 }
+
+}  // namespace trace_context_tests

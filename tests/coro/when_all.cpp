@@ -25,6 +25,7 @@
 #include "../support/catch.hpp"
 #include "run_on.hpp"
 
+namespace when_all_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -264,3 +265,5 @@ TEST_CASE("children that share one thread start in their order", "[coro][when_al
   sync_wait(when_all(note(log, 'a'), note(log, 'b'), note(log, 'c')));
   CHECK(log == "abc");
 }
+
+}  // namespace when_all_tests

@@ -19,6 +19,7 @@
 #include "../support/catch.hpp"
 #include "run_on.hpp"
 
+namespace when_any_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -110,3 +111,5 @@ TEST_CASE("sleeps race each other on a pool", "[coro][when_any]") {
   REQUIRE(troupe::test::run_on(pool, racing_sleeps(rounds)) == rounds);
   REQUIRE(sync_wait(racing_sleeps(rounds)) == rounds);
 }
+
+}  // namespace when_any_tests

@@ -21,6 +21,7 @@
 #include "../support/catch.hpp"
 #include "run_on.hpp"
 
+namespace within_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -137,3 +138,5 @@ TEST_CASE("limits and what they limit race on a pool", "[coro][within][stress]")
 TEST_CASE("limits nest on a bounded stack", "[coro][within]") {
   REQUIRE(troupe::sync_wait(nested_limits(10'000)) == 10'000);
 }
+
+}  // namespace within_tests

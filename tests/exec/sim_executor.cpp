@@ -32,6 +32,7 @@
 #include "../coro/run_on.hpp"
 #include "../support/catch.hpp"
 
+namespace sim_executor_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -511,3 +512,5 @@ TEST_CASE("what is ready when a simulator is destroyed runs before that ends", "
   }
   REQUIRE(count == 2);
 }
+
+}  // namespace sim_executor_tests

@@ -22,6 +22,7 @@
 #include "../support/catch.hpp"
 #include "../support/with_variable.hpp"
 
+namespace sim_search_tests {
 namespace {
 
 using troupe::sim_executor;
@@ -169,3 +170,5 @@ TEST_CASE("a word is quoted for a shell where it must be", "[exec][sim]") {
   REQUIRE(troupe::detail::shell_word("it's") == "'it'\\''s'");
   REQUIRE(troupe::detail::shell_word("") == "''");
 }
+
+}  // namespace sim_search_tests

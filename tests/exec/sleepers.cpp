@@ -14,6 +14,8 @@
 
 #include "../support/catch.hpp"
 
+namespace sleepers_tests {
+
 using troupe::detail::sleepers;
 
 TEST_CASE("where nobody sleeps nobody is woken", "[exec][sleepers]") {
@@ -138,3 +140,5 @@ TEST_CASE("no wake-up is lost", "[exec][sleepers][stress]") {
   }
   REQUIRE(d.finish() == items);
 }
+
+}  // namespace sleepers_tests

@@ -26,6 +26,7 @@
 #include "../coro/run_on.hpp"
 #include "../support/catch.hpp"
 
+namespace thread_pool_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -382,3 +383,5 @@ TEST_CASE("by default there is a thread for each core", "[exec][thread_pool]") {
   const thread_pool pool;
   REQUIRE(pool.stats().threads == troupe::detail::core_count());
 }
+
+}  // namespace thread_pool_tests

@@ -11,6 +11,8 @@
 
 #include "kit.hpp"
 
+namespace available_memory_tests {
+
 using namespace troupe::detail;
 
 TEST_CASE("numbers and lines are read from the system's files") {
@@ -65,3 +67,5 @@ TEST_CASE("a host starts no more processes by itself than it has descriptors for
   REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
   CHECK(one.stats().max_workers >= 1);
 }
+
+}  // namespace available_memory_tests

@@ -15,6 +15,8 @@
 
 #include "kit.hpp"
 
+namespace function_host_tests {
+
 using namespace std::chrono_literals;
 using functions_kit::error_of;
 using functions_kit::in_process;
@@ -552,3 +554,5 @@ TEST_CASE("a library stays as long as a thread has a destructor of its to call")
   CHECK(lingering <= 1);
   CHECK((functions_kit::mapped_modules() != 0) == (lingering != 0));
 }
+
+}  // namespace function_host_tests

@@ -9,6 +9,8 @@
 
 #include "kit.hpp"
 
+namespace json_payloads_tests {
+
 #if defined(TROUPE_TEST_JSON)
 
 using functions_kit::error_of;
@@ -54,3 +56,5 @@ TEST_CASE("arguments and results are JSON where the module understands it") {
 }
 
 #endif
+
+}  // namespace json_payloads_tests

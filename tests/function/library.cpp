@@ -9,6 +9,8 @@
 
 #include "kit.hpp"
 
+namespace library_tests {
+
 using namespace std::chrono_literals;
 using functions_kit::error_of;
 using functions_kit::is;
@@ -25,8 +27,11 @@ struct icalculator {
   troupe::task<int> sleep(int milliseconds);
   int not_there();
 };
-TROUPE_METHODS(icalculator, mean, add, count, hello, who, echo, sleep, not_there)
+}  // namespace library_tests
 
+TROUPE_METHODS(library_tests::icalculator, mean, add, count, hello, who, echo, sleep, not_there)
+
+namespace library_tests {
 namespace {
 
 troupe::library calculator(bool per_key = false) {
@@ -80,3 +85,5 @@ TEST_CASE("tenants may have instances of their own") {
   }
   CHECK(functions_kit::mapped_modules() == mapped);
 }
+
+}  // namespace library_tests

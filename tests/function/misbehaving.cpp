@@ -20,6 +20,8 @@
 
 #include "kit.hpp"
 
+namespace misbehaving_tests {
+
 using namespace std::chrono_literals;
 using troupe::errc;
 using troupe::detail::cpu_relax;
@@ -755,3 +757,5 @@ TEST_CASE("What leaves but takes its time is not counted on: idle instances make
   };
   s.broker.run(calls(s.host, held));
 }
+
+}  // namespace misbehaving_tests

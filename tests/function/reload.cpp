@@ -12,6 +12,8 @@
 
 #include "kit.hpp"
 
+namespace reload_tests {
+
 using namespace std::chrono_literals;
 using functions_kit::bytes_of;
 using functions_kit::error_of;
@@ -262,3 +264,5 @@ TEST_CASE("a thousand reloads under load lose no call and leave nothing behind")
   }
   CHECK(functions_kit::mapped_modules() == 0);
 }
+
+}  // namespace reload_tests

@@ -9,6 +9,8 @@
 
 #include "kit.hpp"
 
+namespace shared_library_tests {
+
 using functions_kit::bytes_of;
 using functions_kit::module_path;
 
@@ -118,3 +120,5 @@ TEST_CASE("a library goes on when its file is overwritten") {
   std::filesystem::resize_file(path, 10);
   CHECK(troupe::detail::manifest_of(library.table()).functions.size() == 19);
 }
+
+}  // namespace shared_library_tests

@@ -19,6 +19,8 @@
 
 #include "gateway/query_lobby.hpp"
 
+namespace gateway_tests {
+
 using namespace std::chrono_literals;
 
 namespace {
@@ -586,3 +588,5 @@ TEST_CASE(
     CHECK(std::count(h.book.lines.begin(), h.book.lines.end(), "error sloth") == 1);
   }
 }
+
+}  // namespace gateway_tests

@@ -18,6 +18,8 @@
 #include <troupe.hpp>
 #include <troupe/gateway.hpp>
 
+namespace placement_tests {
+
 using namespace std::chrono_literals;
 
 namespace {
@@ -295,3 +297,5 @@ TEST_CASE("a broker that goes takes open sockets with it") {
   CHECK(wire->closed_by_server());
   all_counts = nullptr;
 }
+
+}  // namespace placement_tests

@@ -19,6 +19,7 @@
 #include <troupe/gateway/shared_gateway.hpp>
 #include <troupe/net/memory_network.hpp>
 
+namespace shared_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -622,3 +623,4 @@ TEST_CASE("everything at once on threads", "[gateway][shared][threads]") {
 }
 
 }  // namespace
+}  // namespace shared_tests

@@ -12,6 +12,8 @@
 #include <troupe.hpp>
 #include <troupe/gateway.hpp>
 
+namespace values_tests {
+
 using namespace std::chrono_literals;
 
 TEST_CASE("header fields: names without regard to case, several of one name, in order") {
@@ -198,3 +200,5 @@ TEST_CASE("what is being sent counts until the next is taken") {
     CHECK(from.waiting_bytes() == 0);
   }(box));
 }
+
+}  // namespace values_tests

@@ -17,6 +17,7 @@
 #include <troupe/net.hpp>
 #include <troupe/net/exchange.hpp>
 
+namespace network_tests {
 namespace {
 
 using namespace std::chrono_literals;
@@ -387,3 +388,4 @@ TEST_CASE("questions over a network that loses some end, each once", "[net]") {
 }
 
 }  // namespace
+}  // namespace network_tests

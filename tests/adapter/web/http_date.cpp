@@ -7,6 +7,8 @@
 #include <ctime>
 #include <string>
 
+namespace http_date_tests {
+
 using troupe::detail::from_http_date;
 using troupe::detail::to_http_date;
 
@@ -43,3 +45,5 @@ TEST_CASE("what is no time is none") {
     CHECK_FALSE(from_http_date(no).has_value());
   }
 }
+
+}  // namespace http_date_tests

@@ -23,6 +23,8 @@
 
 #include "adapter/web/raw_client.hpp"
 
+namespace web_files_tests {
+
 using namespace std::chrono_literals;
 
 namespace {
@@ -354,3 +356,5 @@ TEST_CASE("who asks before it sends a body is told to go on, or not to") {
   const auto wrong = d.ask("DELETE /echo HTTP/1.1\r\nHost: t\r\n\r\n");
   CHECK(field(wrong, "Allow") == "POST, GET, HEAD");
 }
+
+}  // namespace web_files_tests

@@ -12,6 +12,7 @@
 #  include <troupe.hpp>
 #  include <troupe/function.hpp>
 
+namespace web_functions_tests {
 namespace {
 
 struct site {
@@ -102,5 +103,7 @@ TEST_CASE("what goes wrong with a module has its status and says nothing of it")
   site talkative({.tell_exceptions = true});
   CHECK(text(talkative.get("/p/fail")) == "a secret");
 }
+
+}  // namespace web_functions_tests
 
 #endif

@@ -17,9 +17,9 @@
 #include <troupe.hpp>
 #include <troupe/adapter/json/json.hpp>
 
-using namespace std::chrono_literals;
+namespace web_methods_tests {
 
-namespace web_methods_test {
+using namespace std::chrono_literals;
 
 struct order {
   std::string item;
@@ -82,17 +82,15 @@ troupe::task<int> shop::below() {
   co_return co_await other.call<&broken::f>();
 }
 
-}  // namespace web_methods_test
+}  // namespace web_methods_tests
 
-TROUPE_FIELDS(web_methods_test::order, item, count, price)
-TROUPE_METHODS(web_methods_test::shop, who, add, greet, buy, echo, total, maybe, forget, forgotten,
+TROUPE_FIELDS(web_methods_tests::order, item, count, price)
+TROUPE_METHODS(web_methods_tests::shop, who, add, greet, buy, echo, total, maybe, forget, forgotten,
                bytes, redirect, teapot, refuse, reply, fail, late, guarded, closed, slow, below)
-TROUPE_METHODS(web_methods_test::broken, f)
+TROUPE_METHODS(web_methods_tests::broken, f)
 
+namespace web_methods_tests {
 namespace {
-
-using web_methods_test::broken;
-using web_methods_test::shop;
 
 struct site {
   explicit site(troupe::method_route route = {}) {
@@ -301,3 +299,5 @@ TEST_CASE("a thrown reply has no line breaks in its fields") {
   r.http_fields.emplace_back("X\nY", "z");
   CHECK_THROWS_AS(thrown_reply(r), std::invalid_argument);
 }
+
+}  // namespace web_methods_tests

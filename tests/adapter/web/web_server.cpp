@@ -22,9 +22,10 @@
 #include "adapter/web/raw_client.hpp"
 #include "gateway/query_lobby.hpp"
 
-using namespace std::chrono_literals;
-
+namespace web_server_tests {
 namespace {
+
+using namespace std::chrono_literals;
 
 std::atomic<int> opened{0};
 std::atomic<int> ended{0};
@@ -544,3 +545,5 @@ TEST_CASE("where it cannot listen, it says so") {
   nowhere.address = "nowhere";
   CHECK_THROWS_AS(troupe::web_server(troupe::web_router(), nowhere), std::system_error);
 }
+
+}  // namespace web_server_tests

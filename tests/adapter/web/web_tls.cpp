@@ -30,9 +30,10 @@
 
 #  include "adapter/web/raw_client.hpp"
 
-using namespace std::chrono_literals;
-
+namespace web_tls_tests {
 namespace {
+
+using namespace std::chrono_literals;
 
 namespace asio = boost::asio;
 namespace beast = boost::beast;
@@ -303,5 +304,7 @@ TEST_CASE("a certificate that is none is refused by name") {
             .find("tls_options::key: ") == 0);
   CHECK(what(made().files()) == "it is taken");
 }
+
+}  // namespace web_tls_tests
 
 #endif
