@@ -98,6 +98,38 @@ TEST_CASE("a step left in the slot of a stuck thread is rescued", "[exec][thread
   REQUIRE(ran.load());
 }
 
+TEST_CASE("what is left behind a stuck thread is taken by one that is never idle",
+          "[exec][thread_pool]") {
+  std::atomic<bool> ran{false};
+  std::atomic<bool> over{false};
+  std::atomic<int> turns{0};
+  bool in_time = false;
+  thread_pool* at = nullptr;
+  step left([&ran] { ran.store(true); });
+  troupe::runnable* again = nullptr;
+  step busy([&] {
+    turns.fetch_add(1);
+    if (!over.load()) at->yield(*again);
+  });
+  again = &busy;
+  step stuck([&] {
+    const int seen = turns.load();
+    while (turns.load() < seen + 3) std::this_thread::yield();  // it is the other one's
+    at->fork(left);
+    const auto late = troupe::steady_now() + 10s;
+    while (!ran.load() && troupe::steady_now() < late) std::this_thread::yield();
+    in_time = ran.load();
+    over.store(true);
+  });
+  thread_pool pool({.threads = 2});
+  at = &pool;
+  pool.post(busy);
+  pool.post(stuck);
+  wait_for(over);
+  wait_for(ran);
+  REQUIRE(in_time);
+}
+
 namespace {
 
 class flag_timer final : public troupe::timer {

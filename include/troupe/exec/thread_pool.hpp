@@ -128,6 +128,7 @@ private:
   runnable* take_injected(worker& self) noexcept;
   runnable* search(worker& self) noexcept;
   runnable* steal(worker& self) noexcept;
+  runnable* steal_once(worker& self) noexcept;
   bool anything_ready() const noexcept;
   bool sleep(worker& self) noexcept;
   bool retire() noexcept;
@@ -332,12 +333,19 @@ inline runnable* basic_thread_pool<Lazy>::next(worker& self) noexcept {
   return r;
 }
 
-/// What the order of the other queues would let starve: timers, outsiders, the oldest of our own.
+/// What the order of the other queues would let starve: timers, outsiders, the oldest of our own,
+/// and of another thread, which may be stuck in a step while all others always have work.
 template <class Lazy>
 inline runnable* basic_thread_pool<Lazy>::take_fair(worker& self) noexcept {
   fire_timers();
-  if (self.tick % (2 * fair_interval) == 0) return self.deque.steal().get();
-  return injected_.pop();
+  switch (self.tick / fair_interval % 4) {
+    case 0:
+      return self.deque.steal().get();
+    case 2:
+      return steal_once(self);
+    default:
+      return injected_.pop();
+  }
 }
 
 template <class Lazy>
@@ -374,20 +382,27 @@ inline runnable* basic_thread_pool<Lazy>::search(worker& self) noexcept {
 
 template <class Lazy>
 inline runnable* basic_thread_pool<Lazy>::steal(worker& self) noexcept {
-  const std::size_t count = in_use_.load(detail::order::relaxed);
-  const std::size_t first = static_cast<std::size_t>(splitmix64(self.random)) % count;
   constexpr int rounds = 4;
   for (int round = 0; round < rounds; ++round) {
-    for (std::size_t i = 0; i < count; ++i) {
-      worker& victim = *workers_[(first + i) % count];
-      if (&victim == &self) continue;
-      if (runnable* const r = victim.deque.steal().get()) {
-        self.steals.store(self.steals.load(detail::order::relaxed) + 1, detail::order::relaxed);
-        return r;
-      }
-    }
+    if (runnable* const r = steal_once(self)) return r;
     if (runnable* const r = injected_.pop()) return r;
     detail::cpu_relax();
+  }
+  return nullptr;
+}
+
+/// From each of the others in turn, beginning with any.
+template <class Lazy>
+inline runnable* basic_thread_pool<Lazy>::steal_once(worker& self) noexcept {
+  const std::size_t count = in_use_.load(detail::order::relaxed);
+  const std::size_t first = static_cast<std::size_t>(splitmix64(self.random)) % count;
+  for (std::size_t i = 0; i < count; ++i) {
+    worker& victim = *workers_[(first + i) % count];
+    if (&victim == &self) continue;
+    if (runnable* const r = victim.deque.steal().get()) {
+      self.steals.store(self.steals.load(detail::order::relaxed) + 1, detail::order::relaxed);
+      return r;
+    }
   }
   return nullptr;
 }
