@@ -58,7 +58,11 @@ double look_up_plainly(const plain_map& map, const std::vector<std::string>& key
   });
 }
 
-std::size_t heap_in_use() { return mallinfo2().uordblks; }
+/// With what was mapped for itself.
+std::size_t heap_in_use() {
+  const auto heap = mallinfo2();
+  return heap.uordblks + heap.hblkhd;
+}
 
 }  // namespace
 
