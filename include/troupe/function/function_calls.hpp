@@ -462,12 +462,7 @@ inline void open_call::run_issue(runnable& r) noexcept {
 inline bool open_call::hold_reply(std::uint64_t length) noexcept {
   constexpr std::uint64_t counted_above = 1024;
   if (length <= counted_above || core_.runs_on_caller(*this)) return true;
-  atomic<std::uint64_t>& all = slot_->record.held_replies;
-  // A number alone: what it counts is handed over by settling.
-  if (all.fetch_add(length, order::relaxed) + length > core_.max_held_replies()) {
-    all.fetch_sub(length, order::relaxed);
-    return false;
-  }
+  if (!slot_->record.held_replies.add(length, core_.max_held_replies())) return false;
   held_ = length;
   return true;
 }
