@@ -197,6 +197,7 @@ template <class Lazy>
 inline intrusive_ptr<cell> registry<Lazy>::make(cell_owner& owner, const actor_class& a,
                                                 std::string_view key, std::uint64_t hash) {
   std::unique_ptr<put_off<cell, Lazy>, destroys> made(cell::make(owner, a, key));
+  made->record().references.store(1, order::relaxed);  // the caller's; nobody else sees it yet
   table room;
   shard& s = shard_of(hash);
   for (;;) {
@@ -206,10 +207,9 @@ inline intrusive_ptr<cell> registry<Lazy>::make(cell_owner& owner, const actor_c
       if (cell_record* const r = s.find(tag_of(hash), is_called(a, key))) return counted(*r);
       if (!s.has_room() && room.size() >= s.next_size()) s.move_to(room);
       if (s.has_room()) {
-        cell_record& r = made.release()->record();
-        s.insert(tag_of(hash), r);
+        s.insert(tag_of(hash), made->record());
         ++s.count;
-        return counted(r);
+        return intrusive_ptr<cell>(made.release(), adopt_ref);
       }
       wanted = s.next_size();
     }
