@@ -6,6 +6,7 @@
 
 #include <malloc.h>
 
+#include <cstdint>
 #include <cstdlib>
 #include <memory>
 #include <string>
@@ -58,7 +59,59 @@ double look_up_plainly(const plain_map& map, const std::vector<std::string>& key
   });
 }
 
-std::size_t heap_in_use() { return mallinfo2().uordblks; }
+/// And of one that counts nothing, so that a processor may go on before it has found.
+using bare_map = std::unordered_map<std::string, void*>;
+double look_up_barely(const bare_map& map, const std::vector<std::string>& keys,
+                      std::size_t stride) {
+  return bench::ns_per_op(500'000, [&](std::size_t n) {
+    for (std::size_t i = 0; i < n; ++i) {
+      if (map.find(keys[i * stride % keys.size()])->second == nullptr) std::abort();
+    }
+  });
+}
+
+/// What a look-up of 100 000 keys goes through at least: three lines, each of which says where the
+/// next is, of as much memory as keys, table and records take. Nothing is compared or counted.
+class three_lines {
+public:
+  explicit three_lines(std::size_t count) : keys_(count), places_(count), records_(count) {
+    for (std::size_t i = 0; i < count; ++i) {
+      keys_[i].next = static_cast<std::uint32_t>(i * 48'271 % count);
+      places_[i].next = static_cast<std::uint32_t>(i * 69'621 % count);
+    }
+  }
+  double read(std::size_t stride) const {
+    return bench::ns_per_op(500'000, [&](std::size_t n) {
+      std::size_t last = 0;  // no line is asked for before the one before is there
+      for (std::size_t i = 0; i < n; ++i) {
+        const std::size_t place = keys_[(i * stride + last) % keys_.size()].next;
+        last = records_[places_[place].next].zero;
+      }
+      if (last != 0) std::abort();
+    });
+  }
+
+private:
+  struct alignas(32) key {
+    std::uint32_t next = 0;
+  };
+  struct place {
+    std::uint32_t next = 0;
+    std::uint32_t rest[3] = {};
+  };
+  struct alignas(32) record {
+    std::uint32_t zero = 0;
+  };
+  std::vector<key> keys_;
+  std::vector<place> places_;
+  std::vector<record> records_;
+};
+
+/// With what was mapped for itself.
+std::size_t heap_in_use() {
+  const auto heap = mallinfo2();
+  return heap.uordblks + heap.hblkhd;
+}
 
 }  // namespace
 
@@ -77,14 +130,21 @@ int main() {
   std::vector<std::string> keys;
   for (std::size_t i = 0; i < count; ++i) keys.push_back(std::to_string(1000 + i));
   plain_map map;
-  for (const std::string& key : keys) map.emplace(key, std::make_shared<tiny>());
+  bare_map bare;
+  for (const std::string& key : keys) {
+    map.emplace(key, std::make_shared<tiny>());
+    bare.emplace(key, &map);
+  }
+  const three_lines lines(count);
   for (const auto& [order, stride] : {std::pair("the same one", 0), std::pair("in order", 1),
                                       std::pair("all over memory", 7919)}) {
     const auto by = static_cast<std::size_t>(stride);
     const double plain = look_up_plainly(map, keys, by);
     const double hit = look_up(broker, keys, by);
     const std::string what = std::string("worker<A>(key), 100 000 keys, ") + order;
-    bench::row(what.c_str(), hit, plain, "unordered_map");
+    bench::row(what.c_str(), hit, plain, "unordered_map of counted pointers");
+    bench::row("", hit, look_up_barely(bare, keys, by), "bare unordered_map");
+    bench::row("", hit, lines.read(by), "three lines, one after the other");
     bench::row_scaled("", hit, 60, mutex);
   }
   broker.run(broker.terminate());

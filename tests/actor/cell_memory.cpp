@@ -6,7 +6,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
+#include <set>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <troupe/base/hash.hpp>
@@ -143,6 +146,57 @@ TEST_CASE("cells begin where a cache line does, records fill lines, and both com
     REQUIRE(memory.allocate<cell_like>() == cells[i]);
   }
   for (void* const c : cells) memory.deallocate<cell_like>(c);
+}
+
+TEST_CASE("slabs lie side by side, but for few holes", "[actor][cell_memory]") {
+  if (!TROUPE_POOL_FRAMES) return;
+  constexpr std::uintptr_t slab = std::uintptr_t{1} << 14;
+  cell_memory memory;
+  std::vector<void*> cells;
+  std::set<std::uintptr_t> slabs;
+  while (slabs.size() < 512) {
+    cells.push_back(memory.allocate<cell_like>());
+    slabs.insert(reinterpret_cast<std::uintptr_t>(cells.back()) / slab);
+  }
+  std::size_t holes = 0;
+  for (auto at = std::next(slabs.begin()); at != slabs.end(); ++at) {
+    if (*at != *std::prev(at) + 1) ++holes;
+  }
+  REQUIRE(holes < slabs.size() / 4);
+  for (void* const c : cells) memory.deallocate<cell_like>(c);
+}
+
+TEST_CASE("cells are taken and given back in blocks, in any order", "[actor][cell_memory]") {
+  cell_memory memory;
+  std::vector<place<cell_like>> held;
+  std::uint64_t seed = 1;
+  for (int round = 0; round != 6; ++round) {
+    for (int i = 0; i != 4000; ++i) {
+      held.push_back(take<cell_like>(memory, static_cast<unsigned char>(i)));
+    }
+    // All but a few, which may be anywhere; in the last rounds all.
+    const std::size_t kept = round < 4 ? 10 : 0;
+    while (held.size() > kept) {
+      std::swap(held[troupe::splitmix64(seed) % held.size()], held.back());
+      REQUIRE(held.back().whole());
+      memory.deallocate<cell_like>(held.back().cell);
+      held.pop_back();
+    }
+  }
+}
+
+TEST_CASE("several threads need the first block at once", "[actor][cell_memory]") {
+  for (int round = 0; round != 200; ++round) {
+    cell_memory memory;
+    std::vector<place<cell_like>> taken(3);
+    std::vector<std::thread> threads;
+    for (place<cell_like>& p : taken) {
+      threads.emplace_back([&] { p = take<cell_like>(memory, static_cast<unsigned char>(round)); });
+    }
+    for (std::thread& t : threads) t.join();
+    for (const place<cell_like>& p : taken) REQUIRE(p.whole());
+    for (const place<cell_like>& p : taken) memory.deallocate<cell_like>(p.cell);
+  }
 }
 
 }  // namespace cell_memory_tests

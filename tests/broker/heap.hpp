@@ -4,6 +4,8 @@
 /// @file
 /// How much memory this test program has from `operator new`.
 
+#include <cstddef>
+
 namespace troupe::test {
 
 /// False where a sanitizer has its own heap: then nothing is counted.
@@ -12,6 +14,9 @@ bool counts_bytes() noexcept;
 long bytes_in_use() noexcept;
 /// Blocks that were ever asked for.
 long allocations() noexcept;
+/// Called by who asks for a block of at least `size` bytes, with that size,
+/// before it is there; nullptr: nothing is.
+void when_asked_for(std::size_t size, void (*call)(std::size_t)) noexcept;
 /// What the heap gives for one byte.
 long smallest_block() noexcept;
 

@@ -3,6 +3,8 @@
 
 #include <troupe/broker/broker.hpp>
 
+#include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
@@ -10,6 +12,8 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include <troupe/config.hpp>
@@ -26,7 +30,88 @@ struct empty {
   int touch() { return 1; }
 };
 
+/// A thread that looks workers up, one after the other, again and again.
+class looker {
+public:
+  looker(troupe::broker& broker, int workers) : broker_(broker), workers_(workers) {
+    thread_ = std::thread([this] { run(); });
+  }
+  ~looker() {
+    ends_.store(true);
+    thread_.join();
+  }
+  /// True if a whole round is done in five seconds.
+  bool does_a_round() const {
+    const int wanted = begun_.load() + 1;
+    for (int i = 0; i != 5000; ++i) {
+      if (ended_.load() >= wanted) return true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return false;
+  }
+
+private:
+  void run() {
+    while (!ends_.load()) {
+      ++begun_;
+      for (int i = 0; i != workers_; ++i)
+        static_cast<void>(broker_.worker<empty>(std::to_string(i)));
+      ended_.store(begun_.load());
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
+
+  troupe::broker& broker_;
+  int workers_;
+  std::atomic<int> begun_{0};
+  std::atomic<int> ended_{0};
+  std::atomic<bool> ends_{false};
+  std::thread thread_;
+};
+
+const looker* other_thread = nullptr;
+bool other_waits = false;
+std::set<std::size_t> asked_for;
+
+void see_whether_other_waits(std::size_t size) {
+  if (other_waits) return;
+  const looker* const l = std::exchange(other_thread, nullptr);  // what follows asks for memory too
+  if (l == nullptr) return;
+  asked_for.insert(size);
+  other_waits = !l->does_a_round();
+  other_thread = l;
+}
+
 }  // namespace
+
+TEST_CASE("nobody waits while memory is asked for a worker", "[broker][memory]") {
+  if (!troupe::test::counts_bytes()) return;
+  constexpr int workers = 1000;           // some of each shard of the registry
+  constexpr std::size_t key_size = 4999;  // no power of two, as tables and slabs are
+  troupe::sim_executor sim;
+  troupe::broker broker({.on = &sim});
+  std::vector<troupe::proxy<empty>> held;
+  held.reserve(4 * workers);
+  for (int i = 0; i != workers; ++i) held.push_back(broker.worker<empty>(std::to_string(i)));
+  asked_for.clear();
+  other_waits = false;
+  {
+    const looker other(broker, workers);
+    troupe::test::when_asked_for(700, &see_whether_other_waits);
+    for (int i = workers; i != 4 * workers; ++i) {
+      std::string key = std::to_string(i);
+      if (i % 500 == 0) key.resize(key_size, 'x');
+      other_thread = &other;
+      held.push_back(broker.worker<empty>(key));
+      other_thread = nullptr;
+    }
+    troupe::test::when_asked_for(0, nullptr);
+  }
+  REQUIRE_FALSE(other_waits);
+  REQUIRE(asked_for.count(key_size) == 1);
+  REQUIRE(*asked_for.begin() < key_size);       // tables
+  REQUIRE(*asked_for.rbegin() > 3 * key_size);  // slabs
+}
 
 TEST_CASE("an idle worker costs at most 256 bytes beyond actor and key", "[broker][memory]") {
   constexpr int workers = 10'000;

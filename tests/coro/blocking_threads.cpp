@@ -140,6 +140,43 @@ TEST_CASE("without memory for another blocking thread its work waits for one", "
   }
 }
 
+TEST_CASE("without memory for the first two blocking threads, no work is stranded",
+          "[coro][offload]") {
+  if (!troupe::test::allocations_can_fail()) return;
+  int stranded = 0;
+  int begun_late = 0;
+  for (int round = 0; round != 3000; ++round) {
+    std::atomic<int> ready{0};
+    std::atomic<int> taken{0};
+    std::atomic<int> arrived{0};
+    std::vector<std::unique_ptr<meeting>> work;
+    for (int i = 0; i != 2; ++i) work.push_back(std::make_unique<meeting>(arrived, 0));
+    {
+      blocking_threads threads;
+      const auto run = [&](std::size_t i, int fails_at) {
+        ready.fetch_add(1);
+        while (ready.load() != 2) {
+        }
+        troupe::test::fail_allocation(fails_at);
+        try {
+          threads.run(*work[i]);
+          taken.fetch_add(1);
+        } catch (const std::bad_alloc&) {
+        }
+        troupe::test::fail_allocation(-1);
+      };
+      // In a third of the rounds one of the two gets its thread.
+      std::thread other(run, 0, 0);
+      run(1, round % 3 == 0 ? -1 : round % 3);
+      other.join();
+    }
+    if (arrived.load() != taken.load()) ++stranded;
+    if (round % 3 == 0 && arrived.load() == 0) ++begun_late;
+  }
+  REQUIRE(stranded == 0);
+  REQUIRE(begun_late == 0);
+}
+
 TEST_CASE("many threads hand work to blocking threads at once", "[coro][offload][stress]") {
   constexpr int per_thread = 500;
   std::atomic<int> arrived{0};

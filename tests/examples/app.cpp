@@ -2,10 +2,13 @@
 // Runs examples/app and asks for everything that its README promises.
 #include <catch2/catch.hpp>
 
-#include <cerrno>
 #include <csignal>
 #include <cstdint>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -20,6 +23,32 @@
 extern char** environ;
 
 namespace {
+
+/// The session of a process, as the kernel shows it; -1 if it has ended.
+pid_t session_of(const std::filesystem::path& process) {
+  std::ifstream file(process / "stat");
+  const std::string text(std::istreambuf_iterator<char>(file), {});
+  const std::size_t name_end = text.rfind(')');  // its name may have anything in it
+  if (name_end == std::string::npos) return -1;
+  std::istringstream rest(text.substr(name_end + 1));
+  char state = 0;
+  pid_t parent = -1;
+  pid_t group = -1;
+  pid_t session = -1;
+  rest >> state >> parent >> group >> session;
+  return rest && state != 'Z' && state != 'X' ? session : -1;
+}
+
+/// True if a process of the session runs besides `but`.
+bool has_others(pid_t session, pid_t but) {
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    const std::string name = entry.path().filename().string();
+    const bool is_process = name.find_first_not_of("0123456789") == std::string::npos;
+    if (!is_process || name == std::to_string(but)) continue;
+    if (session_of(entry.path()) == session) return true;
+  }
+  return false;
+}
 
 /// The program, from its first line to its end.
 class program {
@@ -38,11 +67,11 @@ public:
                           nullptr};
     posix_spawnattr_t attributes;
     ::posix_spawnattr_init(&attributes);
-    ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
+    ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
     const int failed = ::posix_spawn(&pid_, path, &actions, &attributes, argv, environ);
     ::posix_spawnattr_destroy(&attributes);
     ::posix_spawn_file_actions_destroy(&actions);
-    group_ = pid_;
+    session_ = pid_;
     ::close(ends[1]);
     out_ = ends[0];
     if (failed != 0) throw std::runtime_error("it does not start");
@@ -78,17 +107,17 @@ public:
     return -1;
   }
 
-  /// True if it has left no process: its helper and the children of that are of its group. Waits,
-  /// for ten seconds at most.
+  /// True if it has left no process: its helper and the children of that have groups of their own,
+  /// but are of its session. Waits, for ten seconds at most.
   bool is_all_gone() const {
     for (int i = 0; i < 1000; ++i) {
-      if (::kill(-group_, 0) != 0 && errno == ESRCH) return true;
+      if (!has_others(session_, -1)) return true;
       ::usleep(10'000);
     }
     return false;
   }
-  /// With those of its helper.
-  bool has_processes() const { return ::kill(-group_, 0) == 0; }
+  /// True if it has processes besides its own: its helper, and the children of that.
+  bool has_processes() const { return has_others(session_, pid_); }
 
 private:
   std::string first_line() {
@@ -99,7 +128,7 @@ private:
   }
 
   pid_t pid_ = -1;
-  pid_t group_ = -1;
+  pid_t session_ = -1;
   int out_ = -1;
   std::uint16_t port_ = 0;
 };
@@ -181,6 +210,38 @@ TEST_CASE("the example app answers as its README says") {
   }
   CHECK(app.end(SIGTERM) == 0);
   CHECK(app.is_all_gone());
+}
+
+TEST_CASE("a program without helpers has no processes besides its own") {
+  const auto start = [](const char* script) {
+    char shell[] = "/bin/sh";
+    char option[] = "-c";
+    std::string text = script;
+    char* const argv[] = {shell, option, text.data(), nullptr};
+    posix_spawnattr_t attributes;
+    ::posix_spawnattr_init(&attributes);
+    ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
+    pid_t pid = -1;
+    REQUIRE(::posix_spawn(&pid, shell, nullptr, &attributes, argv, environ) == 0);
+    ::posix_spawnattr_destroy(&attributes);
+    return pid;
+  };
+  const auto end = [](pid_t leader) {
+    ::kill(-leader, SIGKILL);
+    int status = 0;
+    ::waitpid(leader, &status, 0);
+  };
+  const pid_t alone = start("exec sleep 60");
+  CHECK_FALSE(has_others(alone, alone));
+  end(alone);
+  const pid_t with_child = start("sleep 60 & wait");
+  bool has_child = false;
+  for (int i = 0; i != 1000 && !has_child; ++i) {
+    has_child = has_others(with_child, with_child);
+    if (!has_child) ::usleep(10'000);
+  }
+  CHECK(has_child);
+  end(with_child);
 }
 
 TEST_CASE("Ctrl-C ends the example app and all its processes") {

@@ -3,8 +3,11 @@
 
 #include <troupe/function/library.hpp>
 
+#include <algorithm>
 #include <chrono>
+#include <mutex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "kit.hpp"
@@ -84,6 +87,114 @@ TEST_CASE("tenants may have instances of their own") {
     CHECK(functions_kit::mapped_modules() >= 2 * (mapped + 1));
   }
   CHECK(functions_kit::mapped_modules() == mapped);
+}
+
+namespace {
+
+/// What a broker was told of messages that nobody awaits.
+struct letters {
+  std::mutex mutex;
+  std::vector<std::string> all;
+
+  troupe::broker_options options() {
+    troupe::broker_options o;
+    o.threads = 2;
+    o.on_dead_letter = [this](const troupe::dead_letter& l) {
+      std::string text = std::string(l.method) + " of " + l.to.key + " from " + l.from.id().key;
+      text += l.reason ? ": not run, " + l.reason.message() : std::string(": failed");
+      if (!l.error) text += ", without an error";
+      const std::lock_guard guard(mutex);
+      all.push_back(text);
+    };
+    return o;
+  }
+  bool has(std::string_view text) {
+    const std::lock_guard guard(mutex);
+    return std::any_of(all.begin(), all.end(),
+                       [text](const std::string& l) { return l.find(text) == 0; });
+  }
+};
+
+/// Tells in a turn of its own.
+struct teller {
+  void tell(troupe::module_proxy<icalculator> to) { CHECK(to.tell<&icalculator::not_there>()); }
+};
+
+template <class Holds>
+troupe::task<bool> until(Holds holds) {
+  for (int i = 0; i != 10'000; ++i) {
+    if (holds()) co_return true;
+    co_await troupe::sleep_for(1ms);
+  }
+  co_return holds();
+}
+
+troupe::task<bool> until_count_is(troupe::module_proxy<icalculator> p, int expected) {
+  for (int i = 0; i != 10'000; ++i) {
+    const int count = co_await p->count();
+    if (count == expected) co_return true;
+    co_await troupe::sleep_for(1ms);
+  }
+  co_return false;
+}
+
+}  // namespace
+
+TEST_CASE("a module is told like a worker: nobody waits, and what fails is a dead letter") {
+  letters dead;
+  troupe::broker broker(dead.options());
+  const auto tells = [&dead](troupe::broker& b) -> troupe::task<> {
+    auto alice = b.worker<icalculator>(calculator(), "alice");
+    for (int i = 0; i != 50; ++i) CHECK(alice.tell<&icalculator::add>(i, 2));
+    CHECK(co_await until_count_is(alice, 50));
+    CHECK(dead.all.empty());
+    CHECK(alice.tell<&icalculator::not_there>());
+    auto failed = until([&dead] { return dead.has("not_there of alice from : not run, "); });
+    const bool told = co_await std::move(failed);
+    CHECK(told);
+    auto worker = b.worker<teller>("bob");
+    auto telling = worker.call<&teller::tell>(alice);
+    co_await std::move(telling);
+    auto named = until([&dead] { return dead.has("not_there of alice from bob: not run, "); });
+    const bool knows_who = co_await std::move(named);
+    CHECK(knows_who);
+  };
+  broker.run(tells(broker));
+  CHECK(dead.all.size() == 2);
+  CHECK(broker.stats().dead_letters == 2);
+}
+
+TEST_CASE("a tell of a module that cannot be loaded, or takes no more, is a dead letter") {
+  letters dead;
+  {
+    troupe::broker broker(dead.options());
+    const auto tells = [&dead](troupe::broker& b) -> troupe::task<> {
+      auto none = b.worker<icalculator>(troupe::library("/there/is/none.so"), "k");
+      CHECK(none.tell<&icalculator::count>());
+      auto failed = until([&dead] { return dead.has("count of k from : not run, "); });
+      const bool told = co_await std::move(failed);
+      CHECK(told);
+    };
+    broker.run(tells(broker));
+  }
+  CHECK(dead.all.size() == 1);
+}
+
+TEST_CASE("a broker that goes awaits the modules that it has told something") {
+  letters dead;
+  const auto begin = std::chrono::steady_clock::now();
+  {
+    troupe::broker broker(dead.options());
+    const auto tells = [](troupe::broker& b) -> troupe::task<> {
+      auto alice = b.worker<icalculator>(calculator(), "alice");
+      static_cast<void>(co_await alice->count());
+      CHECK(alice.tell<&icalculator::sleep>(200));
+      co_await troupe::sleep_for(50ms);
+    };
+    broker.run(tells(broker));
+  }
+  CHECK(std::chrono::steady_clock::now() - begin > 190ms);
+  CHECK(dead.all.empty());
 }
 
 }  // namespace library_tests

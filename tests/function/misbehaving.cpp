@@ -758,4 +758,41 @@ TEST_CASE("What leaves but takes its time is not counted on: idle instances make
   s.broker.run(calls(s.host, held));
 }
 
+TEST_CASE("A module that tells of another one's crash has not crashed") {
+  const auto begin = std::chrono::steady_clock::now();
+  constexpr int rounds = 9;
+  setting s;
+  s.how.call = [](made_up& i, module_call& c) {
+    const auto code = static_cast<std::uint32_t>(errc::worker_crashed);
+    const bool dies = text_of(c) == "die";
+    if (dies) i.owner.failed(i, errc::worker_crashed, "it fell over");
+    made_up::settle(c, troupe_outcome_error, code);
+    if (dies) i.end();
+  };
+  for (int round = 0; round != rounds; ++round) {
+    for (const char* what : {"die", "call another"}) {
+      const std::string why = s.broker.run(outcome_of(s.host.trigger(of("m", what))));
+      CHECK(begins(why, "worker crashed"));
+    }
+  }
+  CHECK(s.host.stats().crashes == rounds);
+  // Were these failures in a row, there would be pauses of 6 s in all.
+  CHECK(std::chrono::steady_clock::now() - begin < 4s);
+}
+
+TEST_CASE("A module that crashes again and again has to wait") {
+  const auto begin = std::chrono::steady_clock::now();
+  setting s;
+  s.how.call = [](made_up& i, module_call& c) {
+    i.owner.failed(i, errc::worker_crashed, "it fell over");
+    made_up::settle(c, troupe_outcome_error, static_cast<std::uint32_t>(errc::worker_crashed));
+    i.end();
+  };
+  for (int round = 0; round != 5; ++round) {
+    CHECK(begins(s.broker.run(outcome_of(s.host.trigger(of("m")))), "worker crashed"));
+  }
+  CHECK(s.host.stats().crashes == 5);
+  CHECK(std::chrono::steady_clock::now() - begin > 300ms);  // 50, 100 and 200 ms
+}
+
 }  // namespace misbehaving_tests

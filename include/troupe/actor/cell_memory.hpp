@@ -7,14 +7,19 @@
 /// Layer: actor. A look-up waits for memory, and what it reads of a hundred thousand cells stays in
 /// a cache only if nothing else lies between. So a slab (J. Bonwick, USENIX 1994) has the records
 /// of its cells side by side, then the cells, each in lines of its own; and it begins where a
-/// multiple of its size does, so that a cell's address tells where its record is. A slab of which
-/// nothing is used goes back to the heap, except where none has room besides it.
+/// multiple of its size does, so that a cell's address tells where its record is.
+///
+/// A heap leaves a hole before what begins at such a place, almost as big as a slab. So slabs are
+/// taken from it in blocks, which grow with the number of slabs. A block of which
+/// nothing is used goes back to the heap, except where no other slab has room.
 ///
 /// Under AddressSanitizer it steps aside as the pool of frames does (`TROUPE_POOL_FRAMES`).
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <new>
+#include <utility>
 
 #include <troupe/actor/cell_record.hpp>
 #include <troupe/config.hpp>
@@ -53,15 +58,23 @@ private:
 
   /// Stands where its memory begins.
   struct slab {
+    explicit slab(slab* of_block) noexcept : block(of_block) {}
+
     slab* next = nullptr;      // of those that have room
     slab* previous = nullptr;  // nullptr: the first
     free_cell* given_back = nullptr;
+    slab* block;                // its first slab
     std::uint32_t used = 0;     // cells
     std::uint32_t touched = 0;  // cells that were ever used: memory beyond them costs nothing yet
+    // Only in the first slab of a block, about the block:
+    std::uint32_t slabs = 0;
+    std::uint32_t begun = 0;   // slabs that were ever used: memory beyond them is no slab yet
+    std::uint32_t in_use = 0;  // slabs with cells that are used
   };
 
-  /// A multiple of it is where a slab begins. What the heap itself needs follows before the next.
+  /// A multiple of it is where a slab begins.
   static constexpr std::size_t slab_distance = std::size_t{1} << 14;
+  static constexpr std::uint32_t most_slabs = 128;  // in a block
   static constexpr std::size_t slab_size = slab_distance - cache_line_size;
   static constexpr std::align_val_t slab_alignment{slab_distance};
   static constexpr std::size_t in_lines(std::size_t size) noexcept {
@@ -77,13 +90,24 @@ private:
   static slab& slab_of(const void* cell) noexcept {
     return *reinterpret_cast<slab*>(begin_of(reinterpret_cast<std::uintptr_t>(cell)));
   }
+  static slab* make_block(std::uint32_t slabs);
+  static void delete_block(slab* first) noexcept {
+    if (first != nullptr) ::operator delete(first, slab_alignment);
+  }
+  slab* find_room() noexcept;
   template <class Cell>
-  static void* take(slab& s) noexcept;
+  void* take(slab& s) noexcept;
+  template <class Cell>
+  slab* give_back(void* cell) noexcept;
+  bool is_kept(const slab& block) const noexcept;
   void link(slab& s) noexcept;
   void unlink(slab& s) noexcept;
 
-  spin_lock lock_;             // guards the slabs and the list
+  spin_lock lock_;             // guards the slabs and all below
   slab* with_room_ = nullptr;  // doubly linked
+  std::uint32_t with_room_count_ = 0;
+  std::uint32_t slabs_ = 0;  // in all blocks
+  slab* newest_ = nullptr;   // the block in which slabs are left that never began
 };
 
 /// Where things are in a slab.
@@ -101,10 +125,11 @@ struct cell_memory::layout {
 };
 
 inline cell_memory::~cell_memory() {
-  slab* const last = with_room_;
-  if (last == nullptr) return;
-  TROUPE_ASSERT(last->used == 0 && last->next == nullptr, "a cell outlives its broker's memory");
-  ::operator delete(last, slab_alignment);
+  slab* const last = with_room_ != nullptr ? with_room_->block : nullptr;
+  TROUPE_ASSERT(
+      last == nullptr ? newest_ == nullptr : last->in_use == 0 && last->begun == with_room_count_,
+      "a cell outlives its broker's memory");
+  delete_block(last);
 }
 
 template <class Cell>
@@ -132,19 +157,65 @@ inline void* cell_memory::cell_of(const cell_record* record) noexcept {
   }
 }
 
-/// From a slab that has room. The lock is held, or nobody knows the slab.
+inline cell_memory::slab* cell_memory::make_block(std::uint32_t slabs) {
+  void* const room = ::operator new(slabs * slab_distance, slab_alignment);
+  slab* const first = ::new (room) slab(static_cast<slab*>(room));
+  first->slabs = slabs;
+  return first;
+}
+
+/// A slab that has room, or nothing. The lock is held.
+inline cell_memory::slab* cell_memory::find_room() noexcept {
+  if (with_room_ != nullptr || newest_ == nullptr) return with_room_;
+  slab* const block = newest_;
+  slab* s = block;
+  if (block->begun != 0) {
+    s = ::new (reinterpret_cast<std::byte*>(block) + block->begun * slab_distance) slab(block);
+  }
+  if (++block->begun == block->slabs) newest_ = nullptr;
+  link(*s);
+  return s;
+}
+
+/// From a slab that has room. The lock is held.
 template <class Cell>
 inline void* cell_memory::take(slab& s) noexcept {
-  ++s.used;
+  using in = layout<Cell>;
+  if (s.used++ == 0) ++s.block->in_use;
+  if (s.used == in::capacity) unlink(s);
   if (free_cell* const c = s.given_back) {
     s.given_back = c->next;
     return c;
   }
-  using in = layout<Cell>;
   return reinterpret_cast<std::byte*>(&s) + in::first_cell + s.touched++ * in::distance;
 }
 
+/// Returns a block that nobody needs any more, or nothing. The lock is held.
+template <class Cell>
+inline cell_memory::slab* cell_memory::give_back(void* cell) noexcept {
+  slab& s = slab_of(cell);
+  s.given_back = ::new (cell) free_cell{s.given_back};
+  if (s.used-- == layout<Cell>::capacity) link(s);
+  slab* const block = s.block;
+  if (s.used != 0 || --block->in_use != 0) return nullptr;
+  if (is_kept(*block)) return nullptr;
+  slabs_ -= block->slabs;
+  if (newest_ == block) newest_ = nullptr;
+  for (std::uint32_t i = 0; i != block->begun; ++i) {
+    unlink(slab_of(reinterpret_cast<std::byte*>(block) + i * slab_distance));
+  }
+  return block;
+}
+
+/// Of a block of which nothing is used. Whoever makes one worker after the other is not to need a
+/// new one each time; and of a broker without workers no more than one slab is left.
+inline bool cell_memory::is_kept(const slab& block) const noexcept {
+  if (slabs_ == block.slabs) return block.slabs == 1;
+  return with_room_count_ == block.begun && (newest_ == nullptr || newest_ == &block);
+}
+
 inline void cell_memory::link(slab& s) noexcept {
+  ++with_room_count_;
   s.previous = nullptr;
   s.next = with_room_;
   if (s.next != nullptr) s.next->previous = &s;
@@ -152,6 +223,7 @@ inline void cell_memory::link(slab& s) noexcept {
 }
 
 inline void cell_memory::unlink(slab& s) noexcept {
+  --with_room_count_;
   (s.previous != nullptr ? s.previous->next : with_room_) = s.next;
   if (s.next != nullptr) s.next->previous = s.previous;
 }
@@ -163,19 +235,26 @@ inline void* cell_memory::allocate() {
     void* const both = ::operator new(sizeof(cell_record) + sizeof(Cell));
     return static_cast<std::byte*>(both) + sizeof(cell_record);
   } else {
+    std::uint32_t slabs = 0;
     {
       const spin_guard guard(lock_);
-      if (slab* const s = with_room_) {
-        void* const c = take<Cell>(*s);
-        if (s->used == layout<Cell>::capacity) unlink(*s);
-        return c;
-      }
+      if (slab* const s = find_room()) return take<Cell>(*s);
+      slabs = std::clamp(slabs_ / 24, 1U, most_slabs);
     }
-    // Without the lock; another one at the same time does no harm.
-    slab* const made = ::new (::operator new(slab_size, slab_alignment)) slab;
-    void* const c = take<Cell>(*made);
-    const spin_guard guard(lock_);
-    link(*made);
+    // Without the lock. Of those who come here at the same time, the first one's is used.
+    slab* made = make_block(slabs);
+    void* c = nullptr;
+    {
+      const spin_guard guard(lock_);
+      slab* s = find_room();
+      if (s == nullptr) {
+        newest_ = std::exchange(made, nullptr);
+        slabs_ += slabs;
+        s = find_room();
+      }
+      c = take<Cell>(*s);
+    }
+    delete_block(made);
     return c;
   }
 }
@@ -185,16 +264,12 @@ inline void cell_memory::deallocate(void* cell) noexcept {
   if constexpr (!TROUPE_POOL_FRAMES) {
     ::operator delete(static_cast<std::byte*>(cell) - sizeof(cell_record));
   } else {
-    slab& s = slab_of(cell);
+    slab* unused = nullptr;
     {
       const spin_guard guard(lock_);
-      s.given_back = ::new (cell) free_cell{s.given_back};
-      if (s.used-- == layout<Cell>::capacity) link(s);
-      const bool only_one = with_room_ == &s && s.next == nullptr;
-      if (s.used != 0 || only_one) return;
-      unlink(s);
+      unused = give_back<Cell>(cell);
     }
-    ::operator delete(&s, slab_alignment);
+    delete_block(unused);
   }
 }
 

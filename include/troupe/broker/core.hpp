@@ -153,6 +153,9 @@ public:
   };
 
   // --- for the broker ---------------------------------------------------------------------------
+  /// A message for what has no cell here is dead.
+  void lost(worker_id to, std::string_view method, const std::error_code& why,
+            std::exception_ptr error, cell* from) noexcept;
   /// Before there are workers.
   void supervise_by(const supervision& s, escalation_handler handler) noexcept {
     supervise = s;
@@ -587,6 +590,14 @@ inline void broker_core<Lazy>::dead(cell& c, std::string_view method, const std:
   } catch (...) {
     // No memory for the report.
   }
+}
+
+template <class Lazy>
+inline void broker_core<Lazy>::lost(worker_id to, std::string_view method,
+                                    const std::error_code& why, std::exception_ptr error,
+                                    cell* from) noexcept {
+  dead_letters_.fetch_add(1, order::relaxed);
+  report(dead_letter(std::move(to), method, why, std::move(error), make_caller(from)));
 }
 
 template <class Lazy>

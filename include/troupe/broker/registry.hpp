@@ -13,6 +13,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -83,10 +84,12 @@ private:
     void set(cell_record* r) noexcept { address = std::bit_cast<decltype(address)>(r); }
   };
 
+  using table = std::vector<put_off<place, Lazy>>;
+
   struct alignas(cache_line_size) shard {
     mutable spin_lock lock;  // guards all below
     std::size_t count = 0;
-    std::vector<put_off<place, Lazy>> places;  // a power of two of them, or none
+    table places;  // a power of two of them, or none
 
     std::size_t mask() const noexcept { return places.size() - 1; }
     template <class Matches>
@@ -96,7 +99,12 @@ private:
       return find(t, [&r](const cell_record& other) noexcept { return &other == &r; }) != nullptr;
     }
     void erase(tag t, const cell_record& r) noexcept;
-    void make_room();
+    /// False where the table is seven eighths full.
+    bool has_room() const noexcept { return 8 * (count + 1) <= 7 * places.size(); }
+    std::size_t next_size() const noexcept {
+      return places.empty() ? smallest_table : 2 * places.size();
+    }
+    void move_to(table& next) noexcept;
   };
 
   static constexpr std::size_t shard_count = 64;
@@ -116,6 +124,12 @@ private:
     r.references.fetch_add(1, order::relaxed);
     return intrusive_ptr<cell>(&cell::of(r), adopt_ref);
   }
+  /// Of a cell that came into no table.
+  struct destroys {
+    void operator()(cell* c) const noexcept { cell::destroy(*c); }
+  };
+  intrusive_ptr<cell> make(cell_owner& owner, const actor_class& a, std::string_view key,
+                           std::uint64_t hash);
   shard& shard_of(std::uint64_t hash) noexcept { return shards_[hash >> 58]; }
   const shard& shard_of(std::uint64_t hash) const noexcept { return shards_[hash >> 58]; }
 
@@ -156,13 +170,11 @@ inline void registry<Lazy>::shard::erase(tag t, const cell_record& r) noexcept {
   --count;
 }
 
-/// Doubles the table where it is seven eighths full.
+/// Leaves the old table in `next`, which is empty and larger.
 template <class Lazy>
-inline void registry<Lazy>::shard::make_room() {
-  if (8 * (count + 1) <= 7 * places.size()) return;
-  std::vector<put_off<place, Lazy>> old(places.empty() ? smallest_table : 2 * places.size());
-  old.swap(places);
-  for (const place& p : old) {
+inline void registry<Lazy>::shard::move_to(table& next) noexcept {
+  next.swap(places);
+  for (const place& p : next) {
     if (!p.is_free()) insert(p.t, *p.get());
   }
 }
@@ -171,14 +183,38 @@ template <class Lazy>
 inline intrusive_ptr<cell> registry<Lazy>::find_or_make(cell_owner& owner, const actor_class& a,
                                                         std::string_view key) {
   const std::uint64_t hash = hash_of(a, key);
+  {
+    const shard& s = shard_of(hash);
+    const spin_guard guard(s.lock);
+    if (cell_record* const r = s.find(tag_of(hash), is_called(a, key))) return counted(*r);
+  }
+  return make(owner, a, key, hash);
+}
+
+/// What needs memory is made without the lock, and given back without it where another thread has
+/// been faster.
+template <class Lazy>
+inline intrusive_ptr<cell> registry<Lazy>::make(cell_owner& owner, const actor_class& a,
+                                                std::string_view key, std::uint64_t hash) {
+  std::unique_ptr<put_off<cell, Lazy>, destroys> made(cell::make(owner, a, key));
+  made->record().references.store(1, order::relaxed);  // the caller's; nobody else sees it yet
+  table room;
   shard& s = shard_of(hash);
-  const spin_guard guard(s.lock);
-  if (cell_record* const r = s.find(tag_of(hash), is_called(a, key))) return counted(*r);
-  s.make_room();
-  intrusive_ptr<cell> made(cell::make(owner, a, key));
-  s.insert(tag_of(hash), made->record());
-  ++s.count;
-  return made;
+  for (;;) {
+    std::size_t wanted = 0;
+    {
+      const spin_guard guard(s.lock);
+      if (cell_record* const r = s.find(tag_of(hash), is_called(a, key))) return counted(*r);
+      if (!s.has_room() && room.size() >= s.next_size()) s.move_to(room);
+      if (s.has_room()) {
+        s.insert(tag_of(hash), made->record());
+        ++s.count;
+        return intrusive_ptr<cell>(made.release(), adopt_ref);
+      }
+      wanted = s.next_size();
+    }
+    room = table(wanted);
+  }
 }
 
 template <class Lazy>

@@ -73,7 +73,8 @@ private:
   std::list<member> members_;  // addresses stay
   std::vector<member*> idle_;  // room for all members is kept
   forward_queue<runnable, &runnable::next> waiting_;
-  std::size_t count_ = 0;  // members that have not ended
+  std::size_t count_ = 0;     // threads that run and have not ended
+  std::size_t starting_ = 0;  // calls of `start` whose thread does not run yet
   bool stopping_ = false;
 };
 
@@ -86,12 +87,12 @@ inline void blocking_threads::run(runnable& r) {
     m->idle.unpark();
     return;
   }
-  if (count_ >= max_threads) {
+  if (count_ != 0 && count_ + starting_ >= max_threads) {
     waiting_.push_back(r);
     lock_.unlock();
     return;
   }
-  ++count_;
+  ++starting_;
   lock_.unlock();
   start(r);
 }
@@ -126,7 +127,14 @@ inline void blocking_threads::start(runnable& r) {
     m.known = true;
   } catch (...) {
     lock_.lock();
-    --count_;
+    --starting_;
+    // Others that start a thread now may fail as well: they are nobody to leave work to. They soon
+    // know.
+    while (count_ == 0 && starting_ != 0) {
+      lock_.unlock();
+      std::this_thread::yield();
+      lock_.lock();
+    }
     const bool somebody = count_ != 0;
     member* const idle = idle_.empty() ? nullptr : idle_.back();
     if (idle != nullptr) {
@@ -141,6 +149,10 @@ inline void blocking_threads::start(runnable& r) {
 }
 
 inline void blocking_threads::loop(member& self, runnable* work) noexcept {
+  lock_.lock();
+  --starting_;
+  ++count_;
+  lock_.unlock();
   while (work != nullptr) {
     run_step(this_thread_state(), *work);
     work = next_work(self);

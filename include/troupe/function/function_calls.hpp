@@ -58,16 +58,13 @@ inline void function_core::issue(open_call& c) noexcept {
     c.turn = ++turns_;
     if (!is_over && !c.names_version) follow_version(c);
     module_slot& s = c.slot();
-    if (is_over) {
-      // Its caller was told before it came here.
-    } else if (closed_) {
-      refused = errc::broker_gone;
-    } else if (s.current != nullptr && s.current->doubts == 0) {
+    if (!is_over) refused = why_not_taken_locked(c);
+    if (is_over || refused != errc{}) {
+      // Its caller was told before it came here, or is told below.
+    } else if (takes_calls(s)) {
       to = s.current;
       give(*to, c);
       c.begun = true;
-    } else if (s.waiting_count >= options_.max_waiting) {
-      refused = errc::mailbox_full;
     } else {
       wait(s, c);
       if (s.current == nullptr) see_to_start(s, todo);
@@ -78,6 +75,13 @@ inline void function_core::issue(open_call& c) noexcept {
   carry_out(todo);
   if (refused != errc{}) c.fail(refused, {});
   if (refused != errc{} || is_over) release(&c);
+}
+
+inline errc function_core::why_not_taken_locked(const open_call& c) const noexcept {
+  const module_slot& s = c.slot();
+  if (closed_) return errc::broker_gone;
+  if (!takes_calls(s) && s.waiting_count >= options_.max_waiting) return errc::mailbox_full;
+  return errc{};
 }
 
 /// Between its making and its issue another version may have come to be meant.
@@ -156,7 +160,7 @@ inline errc function_core::why_not_begun(const open_call& c) noexcept {
 }
 
 inline void function_core::refuse(open_call& c, errc why, std::string text) noexcept {
-  call_ended(c, false);  // nothing that the module has done well
+  call_ended(c, call_verdict::was_not_run);
   c.fail(why, std::move(text));
   release(&c);
 }
@@ -211,12 +215,17 @@ inline void function_core::hand_over(module_slot& s, to_do& todo) {
   for (open_call* const c : todo.begin) give(*s.current, *c);
 }
 
-/// Its instance is done with the call, which whoever calls this settles.
-inline void function_core::call_ended(open_call& c, bool went_well) noexcept {
+/// Its instance is done with the call, which whoever calls this settles. What a module says of a
+/// crash is that of another one, which it has called, as long as it lives itself: of its own death
+/// the host knows before.
+inline void function_core::call_ended(open_call& c, call_verdict how) noexcept {
   to_do todo;
   {
     const spin_guard guard(lock_);
-    if (went_well) c.where->slot->failures = 0;
+    const bool is_ending = c.where->died || c.where->closing;
+    const bool was_run =
+        how == call_verdict::was_run || (how == call_verdict::speaks_of_a_crash && !is_ending);
+    if (was_run) c.where->slot->failures = 0;
     part(c, todo);
   }
   carry_out(todo);
@@ -462,12 +471,7 @@ inline void open_call::run_issue(runnable& r) noexcept {
 inline bool open_call::hold_reply(std::uint64_t length) noexcept {
   constexpr std::uint64_t counted_above = 1024;
   if (length <= counted_above || core_.runs_on_caller(*this)) return true;
-  atomic<std::uint64_t>& all = slot_->record.held_replies;
-  // A number alone: what it counts is handed over by settling.
-  if (all.fetch_add(length, order::relaxed) + length > core_.max_held_replies()) {
-    all.fetch_sub(length, order::relaxed);
-    return false;
-  }
+  if (!slot_->record.held_replies.add(length, core_.max_held_replies())) return false;
   held_ = length;
   return true;
 }
@@ -490,10 +494,11 @@ inline void open_call::settled_by_module(troupe_module_call* c, std::uint32_t ou
   } catch (...) {
     self.failure_ = std::current_exception();
   }
-  const bool died = outcome == troupe_outcome_error &&
-                    (code == static_cast<std::uint32_t>(errc::worker_crashed) ||
-                     code == static_cast<std::uint32_t>(errc::worker_stalled));
-  self.core_.call_ended(self, !died);
+  const bool speaks_of_a_crash = outcome == troupe_outcome_error &&
+                                 (code == static_cast<std::uint32_t>(errc::worker_crashed) ||
+                                  code == static_cast<std::uint32_t>(errc::worker_stalled));
+  self.core_.call_ended(
+      self, speaks_of_a_crash ? call_verdict::speaks_of_a_crash : call_verdict::was_run);
   self.stop_timer();
   self.settle_as(call_end::done);
   release(&self);

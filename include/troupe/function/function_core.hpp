@@ -54,6 +54,13 @@ public:
   virtual task<module_source> load(std::string module, std::string version) = 0;
 };
 
+/// What the end of a call says of its module.
+enum class call_verdict : std::uint8_t {
+  was_run,            // it lives
+  speaks_of_a_crash,  // its own, or one of a module that it has called
+  was_not_run
+};
+
 /// Counted: the host holds it, and so do its calls and what is under way.
 class function_core {
 public:
@@ -102,6 +109,11 @@ public:
   // --- for calls --------------------------------------------------------------------------------
   /// Takes a call, which refers to itself for the host; settles it in any case.
   void issue(open_call& c) noexcept;
+  /// Why it would be refused if it were issued now, without being looked at; nothing: it would not.
+  errc why_not_taken(const open_call& c) noexcept {
+    const spin_guard guard(lock_);
+    return why_not_taken_locked(c);
+  }
   /// Takes a call to the instance that it was given to. Whoever calls this refers to it besides.
   void dispatch(open_call& c, running_module& r) noexcept;
   /// The instance that has the call already, if any; it begins there now.
@@ -119,7 +131,7 @@ public:
     return kept_of(c.slot()) == isolation::in_process;
   }
   std::uint64_t max_held_replies() const noexcept { return max_held_replies_; }
-  void call_ended(open_call& c, bool went_well) noexcept;
+  void call_ended(open_call& c, call_verdict how) noexcept;
   void call_given_back(open_call& c) noexcept;
   void call_expired(open_call& c) noexcept;
   void call_out_of_grace(open_call& c) noexcept;
@@ -263,6 +275,10 @@ private:
   void note_failed(running_module& r, std::string_view detail, to_do& todo);
   void note_death(running_module& r, to_do& todo);
   void give(running_module& r, open_call& c) noexcept;
+  static bool takes_calls(const module_slot& s) noexcept {
+    return s.current != nullptr && s.current->doubts == 0;
+  }
+  errc why_not_taken_locked(const open_call& c) const noexcept;
   void follow_version(open_call& c) noexcept;
   void wait(module_slot& s, open_call& c) noexcept;
   void wait_again(module_slot& s, open_call& c) noexcept;

@@ -20,6 +20,7 @@
 #include <troupe/base/intrusive_ptr.hpp>
 #include <troupe/coro/async_semaphore.hpp>
 #include <troupe/coro/executor.hpp>
+#include <troupe/function/byte_account.hpp>
 #include <troupe/function/file_identity.hpp>
 #include <troupe/function/function_options.hpp>
 #include <troupe/function/module_instance.hpp>
@@ -39,10 +40,10 @@ struct module_record {
 
   const std::string name;
   module_options options;
-  bool has_options = false;               // somebody has said so
-  bool has_slots = false;                 // found by the last sweep
-  std::string remembered;                 // the version that is meant where none is named
-  atomic<std::uint64_t> held_replies{0};  // bytes that callers have not read yet; without the lock
+  bool has_options = false;   // somebody has said so
+  bool has_slots = false;     // found by the last sweep
+  std::string remembered;     // the version that is meant where none is named
+  byte_account held_replies;  // what callers have not read yet; without the lock
 };
 
 /// Somebody waits for an instance to be there.
@@ -181,7 +182,7 @@ inline open_call::open_call(intrusive_ptr<module_slot> to, std::string_view func
 }
 
 inline open_call::~open_call() {
-  if (held_ != 0) slot_->record.held_replies.fetch_sub(held_, order::relaxed);
+  if (held_ != 0) slot_->record.held_replies.subtract(held_);
 }
 
 inline worker_id open_call::id_for_errors() const {
