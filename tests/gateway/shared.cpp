@@ -544,6 +544,81 @@ TEST_CASE("a process that has lost its cable gives up what the others have given
   CHECK(connected == connections);
 }
 
+/// So many of these are connected, and heard; the others know that they are not.
+std::size_t count_connected(town& t, const std::vector<wire>& all) {
+  std::size_t connected = 0;
+  for (const wire& w : all) {
+    const std::string answer = t.run(say(w, "hello"));
+    if (answer == "heard hello") ++connected;
+    if (answer != "heard hello") CHECK(answer == "(closed)");
+  }
+  return connected;
+}
+
+std::size_t count_places(town& t, process& at) {
+  std::size_t places = 0;
+  for (const auto& s : t.run(at.rooms->shards("tea"))) places += s.connections;
+  return places;
+}
+
+TEST_CASE("an outage of any length leaves nobody between two stools", "[gateway][shared]") {
+  const auto who = GENERATE(range<std::size_t>(0, 3));
+  const auto begins = GENERATE(range(0, 1000, 300));
+  const auto lasts = GENERATE(range(250, 3750, 250));
+  CAPTURE(who, begins, lasts);
+  town t(0);
+  t.options.hosts_shards = false;
+  process& guide = t.found();  // keeps, and has neither shards nor clients
+  t.pass(t.options.lease);
+  t.options.hosts_shards = true;
+  process& east = t.found();
+  process& west = t.found();
+  t.pass(t.options.lease);
+  std::vector<wire> all;
+  const auto connect = [&](process& at, std::string id) {
+    all.push_back(t.client());
+    CHECK(t.run(at.connect(std::move(id), all.back())) == 101);
+    CHECK(t.run(next(all.back())).starts_with("welcome"));
+  };
+  connect(east, "ann");
+  connect(west, "ben");
+  connect(west, "cyd");
+
+  const std::string address = t.processes[who]->rooms->address();
+  t.pass(std::chrono::milliseconds(begins));
+  t.net.cut(address);
+  t.pass(std::chrono::milliseconds(lasts));
+  t.net.mend(address);
+  t.pass(3 * t.options.lease);
+
+  const std::size_t left = count_connected(t, all);
+  if (who == 0) CHECK(left == 3);
+  CHECK(count_places(t, east) == left);
+  for (const char* id : {"dan", "eve", "fay", "gil"}) connect(east, id);
+  CHECK(count_connected(t, all) == left + 4);
+  CHECK(count_places(t, west) == left + 4);
+  for (const auto& p : t.processes) {
+    CHECK(p->rooms->processes().size() == 3);
+    CHECK(p->rooms->keeper() == guide.rooms->keeper());
+  }
+}
+
+TEST_CASE("claims may take a sixth of a lease", "[gateway][shared]") {
+  const auto seed = GENERATE(range<std::uint64_t>(1, 11));
+  CAPTURE(seed);
+  town t(3, seed, {.claim_delay = 500ms});
+  wire ann = t.client();
+  CHECK(t.run(t.processes[0]->connect("ann", ann)) == 101);
+  CHECK(t.run(next(ann)) == "welcome to 1");
+  const std::string keeper = t.processes[0]->rooms->keeper();
+  for (int i = 0; i != 20; ++i) {
+    t.pass(1s);
+    CHECK(t.run(say(ann, "hello")) == "heard hello");
+    CHECK(t.run(t.processes[1]->ask("/?id=ben")).status == 200);
+  }
+  CHECK(t.processes[2]->rooms->keeper() == keeper);
+}
+
 /// Says numbers, and hears them, until it is closed.
 troupe::task<int> count_up(wire w, int many) {
   int heard = 0;

@@ -124,7 +124,7 @@ auto gateway_keeper<G>::ask(keeper_ptr self, std::string host) -> task<std::vect
   gateway_node& n = *self->node_;
   std::vector<found_shard> found;
   const time_point until = saturating_add(n.where.now(), 2 * n.options.lease);
-  while (n.known(host) && n.where.now() < until) {
+  while (n.knows(host) && n.where.now() < until) {
     auto asking = as_result(n.ask<wire::host_report>(
         host, wire::question(wire::report{self->fence_}), n.options.lease));
     result<wire::host_report> report = co_await std::move(asking);
@@ -194,7 +194,7 @@ void gateway_keeper<G>::tidy() noexcept try {
   for (const cluster_ptr& c : this->list()) {
     for (const auto& s : c->shards()) {
       auto& there = static_cast<remote_shard&>(*s);
-      if (node_->known(there.host)) continue;
+      if (node_->knows(there.host)) continue;
       c->table.take_out(there);
       there.drop_all();
     }

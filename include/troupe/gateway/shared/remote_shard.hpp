@@ -107,7 +107,7 @@ private:
   /// Again and again: a shard that nobody knows would stay for ever.
   static task<> retire_there(intrusive_ptr<gateway_node> node, std::string host,
                              wire::retire what) {
-    while (node->known(host)) {
+    while (node->knows(host)) {
       auto asking = as_result(
           node->ask<wire::nothing>(host, wire::question(what), node->options.request_limit));
       const result<wire::nothing> done = co_await std::move(asking);
