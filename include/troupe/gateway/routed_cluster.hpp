@@ -55,8 +55,8 @@ public:
   /// To the sockets of one shard; to none where that is not there.
   task<delivery> announce(std::string_view shard, socket_message m);
 
-  void leave(shard_peer& s, const std::string& uid, std::uint64_t) noexcept override {
-    if (table.leave(uid, s, where.now())) became_idle();
+  void leave(const seat& s) noexcept override {
+    if (table.leave(s.uid(), *s.shard(), where.now())) became_idle();
   }
 
   std::vector<shard_ptr> shards() {

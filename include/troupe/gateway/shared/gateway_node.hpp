@@ -140,7 +140,7 @@ protected:
   /// A client has come to a session that was accepted here. False: there is none.
   virtual bool attach(std::uint64_t session, const std::string& from) = 0;
   virtual void session_dropped(std::uint64_t session) noexcept = 0;
-  /// From time to time.
+  /// From time to time, and when members have gone.
   virtual void tidy() noexcept = 0;
 
   /// False: somebody else may have become the keeper.
@@ -249,7 +249,6 @@ inline task<> gateway_node::renew_until_closed() {
       static_cast<void>(co_await std::move(taking_part));
     }
     if (!is_member()) lapse();
-    tidy();
     auto waiting = as_result(within(closing_.acquire(), pause_until(next)));
     const result<void> waited = co_await std::move(waiting);
     if (waited.code() != make_error_code(errc::timed_out)) co_return;
@@ -318,6 +317,7 @@ inline void gateway_node::update(gateway_members is, const std::vector<relay_ptr
     const spin_guard guard(lock_);
     members_.swap(before);
   }
+  tidy();  // before clients come again, whose connections end now
   for (const relay_ptr& r : passing) {
     if (!fresh->has(r->peer)) r->abort();
   }
