@@ -35,6 +35,7 @@ struct room {
 
   troupe::task<troupe::response> receive(troupe::request asked) {
     if (asked.path() == "/throw") throw std::runtime_error("a secret");
+    if (asked.path() == "/slow") co_await troupe::sleep_for(5s);
     if (asked.path() == "/forbidden") throw troupe::http_error(403, "not for you");
     if (asked.wants_socket()) co_return asked.connect();
     troupe::response said = troupe::text_response(200, here.id());
@@ -42,6 +43,7 @@ struct room {
     co_return said;
   }
   void on_open(troupe::socket& s) {
+    ++opened;
     if (s.uid() == "refused") throw std::runtime_error("not you");
     s.send("welcome to " + here.id());
   }
@@ -60,6 +62,8 @@ struct room {
     } else if (text.starts_with("to ")) {
       const troupe::delivery told = co_await s.whisper(std::string(text.substr(3)), "psst");
       s.send("whispered " + std::to_string(told.sockets));
+    } else if (text == "count") {
+      s.send(std::to_string(opened));
     } else if (text == "who") {
       std::string all;
       const std::vector<troupe::gossip_reply> replies = co_await here.gossip("who");
@@ -78,6 +82,7 @@ struct room {
   }
 
   troupe::shard here;
+  int opened = 0;  // sockets, by this instance
 };
 
 using rooms_type = troupe::shared_gateway<lobby, room>;
@@ -92,8 +97,8 @@ struct process {
       : broker(troupe::broker_options{.on = &on}),
         rooms(std::make_unique<rooms_type>(broker, net, "rooms", options)) {}
 
-  troupe::task<int> connect(std::string id, wire client) {
-    troupe::request asked = troupe::socket_request("/?id=" + id);
+  troupe::task<int> connect(std::string id, wire client, std::string path = "/") {
+    troupe::request asked = troupe::socket_request(path + "?id=" + id);
     troupe::response said = co_await rooms->receive("tea", std::move(asked));
     if (said.session) broker.spawn(carry(said.session, std::move(client)));
     co_return said.status;
@@ -107,6 +112,16 @@ struct process {
   troupe::broker broker;
   std::unique_ptr<rooms_type> rooms;
 };
+
+troupe::task<std::string> next(wire w) {
+  const std::optional<troupe::socket_message> m = co_await w->receive();
+  co_return m ? std::string(m->text()) : std::string("(closed)");
+}
+
+troupe::task<std::string> say(wire w, std::string text) {
+  static_cast<void>(co_await w->send(std::move(text)));
+  co_return co_await next(std::move(w));
+}
 
 /// Several processes; clients outlive them.
 struct town {
@@ -129,6 +144,14 @@ struct town {
     processes.push_back(std::make_unique<process>(sim, net, options));
     return *processes.back();
   }
+  /// Keeps, and has neither shards nor clients, if it is the first. Others may host.
+  process& found_guide() {
+    options.hosts_shards = false;
+    process& guide = found();
+    pass(options.lease);
+    options.hosts_shards = true;
+    return guide;
+  }
   wire client() {
     clients.push_back(std::make_shared<troupe::memory_socket>());
     return clients.back();
@@ -138,6 +161,13 @@ struct town {
     return driver.run(troupe::within(std::move(t), 10min));  // else it would wait for ever
   }
   void pass(troupe::duration d) { run(sleep(d)); }
+  /// A client that is open.
+  wire enter(process& at, std::string id) {
+    wire w = client();
+    CHECK(run(at.connect(std::move(id), w)) == 101);
+    CHECK(run(next(w)).starts_with("welcome"));
+    return w;
+  }
   static troupe::task<> sleep(troupe::duration d) { co_await troupe::sleep_for(d); }
 
   /// Who keeps the tables, and any other.
@@ -164,16 +194,6 @@ struct town {
     std::erase(processes, nullptr);
   }
 };
-
-troupe::task<std::string> next(wire w) {
-  const std::optional<troupe::socket_message> m = co_await w->receive();
-  co_return m ? std::string(m->text()) : std::string("(closed)");
-}
-
-troupe::task<std::string> say(wire w, std::string text) {
-  static_cast<void>(co_await w->send(std::move(text)));
-  co_return co_await next(std::move(w));
-}
 
 TEST_CASE("clients of several processes are in one cluster", "[gateway][shared]") {
   town t(3);
@@ -296,9 +316,7 @@ TEST_CASE("the ends of a socket are heard of on both sides", "[gateway][shared]"
 TEST_CASE("binary and large messages arrive as they are", "[gateway][shared]") {
   town t(2);
   process& front = t.no_keeper();
-  wire ann = t.client();
-  CHECK(t.run(front.connect("ann", ann)) == 101);
-  CHECK(t.run(next(ann)) == "welcome to 1");
+  const wire ann = t.enter(front, "ann");
   for (const std::size_t size : {0U, 1U, 100U, 100000U, 1000000U}) {
     std::string sent(size, '\0');
     for (std::size_t i = 0; i != size; ++i) sent[i] = static_cast<char>(i * 7);
@@ -341,19 +359,12 @@ TEST_CASE("connected users stay one cluster when the keeper is killed", "[gatewa
   const auto seed = GENERATE(range<std::uint64_t>(1, 61));
   CAPTURE(seed);
   town t(0, seed);
-  t.options.hosts_shards = false;
-  process& guide = t.found();  // keeps, and has neither shards nor clients
-  t.pass(t.options.lease);
-  t.options.hosts_shards = true;
+  process& guide = t.found_guide();
   process& east = t.found();
   process& west = t.found();
   t.pass(t.options.lease);
   REQUIRE(guide.rooms->keeper() == guide.rooms->address());
-  wire ann = t.client(), ben = t.client(), cyd = t.client();
-  CHECK(t.run(east.connect("ann", ann)) == 101);
-  CHECK(t.run(west.connect("ben", ben)) == 101);
-  CHECK(t.run(west.connect("cyd", cyd)) == 101);
-  for (const wire& w : {ann, ben, cyd}) CHECK(t.run(next(w)).starts_with("welcome"));
+  const wire ann = t.enter(east, "ann"), ben = t.enter(west, "ben"), cyd = t.enter(west, "cyd");
 
   t.kill(guide);
   // What does not need the keeper goes on; what does is not said twice.
@@ -380,15 +391,10 @@ TEST_CASE("connected users stay one cluster when the keeper is killed", "[gatewa
 
 TEST_CASE("gossip without a keeper gives one error", "[gateway][shared]") {
   town t(0);
-  t.options.hosts_shards = false;
-  process& guide = t.found();
-  t.pass(t.options.lease);
-  t.options.hosts_shards = true;
+  process& guide = t.found_guide();
   process& east = t.found();
   t.pass(t.options.lease);
-  wire ann = t.client();
-  CHECK(t.run(east.connect("ann", ann)) == 101);
-  CHECK(t.run(next(ann)) == "welcome to 1");
+  const wire ann = t.enter(east, "ann");
   t.kill(guide);
   CHECK(t.run(say(ann, "who")) == "=error;");
   CHECK(t.run(say(ann, "hello")) == "heard hello");
@@ -452,10 +458,7 @@ TEST_CASE("the clients of a killed host come again", "[gateway][shared]") {
   const auto seed = GENERATE(range<std::uint64_t>(1, 31));
   CAPTURE(seed);
   town t(0, seed);
-  t.options.hosts_shards = false;
-  process& front = t.found();
-  t.pass(t.options.lease);
-  t.options.hosts_shards = true;
+  process& front = t.found_guide();
   process& first = t.found();
   t.pass(t.options.lease);
   wire ann = t.client();
@@ -512,11 +515,8 @@ TEST_CASE("a process that has lost its cable gives up what the others have given
   process& cut = t.keeper();
   process& left = t.no_keeper();
   std::vector<wire> all;
-  for (int i = 0; i != 6; ++i) {
-    all.push_back(t.client());
-    process& at = *t.processes[static_cast<std::size_t>(i) % 3];
-    CHECK(t.run(at.connect("guest" + std::to_string(i), all.back())) == 101);
-    CHECK(t.run(next(all.back())).starts_with("welcome"));
+  for (std::size_t i = 0; i != 6; ++i) {
+    all.push_back(t.enter(*t.processes[i % 3], "guest" + std::to_string(i)));
   }
   const std::string address = cut.rooms->address();
   t.net.cut(address);
@@ -567,22 +567,11 @@ TEST_CASE("an outage of any length leaves nobody between two stools", "[gateway]
   const auto lasts = GENERATE(range(250, 3750, 250));
   CAPTURE(who, begins, lasts);
   town t(0);
-  t.options.hosts_shards = false;
-  process& guide = t.found();  // keeps, and has neither shards nor clients
-  t.pass(t.options.lease);
-  t.options.hosts_shards = true;
+  process& guide = t.found_guide();
   process& east = t.found();
   process& west = t.found();
   t.pass(t.options.lease);
-  std::vector<wire> all;
-  const auto connect = [&](process& at, std::string id) {
-    all.push_back(t.client());
-    CHECK(t.run(at.connect(std::move(id), all.back())) == 101);
-    CHECK(t.run(next(all.back())).starts_with("welcome"));
-  };
-  connect(east, "ann");
-  connect(west, "ben");
-  connect(west, "cyd");
+  std::vector<wire> all{t.enter(east, "ann"), t.enter(west, "ben"), t.enter(west, "cyd")};
 
   const std::string address = t.processes[who]->rooms->address();
   t.pass(std::chrono::milliseconds(begins));
@@ -594,7 +583,7 @@ TEST_CASE("an outage of any length leaves nobody between two stools", "[gateway]
   const std::size_t left = count_connected(t, all);
   if (who == 0) CHECK(left == 3);
   CHECK(count_places(t, east) == left);
-  for (const char* id : {"dan", "eve", "fay", "gil"}) connect(east, id);
+  for (const char* id : {"dan", "eve", "fay", "gil"}) all.push_back(t.enter(east, id));
   CHECK(count_connected(t, all) == left + 4);
   CHECK(count_places(t, west) == left + 4);
   for (const auto& p : t.processes) {
@@ -607,9 +596,7 @@ TEST_CASE("claims may take a sixth of a lease", "[gateway][shared]") {
   const auto seed = GENERATE(range<std::uint64_t>(1, 11));
   CAPTURE(seed);
   town t(3, seed, {.claim_delay = 500ms});
-  wire ann = t.client();
-  CHECK(t.run(t.processes[0]->connect("ann", ann)) == 101);
-  CHECK(t.run(next(ann)) == "welcome to 1");
+  const wire ann = t.enter(*t.processes[0], "ann");
   const std::string keeper = t.processes[0]->rooms->keeper();
   for (int i = 0; i != 20; ++i) {
     t.pass(1s);
@@ -617,6 +604,192 @@ TEST_CASE("claims may take a sixth of a lease", "[gateway][shared]") {
     CHECK(t.run(t.processes[1]->ask("/?id=ben")).status == 200);
   }
   CHECK(t.processes[2]->rooms->keeper() == keeper);
+}
+
+TEST_CASE("a retirement that is lost on its way does not meet the next shard of that name",
+          "[gateway][shared]") {
+  town t(0);
+  t.options.shards.retire_after = 5s;
+  process& guide = t.found_guide();
+  process& east = t.found();
+  t.pass(t.options.lease);
+  const wire ann = t.enter(guide, "ann");
+  CHECK(t.run(say(ann, "count")) == "1");
+  ann->leave();
+  t.pass(4500ms);
+  t.net.cut(east.rooms->address());
+  t.pass(1s);
+  t.net.mend(east.rooms->address());
+  REQUIRE(t.run(guide.rooms->clusters()).empty());
+  CHECK(east.broker.workers().size() == 1);
+  const wire ben = t.enter(guide, "ben");
+  CHECK(t.run(say(ben, "count")) == "1");  // another instance, though of the same name
+  for (int i = 0; i != 60; ++i) {
+    t.pass(1s);
+    CHECK(t.run(say(ben, "hello")) == "heard hello");
+  }
+  CHECK(count_places(t, guide) == 1);
+  ben->leave();
+  t.pass(60s);
+  CHECK(east.broker.workers().empty());
+}
+
+TEST_CASE("who is being let in while the keeper goes, or the host, is in or out",
+          "[gateway][shared]") {
+  const auto goes = GENERATE(range<std::size_t>(0, 4));  // nobody is the last
+  const auto after = GENERATE(range(4000, 6000, 250));   // the hook runs for 5 s
+  const auto lasts = GENERATE(range(500, 4000, 500));
+  CAPTURE(goes, after, lasts);
+  town t(0);
+  process& guide = t.found_guide();
+  process& east = t.found();
+  process& west = t.found();
+  t.pass(t.options.lease);
+  const std::vector<wire> all{t.client(), t.client(), t.client(), t.client()};
+  for (std::size_t i = 0; i != all.size(); ++i) {
+    process& at = i % 2 == 0 ? east : west;
+    at.broker.spawn([](process& p, wire w, std::string id) -> troupe::task<> {
+      const int status = co_await p.connect(std::move(id), w, "/slow");
+      if (status != 101) w->leave();
+    }(at, all[i], "guest" + std::to_string(i)));
+  }
+  t.pass(std::chrono::milliseconds(after));
+  if (goes == 0) {
+    t.kill(guide);
+  } else if (goes != 3) {
+    const std::string address = t.processes[goes]->rooms->address();
+    t.net.cut(address);
+    t.pass(std::chrono::milliseconds(lasts));
+    t.net.mend(address);
+  }
+  t.pass(t.options.request_limit + 4 * t.options.lease);
+  std::size_t connected = 0;
+  for (const wire& w : all) {
+    const std::string first = t.run(next(w));
+    if (first == "(closed)") continue;
+    CHECK(first.starts_with("welcome"));
+    const std::string answer = t.run(say(w, "hello"));
+    if (answer == "heard hello") ++connected;
+  }
+  if (goes == 3) CHECK(connected == 4);
+  CHECK(count_places(t, west) == connected);
+  for (const char* id : {"guest0", "guest1", "guest2", "guest3"}) {
+    const wire again = t.enter(east, id);
+    CHECK(t.run(say(again, "hello")) == "heard hello");
+  }
+  CHECK(count_places(t, east) == connected + 4);
+}
+
+/// Answers of a host to who says that it is the keeper, with `fence`.
+troupe::task<int> visit_as_keeper(troupe::detail::exchange& by, std::string host,
+                                  std::uint64_t fence, bool knows_host) {
+  namespace words = troupe::detail::wire;
+  words::visit v;
+  v.fence = fence;
+  v.cluster = "tea";
+  v.shard = "other";
+  v.shard_number = 7;
+  v.mark = fence << 32;
+  v.knows_host = knows_host;
+  v.who = {"ben", (fence << 32) + 1};
+  v.what = words::of(troupe::request("GET", "/?id=ben"));
+  auto asking = by.ask(std::move(host), words::packed(words::question(std::move(v))), 10s);
+  const troupe::shared_bytes said = co_await std::move(asking);
+  co_return words::unpacked<words::said>(said).status;
+}
+
+TEST_CASE("a host whose report the keeper has not had drops what it has", "[gateway][shared]") {
+  const auto knows_host = GENERATE(false, true);
+  town t(1);
+  process& here = *t.processes[0];
+  const wire ann = t.enter(here, "ann");
+  struct : troupe::detail::exchange::listener {
+    void hear(const std::string&, const troupe::shared_bytes&) noexcept override {}
+    troupe::task<troupe::shared_bytes> answer(std::string, troupe::shared_bytes) override {
+      throw std::logic_error("nobody asks");
+    }
+  } nobody;
+  troupe::detail::exchange stranger(t.net, "stranger");
+  const auto visit = [&](std::uint64_t fence) {
+    return t.run([](troupe::detail::exchange& by, auto& to, std::string host, std::uint64_t with,
+                    bool knows) -> troupe::task<int> {
+      auto asking = visit_as_keeper(by, std::move(host), with, knows);
+      auto both = troupe::when_any(by.run(to), std::move(asking));
+      const auto first = co_await std::move(both);
+      co_return std::get<1>(first);
+    }(stranger, nobody, here.rooms->address(), fence, knows_host));
+  };
+  CHECK(visit(1000) == 200);
+  if (knows_host) {
+    CHECK(t.run(say(ann, "hello")) == "heard hello");
+  } else {
+    CHECK(t.run(next(ann)) == "(closed)");
+    REQUIRE(ann->closed_by_server());
+    CHECK(ann->closed_by_server()->code == troupe::close_code::service_restart);
+  }
+  ann->leave();
+}
+
+/// Cuts and mends at random while clients come and go.
+void make_havoc(town& t, std::vector<wire>& all) {
+  std::set<std::string> cut;
+  for (int step = 0; step != 25; ++step) {
+    process& at = *t.processes[t.sim.random() % t.processes.size()];
+    const std::string address = at.rooms->address();
+    const auto chance = t.sim.random() % 6;
+    if (chance < 2 && cut.size() < 2) {
+      t.net.cut(address);
+      cut.insert(address);
+    } else if (chance == 2 && !all.empty()) {
+      all[t.sim.random() % all.size()]->leave();
+    } else if (chance > 2) {
+      all.push_back(t.client());
+      at.broker.spawn([](process& p, wire w, std::string id, std::string path) -> troupe::task<> {
+        const int status = co_await p.connect(std::move(id), w, std::move(path));
+        if (status != 101) w->leave();
+      }(at, all.back(), "guest" + std::to_string(all.size() % 7), step % 3 == 0 ? "/slow" : "/"));
+    }
+    t.pass(std::chrono::milliseconds(t.sim.random() % 1500));
+    if (!cut.empty() && t.sim.random() % 3 == 0) {
+      t.net.mend(*cut.begin());
+      cut.erase(cut.begin());
+    }
+  }
+  for (const std::string& address : cut) t.net.mend(address);
+}
+
+TEST_CASE("whatever happens to cables, in the end all know who is there", "[gateway][shared]") {
+  const auto seed = GENERATE(range<std::uint64_t>(1, 41));
+  CAPTURE(seed);
+  town t(0, seed, {.delay = 20ms, .claim_delay = seed % 2 == 0 ? troupe::duration(0) : 100ms});
+  t.found_guide();
+  for (int i = 0; i != 3; ++i) t.found();
+  t.pass(t.options.lease);
+  std::vector<wire> all;
+  make_havoc(t, all);
+  t.pass(t.options.request_limit + 5 * t.options.lease);
+  std::size_t connected = 0;
+  for (const wire& w : all) {
+    std::string answer = t.run(next(w));
+    if (answer.starts_with("welcome")) answer = t.run(say(w, "hello"));
+    if (answer == "heard hello")
+      ++connected;
+    else
+      CHECK(answer == "(closed)");
+  }
+  for (const auto& p : t.processes) {
+    CHECK(p->rooms->processes().size() == 4);
+    CHECK(count_places(t, *p) == connected);
+  }
+  std::size_t reached = 0;
+  for (int i = 0; i != 7; ++i) {
+    auto telling = t.processes[1]->rooms->whisper("tea", "guest" + std::to_string(i), "psst");
+    const troupe::delivery told = t.run(std::move(telling));
+    CHECK(told.failures.empty());
+    reached += told.sockets;
+  }
+  CHECK(reached == connected);
+  CHECK(t.run(t.processes[0]->rooms->broadcast("tea", "all")).sockets == connected);
 }
 
 /// Says numbers, and hears them, until it is closed.
