@@ -326,7 +326,10 @@ task<std::vector<gossip_reply>> shared_gateway<G, S>::replies(core_ptr c, std::s
                                                               std::string text, duration limit) {
   using namespace detail;
   wire::question q{wire::gossip{std::move(cluster), {}, std::move(text), limit.count()}};
-  const duration way = (std::max)(c->options.request_limit, limit);
+  const duration peer = limit == duration::zero() ? c->options.shards.peer_limit : limit;
+  constexpr duration most = (duration::max)();
+  const duration there = peer > most - c->options.lease ? most : peer + c->options.lease;
+  const duration way = (std::max)(c->options.request_limit, there);
   auto asking = c->template ask_keeper<wire::replies>(std::move(q), way);
   wire::replies all = co_await std::move(asking);
   std::vector<gossip_reply> made;

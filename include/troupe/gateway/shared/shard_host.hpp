@@ -32,9 +32,9 @@
 #include <troupe/gateway/shared/gateway_node.hpp>
 #include <troupe/gateway/shared/hosted_cluster.hpp>
 #include <troupe/gateway/shared/wire.hpp>
-#include <troupe/gateway/shared/worker_ends.hpp>
 #include <troupe/gateway/socket_message.hpp>
 #include <troupe/gateway/socket_session.hpp>
+#include <troupe/gateway/worker_ends.hpp>
 #include <troupe/sync/gathered.hpp>
 #include <troupe/sync/spin_lock.hpp>
 #include <troupe/time/clock.hpp>

@@ -18,7 +18,7 @@
 
 namespace troupe::detail {
 
-/// By the worker's key. Outlives its tickets.
+/// By the worker's key, or by another name. Outlives its tickets.
 ///
 /// Thread safety: all members from any thread.
 class worker_ends {
