@@ -680,46 +680,56 @@ TEST_CASE("who is being let in while the keeper goes, or the host, is in or out"
   CHECK(count_places(t, east) == connected + 4);
 }
 
-/// Answers of a host to who says that it is the keeper, with `fence`.
-troupe::task<int> visit_as_keeper(troupe::detail::exchange& by, std::string host,
-                                  std::uint64_t fence, bool knows_host) {
-  namespace words = troupe::detail::wire;
-  words::visit v;
-  v.fence = fence;
-  v.cluster = "tea";
-  v.shard = "other";
-  v.shard_number = 7;
-  v.mark = fence << 32;
-  v.knows_host = knows_host;
-  v.who = {"ben", (fence << 32) + 1};
-  v.what = words::of(troupe::request("GET", "/?id=ben"));
-  auto asking = by.ask(std::move(host), words::packed(words::question(std::move(v))), 10s);
-  const troupe::shared_bytes said = co_await std::move(asking);
-  co_return words::unpacked<words::said>(said).status;
-}
+/// Says to a host, as if it were the keeper. The answer's status; 0: it has none.
+class false_keeper : public troupe::detail::exchange::listener {
+public:
+  false_keeper(troupe::memory_network& net, std::string address) : by_(net, std::move(address)) {}
+
+  void hear(const std::string&, const troupe::shared_bytes&) noexcept override {}
+  troupe::task<troupe::shared_bytes> answer(std::string, troupe::shared_bytes) override {
+    throw std::logic_error("nobody asks");
+  }
+
+  troupe::task<int> ask(std::string host, troupe::detail::wire::question q) {
+    auto both = troupe::when_any(by_.run(*this), ask_once(std::move(host), std::move(q)));
+    const auto first = co_await std::move(both);
+    co_return std::get<1>(first);
+  }
+
+private:
+  troupe::task<int> ask_once(std::string host, troupe::detail::wire::question q) {
+    const bool is_visit = std::holds_alternative<troupe::detail::wire::visit>(q);
+    auto asking = by_.ask(std::move(host), troupe::detail::wire::packed(q), 10s);
+    const troupe::shared_bytes said = co_await std::move(asking);
+    if (!is_visit) co_return 0;
+    co_return troupe::detail::wire::unpacked<troupe::detail::wire::said>(said).status;
+  }
+
+  troupe::detail::exchange by_;
+};
 
 TEST_CASE("a host whose report the keeper has not had drops what it has", "[gateway][shared]") {
+  namespace words = troupe::detail::wire;
   const auto knows_host = GENERATE(false, true);
+  const auto visits = GENERATE(false, true);
+  constexpr std::uint64_t fence = 1000;
   town t(1);
   process& here = *t.processes[0];
   const wire ann = t.enter(here, "ann");
-  struct : troupe::detail::exchange::listener {
-    void hear(const std::string&, const troupe::shared_bytes&) noexcept override {}
-    troupe::task<troupe::shared_bytes> answer(std::string, troupe::shared_bytes) override {
-      throw std::logic_error("nobody asks");
-    }
-  } nobody;
-  troupe::detail::exchange stranger(t.net, "stranger");
-  const auto visit = [&](std::uint64_t fence) {
-    return t.run([](troupe::detail::exchange& by, auto& to, std::string host, std::uint64_t with,
-                    bool knows) -> troupe::task<int> {
-      auto asking = visit_as_keeper(by, std::move(host), with, knows);
-      auto both = troupe::when_any(by.run(to), std::move(asking));
-      const auto first = co_await std::move(both);
-      co_return std::get<1>(first);
-    }(stranger, nobody, here.rooms->address(), fence, knows_host));
-  };
-  CHECK(visit(1000) == 200);
+  false_keeper by(t.net, "by"), later(t.net, "later");
+  if (visits) {
+    words::visit v{fence,
+                   "tea",
+                   "other",
+                   7,
+                   fence << 32,
+                   knows_host,
+                   {"ben", (fence << 32) + 1},
+                   words::of(troupe::request("GET", "/?id=ben"))};
+    CHECK(t.run(by.ask(here.rooms->address(), std::move(v))) == 200);
+  } else if (!knows_host) {
+    CHECK(t.run(by.ask(here.rooms->address(), words::disown{fence})) == 0);
+  }
   if (knows_host) {
     CHECK(t.run(say(ann, "hello")) == "heard hello");
   } else {
@@ -727,6 +737,10 @@ TEST_CASE("a host whose report the keeper has not had drops what it has", "[gate
     REQUIRE(ann->closed_by_server());
     CHECK(ann->closed_by_server()->code == troupe::close_code::service_restart);
   }
+  // Who was the keeper is none any more.
+  words::visit late{1, "tea", "1", 1, 1, true, {"cyd", 5}, words::of(troupe::request("GET", "/"))};
+  if (visits)
+    CHECK_THROWS_AS(t.run(later.ask(here.rooms->address(), std::move(late))), troupe::error);
   ann->leave();
 }
 

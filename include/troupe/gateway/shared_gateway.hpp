@@ -222,6 +222,7 @@ private:
   task<detail::wire::reply> ask(detail::wire::gossip_at q) { return host_.gossip(std::move(q)); }
   task<detail::wire::nothing> ask(detail::wire::close_shard q) { return host_.close(std::move(q)); }
   task<detail::wire::nothing> ask(detail::wire::retire q) { return host_.retire(std::move(q)); }
+  task<detail::wire::nothing> ask(detail::wire::disown q) { return host_.disown(q); }
   task<detail::wire::host_report> ask(detail::wire::report q) { co_return host_.report(q); }
 
   template <class R>

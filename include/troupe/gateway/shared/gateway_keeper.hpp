@@ -89,6 +89,7 @@ private:
     wire::shard_report what;
   };
   static task<heard> ask(keeper_ptr self, std::string host);
+  static task<> disown(keeper_ptr self, std::string host);
   void adopt(const std::string& host, wire::shard_report&& r);
 
   /// The cluster of this name once all is known; nobody: it is not there.
@@ -130,7 +131,10 @@ task<> gateway_keeper<G>::take_over(keeper_ptr self) {
   std::vector<heard> answers = co_await when_all(std::move(asking));
   std::vector<found_shard> shards;
   for (heard& f : answers) {
-    if (!f.has) continue;
+    if (!f.has) {
+      self->node_->workers.spawn(disown(self, f.host));
+      continue;
+    }
     self->known_hosts_.insert(f.host);
     for (wire::shard_report& r : f.has->shards) shards.push_back({f.host, std::move(r)});
   }
@@ -141,8 +145,8 @@ task<> gateway_keeper<G>::take_over(keeper_ptr self) {
   if (self->has_ended()) self->end();  // again: it has adopted some too late
 }
 
-/// Until it answers, is gone, or has had its time: what one has who does not answer is nobody's, as
-/// that hears by the first visit. A question or an answer may be lost, so there are many.
+/// Until it answers, is gone, or has had its time. A question or an answer may be lost, so there
+/// are many.
 template <class G>
 auto gateway_keeper<G>::ask(keeper_ptr self, std::string host) -> task<heard> {
   gateway_node& n = *self->node_;
@@ -157,6 +161,20 @@ auto gateway_keeper<G>::ask(keeper_ptr self, std::string host) -> task<heard> {
     co_await sleep_for(n.options.lease / 30);
   }
   co_return is;
+}
+
+/// What a host has that has not answered is nobody's: says so until it has heard it, by this or by
+/// its first visit.
+template <class G>
+task<> gateway_keeper<G>::disown(keeper_ptr self, std::string host) {
+  gateway_node& n = *self->node_;
+  while (n.knows(host) && !self->has_ended()) {
+    auto saying = as_result(n.ask<wire::nothing>(
+        host, wire::question(wire::disown{self->term_->fence}), n.options.lease / 6));
+    const result<wire::nothing> heard = co_await std::move(saying);
+    if (heard.has_value() || heard.code() == make_error_code(errc::refused)) co_return;
+    co_await sleep_for(n.options.lease / 30);
+  }
 }
 
 /// Who is not adopted comes again, elsewhere.

@@ -59,6 +59,7 @@ public:
   task<wire::nothing> close(wire::close_shard q);
   task<wire::nothing> retire(wire::retire q);
   wire::host_report report(const wire::report& q);
+  task<wire::nothing> disown(wire::disown q);
 
   // --- sessions whose clients are elsewhere -----------------------------------------------------
   bool attach(std::uint64_t session, const std::string& from) noexcept;
@@ -98,7 +99,7 @@ private:
   };
 
   term obey(std::uint64_t fence);
-  task<term> begin_visit(const wire::visit& q);
+  task<term> obey(std::uint64_t fence, bool knows_host);
   [[noreturn]] static void refuse(const char* why) { throw error(errc::refused, {}, why); }
 
   cluster_ptr open(const std::string& name, const term& during);
@@ -148,29 +149,34 @@ inline shard_host::term shard_host::obey(std::uint64_t fence) {
 
 /// What is here is nobody's where the keeper could not be told of it: it would put the same ids and
 /// shards elsewhere.
-inline task<shard_host::term> shard_host::begin_visit(const wire::visit& q) {
-  const auto is_known = [this, &q]() noexcept {
+inline task<shard_host::term> shard_host::obey(std::uint64_t fence, bool knows_host) {
+  const auto is_known = [&]() noexcept {
     const spin_guard guard(lock_);
-    if (q.knows_host && placed_by_ < q.fence) placed_by_ = q.fence;
-    return placed_by_ >= q.fence;
+    if (knows_host && placed_by_ < fence) placed_by_ = fence;
+    return placed_by_ >= fence;
   };
-  const term begun = obey(q.fence);
+  const term begun = obey(fence);
   if (is_known()) co_return begun;
   const auto alone = co_await clearing_.lock();
-  static_cast<void>(obey(q.fence));
+  static_cast<void>(obey(fence));
   if (!is_known()) {
     clear(close_info(close_code::service_restart));
     const spin_guard guard(lock_);
-    placed_by_ = q.fence;
+    placed_by_ = fence;
   }
-  co_return obey(q.fence);
+  co_return obey(fence);
+}
+
+inline task<wire::nothing> shard_host::disown(wire::disown q) {
+  static_cast<void>(co_await obey(q.fence, false));
+  co_return wire::nothing();
 }
 
 // --- visits -------------------------------------------------------------------------------------
 
 /// Does not throw what the hooks throw: that is answered here.
 inline task<wire::said> shard_host::visit(wire::visit q) {
-  const term during = co_await begin_visit(q);
+  const term during = co_await obey(q.fence, q.knows_host);
   const std::uint64_t number = q.who.number;
   cluster_ptr home;
   const shard_ptr at = enter(q, during, home);

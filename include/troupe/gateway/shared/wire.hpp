@@ -201,13 +201,16 @@ struct retire {  // -> nothing
   std::string shard;
   std::uint64_t mark = 0;
 };
+struct disown {  // -> nothing; the keeper has not had the report
+  std::uint64_t fence = 0;
+};
 struct report {  // -> host_report
   std::uint64_t fence = 0;
 };
 
 using question =
     std::variant<route, broadcast, whisper, announce, gossip, look, close_clusters, left, visit,
-                 tell, whisper_at, gossip_at, close_shard, retire, report>;
+                 tell, whisper_at, gossip_at, close_shard, retire, report, disown>;
 
 // --- words --------------------------------------------------------------------------------------
 
