@@ -883,4 +883,47 @@ TEST_CASE("everything at once on threads", "[gateway][shared][threads]") {
   for (const int n : heard) CHECK(n == 40);
 }
 
+TEST_CASE("cables that come and go, on threads", "[gateway][shared][threads]") {
+  troupe::thread_pool pool{{.threads = 2}};
+  troupe::memory_network net{pool};
+  troupe::broker driver{troupe::broker_options{.on = &pool}};
+  troupe::shared_gateway_options options;
+  options.lease = 150ms;
+  options.request_limit = 2s;
+  std::vector<wire> clients;
+  std::vector<std::unique_ptr<process>> processes;
+  for (int i = 0; i != 3; ++i) {
+    processes.push_back(std::make_unique<process>(pool, net, options));
+  }
+  for (std::size_t i = 0; i != 30; ++i) {
+    const std::string address = processes[i / 2 % 3]->rooms->address();
+    if (i % 2 == 0) net.cut(address);
+    for (std::size_t p = 0; p != 3; ++p) {
+      clients.push_back(std::make_shared<troupe::memory_socket>());
+      process& at = *processes[p];
+      at.broker.spawn([](process& in, wire w, std::string id) -> troupe::task<> {
+        const int status = co_await in.connect(std::move(id), w);
+        if (status != 101) w->leave();
+      }(at, clients.back(), "guest" + std::to_string((i + p) % 5)));
+    }
+    driver.run(town::sleep(std::chrono::milliseconds(10 + i * 37 % 90)));
+    if (i % 2 == 1) net.mend(address);
+  }
+  int heard = 0;
+  for (const wire& w : clients) {
+    std::string answer = driver.run(next(w));
+    if (answer.starts_with("welcome")) answer = driver.run(say(w, "hello"));
+    heard += answer == "heard hello" ? 1 : 0;
+    if (answer != "heard hello") CHECK(answer == "(closed)");
+    w->leave();
+  }
+  INFO(heard << " of " << clients.size() << " were heard");
+  // In the end all is well again, how long ever that takes here.
+  int status = 0;
+  for (int i = 0; i != 30 && status != 200; ++i) {
+    status = driver.run(processes[0]->ask("/?id=ann")).status;
+  }
+  CHECK(status == 200);
+}
+
 }  // namespace

@@ -7,6 +7,8 @@
 /// Layer: gateway.
 
 #include <cstdint>
+#include <functional>
+#include <random>
 #include <set>
 #include <string>
 #include <string_view>
@@ -15,11 +17,22 @@
 
 #include <troupe/base/error.hpp>
 #include <troupe/coro/as_result.hpp>
+#include <troupe/coro/executor.hpp>
 #include <troupe/coro/task.hpp>
 #include <troupe/net/network.hpp>
 #include <troupe/time/clock.hpp>
 
 namespace troupe::detail {
+
+/// One that no process has had before. A simulation gives its own, so that it repeats itself.
+inline std::string fresh_process_name(executor& on) {
+  std::uint64_t number = on.random();
+  if (on.simulated() == nullptr) {
+    std::random_device chance;
+    for (int i = 0; i != 2; ++i) number = (number << 32) ^ (number >> 32) ^ chance();
+  }
+  return std::to_string(number);
+}
 
 /// Who is there, as far as the network says so. One of them is the keeper, who places connections.
 struct gateway_members {

@@ -12,7 +12,6 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <random>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -61,7 +60,7 @@ public:
         where(b.runs_on()),
         options(o),
         prefix("gateway/" + checked(name, o) + '/'),
-        exchange_(n, prefix + fresh_name(where)),
+        exchange_(n, prefix + fresh_process_name(where)),
         claims_(n, prefix, exchange_.address(), o.lease) {}
   gateway_node(const gateway_node&) = delete;
   gateway_node& operator=(const gateway_node&) = delete;
@@ -151,7 +150,6 @@ private:
 
   static task<> nothing() { co_return; }
   static const std::string& checked(const std::string& name, const shared_gateway_options& o);
-  static std::string fresh_name(executor& on);
 
   static task<> listen(node_ptr self);
   static task<> stay(node_ptr self);
@@ -205,16 +203,6 @@ inline const std::string& gateway_node::checked(const std::string& name,
   return name;
 }
 
-/// One that no process has had before. A simulation gives its own, so that it repeats itself.
-inline std::string gateway_node::fresh_name(executor& on) {
-  std::uint64_t number = on.random();
-  if (on.simulated() == nullptr) {
-    std::random_device chance;
-    for (int i = 0; i != 2; ++i) number = (number << 32) ^ (number >> 32) ^ chance();
-  }
-  return std::to_string(number);
-}
-
 // --- membership ---------------------------------------------------------------------------------
 
 /// Who does not listen is no member.
@@ -244,7 +232,7 @@ inline task<> gateway_node::renew_until_closed() {
     const time_point next = saturating_add(where.now(), options.lease / 3);
     auto joining = as_result(within(join(), time_left()));
     const result<void> joined = co_await std::move(joining);
-    if (joined.has_value()) {
+    if (joined.has_value() && is_member()) {
       auto taking_part = as_result(within(take_part(), time_left()));
       static_cast<void>(co_await std::move(taking_part));
     }
@@ -384,10 +372,7 @@ inline std::shared_ptr<socket_relay> gateway_node::open_relay(std::string peer,
 
 /// One message to each other end's process, whatever the number of sockets.
 inline void gateway_node::beat() {
-  std::map<std::string, wire::beat> beats;
-  for (const relay_ptr& r : relays_.all()) {
-    if (r->is_known()) beats[r->peer].all.push_back(r->feel());
-  }
+  std::map<std::string, wire::beat> beats = relays_.beats();
   for (auto& [to, b] : beats) tell(to, wire::word(std::move(b)));
 }
 

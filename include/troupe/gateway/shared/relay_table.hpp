@@ -9,10 +9,12 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include <troupe/gateway/shared/socket_relay.hpp>
+#include <troupe/gateway/shared/wire.hpp>
 #include <troupe/sync/gathered.hpp>
 #include <troupe/sync/spin_lock.hpp>
 
@@ -56,6 +58,15 @@ public:
         [this](std::vector<relay_ptr>& found) {
           for (const auto& [key, r] : relays_) found.push_back(r);
         });
+  }
+
+  /// What all of them feel, by the addresses of their other ends.
+  std::map<std::string, wire::beat> beats() const {
+    std::map<std::string, wire::beat> felt;
+    for (const relay_ptr& r : all()) {
+      if (r->is_known()) felt[r->peer].all.push_back(r->feel());
+    }
+    return felt;
   }
 
   /// They are lost, and forgotten.
