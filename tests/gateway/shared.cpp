@@ -888,14 +888,14 @@ TEST_CASE("cables that come and go, on threads", "[gateway][shared][threads]") {
   troupe::memory_network net{pool};
   troupe::broker driver{troupe::broker_options{.on = &pool}};
   troupe::shared_gateway_options options;
-  options.lease = 150ms;
+  options.lease = 300ms;
   options.request_limit = 2s;
   std::vector<wire> clients;
   std::vector<std::unique_ptr<process>> processes;
   for (int i = 0; i != 3; ++i) {
     processes.push_back(std::make_unique<process>(pool, net, options));
   }
-  for (std::size_t i = 0; i != 30; ++i) {
+  for (std::size_t i = 0; i != 20; ++i) {
     const std::string address = processes[i / 2 % 3]->rooms->address();
     if (i % 2 == 0) net.cut(address);
     for (std::size_t p = 0; p != 3; ++p) {
@@ -906,7 +906,7 @@ TEST_CASE("cables that come and go, on threads", "[gateway][shared][threads]") {
         if (status != 101) w->leave();
       }(at, clients.back(), "guest" + std::to_string((i + p) % 5)));
     }
-    driver.run(town::sleep(std::chrono::milliseconds(10 + i * 37 % 90)));
+    driver.run(town::sleep(std::chrono::milliseconds(10 + i * 97 % 340)));
     if (i % 2 == 1) net.mend(address);
   }
   int heard = 0;

@@ -171,8 +171,8 @@ task<> gateway_keeper<G>::disown(keeper_ptr self, std::string host) {
   while (n.knows(host) && !self->has_ended()) {
     auto saying = as_result(n.ask<wire::nothing>(
         host, wire::question(wire::disown{self->term_->fence}), n.options.lease / 6));
-    const result<wire::nothing> heard = co_await std::move(saying);
-    if (heard.has_value() || heard.code() == make_error_code(errc::refused)) co_return;
+    const result<wire::nothing> said = co_await std::move(saying);
+    if (said.has_value() || said.code() == make_error_code(errc::refused)) co_return;
     co_await sleep_for(n.options.lease / 30);
   }
 }
