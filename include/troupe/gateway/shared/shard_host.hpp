@@ -224,18 +224,24 @@ inline void shard_host::make_shard(const wire::visit& q, hosted_cluster& home) {
 }
 
 inline shard_host::cluster_ptr shard_host::open(const std::string& name, const term& during) {
-  clusters fresh;
-  fresh.emplace(name, cluster_ptr(new hosted_cluster(node_, departures_, name)));
-  auto node = fresh.extract(fresh.begin());
-  clusters::insert_return_type put;  // what was there first stays
-  {
-    const spin_guard guard(lock_);
-    if (now_ == during) {
-      put = clusters_.insert(std::move(node));
-      return put.position->second;
+  clusters::node_type fresh;  // made where it is needed
+  for (;;) {
+    clusters::insert_return_type put;  // what was there first stays; the other dies behind the lock
+    {
+      const spin_guard guard(lock_);
+      if (!(now_ == during)) break;
+      const auto at = clusters_.find(name);
+      if (at != clusters_.end()) return at->second;
+      if (fresh) {
+        put = clusters_.insert(std::move(fresh));
+        return put.position->second;
+      }
     }
+    clusters one;
+    one.emplace(name, cluster_ptr(new hosted_cluster(node_, departures_, name)));
+    fresh = one.extract(one.begin());
   }
-  refuse("this process has been cut off");
+  refuse("this process has been cut off, or has another keeper");
 }
 
 // --- sessions whose clients are elsewhere -------------------------------------------------------
