@@ -131,6 +131,78 @@ TEST_CASE("a name that is taken makes no shard") {
   CHECK(rooms.shards().size() == 1);
 }
 
+namespace {
+
+struct lingering_room {
+  troupe::task<> linger() { co_await troupe::sleep_for(2s); }
+  void on_open(troupe::socket& s) { s.send(std::to_string(++opened)); }
+  void on_message(troupe::socket& s, std::string_view text) { s.send(std::string(text)); }
+
+  int opened = 0;
+};
+using lingering_rooms = troupe::gateway<stubborn_lobby, lingering_room>;
+
+troupe::task<std::shared_ptr<troupe::memory_socket>> enter(troupe::broker& b, lingering_rooms& in) {
+  troupe::request asked = troupe::socket_request("/?id=a");
+  const troupe::response said = co_await in.receive(std::move(asked));
+  REQUIRE(said.status == 101);
+  auto wire = std::make_shared<troupe::memory_socket>();
+  b.spawn([](std::shared_ptr<troupe::socket_session> s, auto w) -> troupe::task<> {
+    co_await s->run(std::move(w));
+  }(said.session, wire));
+  co_return wire;
+}
+
+}  // namespace
+
+TEST_CASE("a shard waits until the one that had its name is gone") {
+  troupe::sim_executor sim{troupe::sim_options{.seed = 1}};
+  troupe::broker broker{troupe::broker_options{.on = &sim}};
+  lingering_rooms rooms{broker, troupe::gateway_options{.retire_after = 1s}};
+  sim.run([](troupe::broker& b, lingering_rooms& in) -> troupe::task<> {
+    auto first = co_await enter(b, in);
+    auto said = co_await first->receive();
+    CHECK(said->text() == "1");
+    first->leave();
+    co_await troupe::sleep_for(900ms);
+    b.spawn([](troupe::broker& there) -> troupe::task<> {
+      co_await there.worker<lingering_room>("/only").call<&lingering_room::linger>();
+    }(b));
+    co_await troupe::sleep_for(300ms);  // it is being retired, and not gone
+    CHECK(in.shards().empty());
+    CHECK(b.exists<lingering_room>("/only"));
+    auto second = co_await enter(b, in);
+    said = co_await second->receive();
+    CHECK(said->text() == "1");
+    co_await troupe::sleep_for(5s);
+    static_cast<void>(co_await second->send("still there"));
+    said = co_await second->receive();
+    REQUIRE(said);
+    CHECK(said->text() == "still there");
+    second->leave();
+  }(broker, rooms));
+}
+
+TEST_CASE("there are no more clusters than are wished for") {
+  troupe::sim_executor sim{troupe::sim_options{.seed = 1}};
+  troupe::broker broker{troupe::broker_options{.on = &sim}};
+  lingering_rooms rooms{broker, troupe::gateway_options{.retire_after = 1s, .max_clusters = 2}};
+  const auto status = [&](std::string cluster) {
+    return sim.run([](lingering_rooms& in, std::string name) -> troupe::task<int> {
+      troupe::request asked = troupe::socket_request("/?id=a");
+      const troupe::response said = co_await in.receive(std::move(name), std::move(asked));
+      co_return said.status;
+    }(rooms, std::move(cluster)));
+  };
+  CHECK(status("a") == 101);
+  CHECK(status("b") == 101);
+  CHECK(status("c") == 503);
+  CHECK(status("b") == 101);
+  CHECK(broker.workers().size() <= 4);  // nobody of a third cluster
+  sim.run([]() -> troupe::task<> { co_await troupe::sleep_for(10s); }());
+  CHECK(status("c") == 101);
+}
+
 // --- everything balances
 // --------------------------------------------------------------------------
 

@@ -196,6 +196,31 @@ TEST_CASE("a name has one holder at a time, and each a higher fence", "[net]") {
   CHECK(w.run(w.net.claim("x", "a", 10s)) > third);  // it had lapsed
 }
 
+TEST_CASE("claims take their time, and who is cut off meanwhile does not know", "[net]") {
+  world w({.claim_delay = 1s});
+  const troupe::time_point begun = w.sim.now();
+  const auto first = w.run(w.net.claim("x", "a", 10s));
+  CHECK(first != 0);
+  CHECK(w.sim.now() - begun == 1s);
+  CHECK(w.run(w.net.claims("x")).size() == 1);
+  const auto claim_and_cut = [](world& in, troupe::duration after) -> troupe::task<> {
+    auto claiming = in.net.claim("y", "b", 10s);
+    auto cutting = [](world& there, troupe::duration d) -> troupe::task<> {
+      co_await troupe::sleep_for(d);
+      there.net.cut("b");
+    }(in, after);
+    co_await troupe::when_all(std::move(claiming), std::move(cutting));
+  };
+  CHECK(code_of(claim_and_cut(w, 100ms), w) == errc::connection_lost);
+  CHECK(w.run(w.net.claims("y")).empty());
+  w.net.mend("b");
+  CHECK(code_of(claim_and_cut(w, 700ms), w) == errc::connection_lost);
+  CHECK(w.run(w.net.claims("y")).size() == 1);
+  w.run(w.net.release("x", "a"));
+  CHECK(w.run(w.net.claims("x")).empty());
+  CHECK(w.run(w.net.claim("x", "a", 10s)) > first);
+}
+
 TEST_CASE("claims are listed by prefix while they are held", "[net]") {
   world w;
   CHECK(w.run(w.net.claim("a/2", "x", 10s)) != 0);

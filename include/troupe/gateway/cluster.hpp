@@ -27,6 +27,8 @@
 
 namespace troupe::detail {
 
+class seat;
+
 /// Counted: the gateway holds it, each seat, and each socket.
 class cluster {
 public:
@@ -56,8 +58,8 @@ public:
   virtual task<std::vector<gossip_reply>> gossip(std::string text, std::string from,
                                                  duration limit) = 0;
 
-  /// Who had a place at `s` is gone.
-  virtual void leave(shard_peer& s, const std::string& uid, std::uint64_t number) noexcept = 0;
+  /// Who had this place is gone.
+  virtual void leave(const seat& s) noexcept = 0;
 
 private:
   atomic<std::uint32_t> references_{0};
@@ -78,6 +80,7 @@ public:
     shard_ = std::move(other.shard_);
     uid_ = std::move(other.uid_);
     number_ = other.number_;
+    has_socket_ = other.has_socket_;
     return *this;
   }
   ~seat() { leave(); }
@@ -88,18 +91,23 @@ public:
   const std::string& uid() const noexcept { return uid_; }
   std::uint64_t number() const noexcept { return number_; }
 
+  /// It is a WebSocket's, and no request's.
+  bool has_socket() const noexcept { return has_socket_; }
+  void give_to_socket() noexcept { has_socket_ = true; }
+
 private:
   void leave() noexcept {
     if (!home_) return;
-    const intrusive_ptr<cluster> home = std::move(home_);
-    const intrusive_ptr<shard_peer> from = std::move(shard_);
-    home->leave(*from, uid_, number_);
+    home_->leave(*this);
+    shard_ = nullptr;  // before its cluster
+    home_ = nullptr;
   }
 
   intrusive_ptr<cluster> home_;  // nobody: no place
   intrusive_ptr<shard_peer> shard_;
   std::string uid_;
   std::uint64_t number_ = 0;
+  bool has_socket_ = false;
 };
 
 inline socket_state::socket_state(std::string id, std::uint64_t n, intrusive_ptr<hosted_shard> at,

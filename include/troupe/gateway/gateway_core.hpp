@@ -69,17 +69,24 @@ public:
   virtual intrusive_ptr<shard_peer> make_shard(const cluster& home, std::string id,
                                                std::uint64_t number) = 0;
 
-  /// The cluster of this name, which is made if there is none.
-  intrusive_ptr<cluster_of> open(const std::string& name) {
+  /// The cluster of this name, which is made if there is none. Throws `http_error` 503 where there
+  /// are `most` others.
+  intrusive_ptr<cluster_of> open(const std::string& name,
+                                 std::size_t most = (std::numeric_limits<std::size_t>::max)()) {
     auto found = find(name);
     if (found) return found;
     all fresh;
     fresh.emplace(name, intrusive_ptr<cluster_of>(new cluster_of(*this, name)));
     typename all::insert_return_type put;  // what was there first goes behind the lock
     auto node = fresh.extract(fresh.begin());
-    const spin_guard guard(lock_);
-    put = clusters_.insert(std::move(node));
-    return put.position->second;
+    {
+      const spin_guard guard(lock_);
+      if (clusters_.size() < most || clusters_.count(name) != 0) {
+        put = clusters_.insert(std::move(node));
+        return put.position->second;
+      }
+    }
+    throw http_error(503, "there are too many clusters");
   }
 
   intrusive_ptr<cluster_of> find(std::string_view name) const noexcept {
@@ -183,9 +190,9 @@ private:
         if (!slept) co_return;  // the broker goes
         const time_point before = self->where.now() - self->options.retire_after;
         for (;;) {
-          const shard_ptr idle = self->table.take_idle(before);
-          if (!idle) break;
-          static_cast<void>(co_await as_result(idle->retire()));
+          const auto retired = co_await as_result(self->retire_one(before));
+          if (!retired) co_return;
+          if (!retired.value()) break;
         }
       } while (self->table.has_idle());
       self->retires_.store(false, order::release);
@@ -220,7 +227,7 @@ task<response> gateway_core<G>::route(gateway_core& c, std::string name, request
       co_return text_response(404, "not found");
     }
   }
-  const intrusive_ptr<cluster_of> home = c.open(name);
+  const intrusive_ptr<cluster_of> home = c.open(name, c.options.max_clusters);
   const scope_exit tidy([&c, &home]() noexcept { c.forget_if_unused(*home); });
   seat at = co_await home->place(std::move(*uid), asked);
   shard_peer& there = *at.shard();

@@ -7,6 +7,8 @@
 /// Layer: gateway. Plain values.
 
 #include <chrono>
+#include <cstddef>
+#include <limits>
 
 #include <troupe/gateway/outbox.hpp>
 #include <troupe/time/clock.hpp>
@@ -20,6 +22,8 @@ struct gateway_options {
   duration retire_after = std::chrono::seconds(10);
   /// How long one peer may take to answer gossip, where nothing else is said.
   duration peer_limit = std::chrono::seconds(5);
+  /// So many clusters there may be at a time; what would make another one is answered with 503.
+  std::size_t max_clusters = (std::numeric_limits<std::size_t>::max)();
 };
 
 }  // namespace troupe

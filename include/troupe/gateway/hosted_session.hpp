@@ -85,7 +85,9 @@ inline hosted_session::hosted_session(seat at)
     : seat_(std::move(at)),
       state_(new socket_state(seat_.uid(), seat_.number(), own_shard(seat_), seat_.home(),
                               seat_.home()->options.outbox)),
-      socket_(state_) {}
+      socket_(state_) {
+  seat_.give_to_socket();
+}
 
 inline task<> hosted_session::run(std::shared_ptr<socket_transport> by) {
   outcome end;
@@ -114,7 +116,7 @@ inline task<> hosted_session::open_and_read(socket_transport& by, outcome& end) 
   const std::uint64_t closings = shard.sockets.closings();
   const scope_exit leave([this, &shard]() noexcept { shard.sockets.leave(*state_); });
   try {
-    co_await shard.open(socket_);
+    if (!shard.sockets.is_closed()) co_await shard.open(socket_);
     shard.sockets.join(state_, closings);
   } catch (...) {
     end.failed(std::current_exception());

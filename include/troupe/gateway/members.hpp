@@ -58,6 +58,19 @@ public:
     for (const socket_ptr& s : *everyone) s->out.close(how);
   }
 
+  /// The same, and from now on everybody who joins.
+  void close_for_good(const close_info& how) {
+    {
+      const spin_guard guard(lock_);
+      is_closed_ = true;
+    }
+    close_all(how);
+  }
+  bool is_closed() const noexcept {
+    const spin_guard guard(lock_);
+    return is_closed_;
+  }
+
   void leave(const socket_state& s) noexcept {
     by_id::node_type node;
     std::shared_ptr<const list> stale;
@@ -126,7 +139,7 @@ private:
     const spin_guard guard(lock_);
     sockets_.insert(std::move(node));
     change(stale);
-    return closings_ == closings_before ? nullptr : closed_as_;
+    return closings_ == closings_before && !is_closed_ ? nullptr : closed_as_;
   }
 
   /// Under the lock.
@@ -140,6 +153,7 @@ private:
   mutable std::shared_ptr<const list> all_;  // of `sockets_`; nullptr: to be made
   std::uint64_t changes_ = 0;                // of `sockets_`
   std::uint64_t closings_ = 0;
+  bool is_closed_ = false;                       // for good
   std::shared_ptr<const close_info> closed_as_;  // the last time; nullptr: never
 };
 

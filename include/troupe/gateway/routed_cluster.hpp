@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -28,6 +29,7 @@
 #include <troupe/gateway/routes.hpp>
 #include <troupe/gateway/shard_peer.hpp>
 #include <troupe/gateway/socket_message.hpp>
+#include <troupe/gateway/worker_ends.hpp>
 #include <troupe/sync/atomic.hpp>
 #include <troupe/time/clock.hpp>
 
@@ -55,8 +57,8 @@ public:
   /// To the sockets of one shard; to none where that is not there.
   task<delivery> announce(std::string_view shard, socket_message m);
 
-  void leave(shard_peer& s, const std::string& uid, std::uint64_t) noexcept override {
-    if (table.leave(uid, s, where.now())) became_idle();
+  void leave(const seat& s) noexcept override {
+    if (table.leave(s.uid(), *s.shard(), where.now())) became_idle();
   }
 
   std::vector<shard_ptr> shards() {
@@ -80,6 +82,9 @@ public:
   }
 
 protected:
+  /// Retires a shard at which nobody has been since `before`. False: there is none.
+  task<bool> retire_one(time_point before);
+
   /// A shard has been left by the last who was there.
   virtual void became_idle() noexcept = 0;
   virtual task<std::string> clusterize(const request& asked) = 0;
@@ -103,6 +108,7 @@ private:
 
   atomic<std::uint64_t>& seats_;
   async_mutex growing_;              // one new shard, however many ask for it at once
+  worker_ends retiring_;             // by the ids of their shards
   atomic<std::uint64_t> shards_{0};  // the highest number of one so far
 };
 
@@ -130,11 +136,25 @@ inline task<> routed_cluster::grow(const request& asked) {
     throw error(errc::bad_message, {}, "clusterize() gave an id with a slash in it");
   }
   if (id.empty()) id = std::to_string(number);
+  co_await retiring_.wait(id);
   const shard_ptr made = make_shard(std::move(id), number);
   made->standing.idle_since = where.now();
   if (!table.add(made)) {
     throw error(errc::bad_message, {}, "clusterize() gave the id of a shard that exists");
   }
+}
+
+/// None is made meanwhile that has its name: that waits until its worker has gone.
+inline task<bool> routed_cluster::retire_one(time_point before) {
+  shard_ptr idle;
+  std::optional<worker_ends::ticket> going;
+  {
+    const auto alone = co_await growing_.lock();
+    idle = table.take_idle(before);
+    if (idle) going.emplace(retiring_, idle->id);
+  }
+  if (idle) static_cast<void>(co_await as_result(idle->retire()));
+  co_return static_cast<bool>(idle);
 }
 
 inline bool routed_cluster::adopt(const shard_ptr& s) {

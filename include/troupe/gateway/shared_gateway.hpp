@@ -222,6 +222,7 @@ private:
   task<detail::wire::reply> ask(detail::wire::gossip_at q) { return host_.gossip(std::move(q)); }
   task<detail::wire::nothing> ask(detail::wire::close_shard q) { return host_.close(std::move(q)); }
   task<detail::wire::nothing> ask(detail::wire::retire q) { return host_.retire(std::move(q)); }
+  task<detail::wire::nothing> ask(detail::wire::disown q) { return host_.disown(q); }
   task<detail::wire::host_report> ask(detail::wire::report q) { co_return host_.report(q); }
 
   template <class R>
@@ -326,7 +327,10 @@ task<std::vector<gossip_reply>> shared_gateway<G, S>::replies(core_ptr c, std::s
                                                               std::string text, duration limit) {
   using namespace detail;
   wire::question q{wire::gossip{std::move(cluster), {}, std::move(text), limit.count()}};
-  const duration way = (std::max)(c->options.request_limit, limit);
+  const duration peer = limit == duration::zero() ? c->options.shards.peer_limit : limit;
+  constexpr duration most = (duration::max)();
+  const duration there = peer > most - c->options.lease ? most : peer + c->options.lease;
+  const duration way = (std::max)(c->options.request_limit, there);
   auto asking = c->template ask_keeper<wire::replies>(std::move(q), way);
   wire::replies all = co_await std::move(asking);
   std::vector<gossip_reply> made;

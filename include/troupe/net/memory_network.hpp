@@ -41,6 +41,8 @@ struct memory_network_options {
   duration delay = duration::zero();
   /// Messages from one address to another may overtake one another within `delay`.
   bool reorders = false;
+  /// Claims, releases and lists of claims take this long: one half on the way there, one back.
+  duration claim_delay = duration::zero();
   /// So many messages wait at an address; what comes beyond that is lost.
   std::size_t inbox = 65536;
 };
@@ -81,6 +83,7 @@ private:
     return cut_.find(address) != cut_.end();
   }
   void require_cable(std::string_view holder) const;
+  task<> half_way() const;
   std::uint64_t take(std::string name, std::string holder, duration limit);
   void give_back(std::string_view name, std::string_view holder) noexcept;
 
@@ -238,7 +241,16 @@ inline void memory_network::require_cable(std::string_view holder) const {
 inline task<std::uint64_t> memory_network::claim(std::string name, std::string holder,
                                                  duration limit) {
   require_cable(holder);
-  co_return take(std::move(name), std::move(holder), limit);
+  co_await half_way();
+  require_cable(holder);
+  const std::uint64_t fence = take(std::move(name), holder, limit);
+  co_await half_way();
+  require_cable(holder);
+  co_return fence;
+}
+
+inline task<> memory_network::half_way() const {
+  if (options_.claim_delay > duration::zero()) co_await sleep_for(options_.claim_delay / 2);
 }
 
 inline std::uint64_t memory_network::take(std::string name, std::string holder, duration limit) {
@@ -272,8 +284,11 @@ inline std::uint64_t memory_network::take(std::string name, std::string holder, 
 
 inline task<> memory_network::release(std::string name, std::string holder) {
   require_cable(holder);
+  co_await half_way();
+  require_cable(holder);
   give_back(name, holder);
-  co_return;
+  co_await half_way();
+  require_cable(holder);
 }
 
 inline void memory_network::give_back(std::string_view name, std::string_view holder) noexcept {
@@ -284,6 +299,7 @@ inline void memory_network::give_back(std::string_view name, std::string_view ho
 }
 
 inline task<std::vector<network_claim>> memory_network::claims(std::string prefix) {
+  co_await half_way();
   const time_point now = on_.now();
   const auto seen = detail::gathered<std::shared_ptr<const network_claim>>(
       lock_, [this] { return held_.size(); },
@@ -296,6 +312,7 @@ inline task<std::vector<network_claim>> memory_network::claims(std::string prefi
   std::vector<network_claim> found;
   found.reserve(seen.size());
   for (const auto& c : seen) found.push_back(*c);
+  co_await half_way();
   co_return found;
 }
 

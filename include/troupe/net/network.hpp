@@ -29,8 +29,8 @@ struct network_message {
 struct network_claim {
   std::string name;
   std::string holder;
-  /// Rises with each holder of the name, by small steps: they stay below 2^32. Who has seen a
-  /// higher one does not obey a lower one.
+  /// Rises each time that the name is taken, also by who has had it before, by small steps: they
+  /// stay below 2^32. Who has seen a higher one does not obey a lower one.
   std::uint64_t fence = 0;
 };
 

@@ -9,10 +9,13 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <iterator>
 #include <limits>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -48,7 +51,9 @@ public:
   using keeper_ptr = intrusive_ptr<gateway_keeper>;
 
   gateway_keeper(gateway_node& n, std::uint64_t fence)
-      : gateway_core<G>(n.workers, n.options.shards, fence << 32), fence_(fence), node_(&n) {}
+      : gateway_core<G>(n.workers, n.options.shards, fence << 32),
+        term_(std::make_shared<keeper_term>(fence)),
+        node_(&n) {}
 
   static task<> take_over(keeper_ptr self);
 
@@ -74,11 +79,17 @@ private:
   using cluster_of = typename gateway_core<G>::cluster_of;
   using cluster_ptr = intrusive_ptr<cluster_of>;
 
+  /// What a host has; nothing: it has not answered.
+  struct heard {
+    std::string host;
+    std::optional<wire::host_report> has;
+  };
   struct found_shard {
     std::string host;
     wire::shard_report what;
   };
-  static task<std::vector<found_shard>> ask(keeper_ptr self, std::string host);
+  static task<heard> ask(keeper_ptr self, std::string host);
+  static task<> disown(keeper_ptr self, std::string host);
   void adopt(const std::string& host, wire::shard_report&& r);
 
   /// The cluster of this name once all is known; nobody: it is not there.
@@ -91,59 +102,88 @@ private:
     is_complete_.release();  // for whoever waits as well
     require_office();
   }
+  bool has_ended() const noexcept { return term_->has_ended.load(order::acquire); }
   void require_office() const {
-    if (has_ended_.load(order::acquire)) throw error(errc::refused, {}, "there is another keeper");
+    if (has_ended()) throw error(errc::refused, {}, "there is another keeper");
+  }
+  void let_go(const cluster_of& c) noexcept {
+    this->forget_if_unused(c);
+    this->let_guide_go(c.name);
   }
   std::vector<intrusive_ptr<remote_shard>> shards_at(std::string_view host) const;
+  static task<wire::told> told_by(task<delivery> telling) {
+    const delivery d = co_await std::move(telling);
+    co_return wire::of(d);
+  }
 
-  const std::uint64_t fence_;
+  const std::shared_ptr<keeper_term> term_;
   const intrusive_ptr<gateway_node> node_;
-  async_semaphore is_complete_{0};  // a permit, once the hosts have answered
-  atomic<bool> has_ended_{false};   // for good
+  async_semaphore is_complete_{0};                  // a permit, once the hosts have answered
+  std::set<std::string, std::less<>> known_hosts_;  // who have; complete by then
 };
 
 template <class G>
 task<> gateway_keeper<G>::take_over(keeper_ptr self) {
   const scope_exit done([&self]() noexcept { self->is_complete_.release(); });
   const gateway_members members = self->node_->known();
-  std::vector<task<std::vector<found_shard>>> asking;
+  std::vector<task<heard>> asking;
   for (const std::string& host : members.hosts) asking.push_back(ask(self, host));
-  std::vector<std::vector<found_shard>> answers = co_await when_all(std::move(asking));
-  std::vector<found_shard> all;
-  for (auto& answer : answers) std::move(answer.begin(), answer.end(), std::back_inserter(all));
-  std::sort(all.begin(), all.end(), [](const found_shard& a, const found_shard& b) {
+  std::vector<heard> answers = co_await when_all(std::move(asking));
+  std::vector<found_shard> shards;
+  for (heard& f : answers) {
+    if (!f.has) {
+      self->node_->workers.spawn(disown(self, f.host));
+      continue;
+    }
+    self->known_hosts_.insert(f.host);
+    for (wire::shard_report& r : f.has->shards) shards.push_back({f.host, std::move(r)});
+  }
+  std::sort(shards.begin(), shards.end(), [](const found_shard& a, const found_shard& b) {
     return std::tie(a.what.number, a.host) < std::tie(b.what.number, b.host);
   });
-  for (found_shard& f : all) self->adopt(f.host, std::move(f.what));
-  if (self->has_ended_.load(order::acquire)) self->end();  // again: it has adopted some too late
+  for (found_shard& f : shards) self->adopt(f.host, std::move(f.what));
+  if (self->has_ended()) self->end();  // again: it has adopted some too late
 }
 
-/// Until it answers, is gone, or has had its time: who does not answer has no shards.
+/// Until it answers, is gone, or has had its time. A question or an answer may be lost, so there
+/// are many.
 template <class G>
-auto gateway_keeper<G>::ask(keeper_ptr self, std::string host) -> task<std::vector<found_shard>> {
+auto gateway_keeper<G>::ask(keeper_ptr self, std::string host) -> task<heard> {
   gateway_node& n = *self->node_;
-  std::vector<found_shard> found;
+  heard is{host, {}};
   const time_point until = saturating_add(n.where.now(), 2 * n.options.lease);
-  while (n.known(host) && n.where.now() < until) {
+  while (n.knows(host) && n.where.now() < until) {
     auto asking = as_result(n.ask<wire::host_report>(
-        host, wire::question(wire::report{self->fence_}), n.options.lease));
+        host, wire::question(wire::report{self->term_->fence}), n.options.lease / 6));
     result<wire::host_report> report = co_await std::move(asking);
-    if (report.has_value()) {
-      for (wire::shard_report& r : report.value().shards) found.push_back({host, std::move(r)});
-      break;
-    }
-    if (report.code() == make_error_code(errc::refused)) break;
+    if (report.has_value()) is.has = std::move(report).value();
+    if (is.has || report.code() == make_error_code(errc::refused)) break;
     co_await sleep_for(n.options.lease / 30);
   }
-  co_return found;
+  co_return is;
+}
+
+/// What a host has that has not answered is nobody's: says so until it has heard it, by this or by
+/// its first visit.
+template <class G>
+task<> gateway_keeper<G>::disown(keeper_ptr self, std::string host) {
+  gateway_node& n = *self->node_;
+  while (n.knows(host) && !self->has_ended()) {
+    auto saying = as_result(n.ask<wire::nothing>(
+        host, wire::question(wire::disown{self->term_->fence}), n.options.lease / 6));
+    const result<wire::nothing> said = co_await std::move(saying);
+    if (said.has_value() || said.code() == make_error_code(errc::refused)) co_return;
+    co_await sleep_for(n.options.lease / 30);
+  }
 }
 
 /// Who is not adopted comes again, elsewhere.
 template <class G>
 void gateway_keeper<G>::adopt(const std::string& host, wire::shard_report&& r) {
   const cluster_ptr home = this->open(r.cluster);
-  const intrusive_ptr<remote_shard> there(new remote_shard(*node_, fence_, host, r.cluster, r.shard,
-                                                           home->number_for(r.number), r.number));
+  const intrusive_ptr<remote_shard> there(
+      new remote_shard(*node_, term_, {host, r.cluster, r.mark, true}, std::move(r.shard),
+                       home->number_for(r.number)));
   if (!home->adopt(intrusive_ptr<shard_peer>(there.get()))) {
     there->retire_now();  // there is one of this name
     return;
@@ -151,11 +191,8 @@ void gateway_keeper<G>::adopt(const std::string& host, wire::shard_report&& r) {
   for (wire::guest& g : r.guests) {
     const std::uint64_t number = g.number;
     seat s = home->adopt_guest(intrusive_ptr<shard_peer>(there.get()), std::move(g.uid), number);
-    if (s) {
-      there->keep(std::move(s));
-    } else {
-      node_->tell(host, wire::dropped{number});
-    }
+    const bool kept = s && there->keep(std::move(s));
+    if (!kept) node_->tell(host, wire::dropped{number});
   }
 }
 
@@ -173,8 +210,10 @@ intrusive_ptr<shard_peer> gateway_keeper<G>::make_shard(const cluster& home, std
     least = &host;
   }
   if (least == nullptr) throw http_error(503, "no process takes shards");
-  return intrusive_ptr<shard_peer>(
-      new remote_shard(*node_, fence_, *least, home.name, std::move(id), number, number));
+  const std::uint64_t mark = this->seats.fetch_add(1, order::relaxed) + 1;
+  const bool knows_host = known_hosts_.find(*least) != known_hosts_.end();
+  return intrusive_ptr<shard_peer>(new remote_shard(
+      *node_, term_, {*least, home.name, mark, knows_host}, std::move(id), number));
 }
 
 template <class G>
@@ -194,11 +233,11 @@ void gateway_keeper<G>::tidy() noexcept try {
   for (const cluster_ptr& c : this->list()) {
     for (const auto& s : c->shards()) {
       auto& there = static_cast<remote_shard&>(*s);
-      if (node_->known(there.host)) continue;
+      if (node_->knows(there.host)) continue;
       c->table.take_out(there);
       there.drop_all();
     }
-    this->forget_if_unused(*c);
+    let_go(*c);
   }
 } catch (...) {
   // For want of memory: the next time.
@@ -206,15 +245,18 @@ void gateway_keeper<G>::tidy() noexcept try {
 
 template <class G>
 void gateway_keeper<G>::end() noexcept {
-  has_ended_.store(true, order::release);
+  term_->has_ended.store(true, order::release);
+  std::vector<cluster_ptr> ended;
   try {
-    for (const cluster_ptr& c : this->list()) {
+    ended = this->list();
+    for (const cluster_ptr& c : ended) {
       for (const auto& s : c->shards()) static_cast<remote_shard&>(*s).drop_all();
     }
   } catch (...) {
     // For want of memory: what it knew stays there, and is used no more.
   }
   this->clear();
+  for (const cluster_ptr& c : ended) this->let_guide_go(c->name);
 }
 
 // --- what it is asked ---------------------------------------------------------------------------
@@ -225,7 +267,7 @@ task<wire::said> gateway_keeper<G>::route(keeper_ptr self, wire::route q) {
   auto asking =
       gateway_core<G>::answer(self, std::move(q.cluster), wire::to_request(std::move(q.what)));
   const response r = co_await std::move(asking);
-  if (self->has_ended_.load(order::acquire)) self->end();  // again: it may have made a cluster
+  if (self->has_ended()) self->end();  // again: it may have made a cluster
   wire::said said = wire::of(r);
   if (r.session) {
     relayed_session* const there = r.session->relayed();
@@ -242,27 +284,21 @@ task<wire::told> gateway_keeper<G>::broadcast(keeper_ptr self, wire::broadcast q
   const cluster_ptr home = co_await self->known(q.cluster);
   if (!home) co_return wire::told();
   const exclusion but{q.uid, q.number, static_cast<audience>(q.to)};
-  auto telling = home->broadcast(wire::to_message(std::move(q.what)), but);
-  const delivery d = co_await std::move(telling);
-  co_return wire::of(d);
+  co_return co_await told_by(home->broadcast(wire::to_message(std::move(q.what)), but));
 }
 
 template <class G>
 task<wire::told> gateway_keeper<G>::whisper(keeper_ptr self, wire::whisper q) {
   const cluster_ptr home = co_await self->known(q.cluster);
   if (!home) co_return wire::told();
-  auto telling = home->whisper(std::move(q.uid), wire::to_message(std::move(q.what)));
-  const delivery d = co_await std::move(telling);
-  co_return wire::of(d);
+  co_return co_await told_by(home->whisper(std::move(q.uid), wire::to_message(std::move(q.what))));
 }
 
 template <class G>
 task<wire::told> gateway_keeper<G>::announce(keeper_ptr self, wire::announce q) {
   const cluster_ptr home = co_await self->known(q.cluster);
   if (!home) co_return wire::told();
-  auto telling = home->announce(q.shard, wire::to_message(std::move(q.what)));
-  const delivery d = co_await std::move(telling);
-  co_return wire::of(d);
+  co_return co_await told_by(home->announce(q.shard, wire::to_message(std::move(q.what))));
 }
 
 template <class G>
@@ -278,9 +314,12 @@ task<wire::replies> gateway_keeper<G>::gossip(keeper_ptr self, wire::gossip q) {
 
 template <class G>
 task<wire::nothing> gateway_keeper<G>::leave(keeper_ptr self, wire::left q) {
-  const cluster_ptr home = co_await self->known(q.cluster);
-  const auto at = home ? home->table.find(q.shard) : intrusive_ptr<shard_peer>();
-  if (at) static_cast<remote_shard&>(*at).drop(q.number);
+  co_await self->complete();
+  for (const wire::departure& d : q.all) {
+    const cluster_ptr home = self->find(d.cluster);
+    const auto at = home ? home->table.find(d.shard) : intrusive_ptr<shard_peer>();
+    if (at) static_cast<remote_shard&>(*at).drop(d.number);
+  }
   co_return wire::nothing();
 }
 

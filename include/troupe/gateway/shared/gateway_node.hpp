@@ -12,44 +12,37 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <random>
-#include <set>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include <troupe/base/error.hpp>
 #include <troupe/base/intrusive_ptr.hpp>
 #include <troupe/base/result.hpp>
+#include <troupe/base/scope_exit.hpp>
 #include <troupe/broker/broker.hpp>
 #include <troupe/coro/as_result.hpp>
 #include <troupe/coro/async_semaphore.hpp>
 #include <troupe/coro/executor.hpp>
 #include <troupe/coro/sleep.hpp>
 #include <troupe/coro/task.hpp>
+#include <troupe/coro/when_all.hpp>
 #include <troupe/coro/within.hpp>
+#include <troupe/gateway/shared/gateway_claims.hpp>
+#include <troupe/gateway/shared/relay_table.hpp>
 #include <troupe/gateway/shared/socket_relay.hpp>
 #include <troupe/gateway/shared/wire.hpp>
 #include <troupe/gateway/shared_gateway_options.hpp>
 #include <troupe/net/exchange.hpp>
 #include <troupe/net/network.hpp>
 #include <troupe/sync/atomic.hpp>
-#include <troupe/sync/gathered.hpp>
 #include <troupe/sync/spin_lock.hpp>
 #include <troupe/time/clock.hpp>
 
 namespace troupe::detail {
-
-/// Who is there, as far as the network says so. One of them is the keeper, who places connections.
-struct gateway_members {
-  std::set<std::string, std::less<>> all;
-  std::vector<std::string> hosts;  // where shards may be put
-  std::string keeper;              // empty: there is none
-
-  bool has(std::string_view address) const noexcept { return all.find(address) != all.end(); }
-};
 
 /// Counted: by the gateway, by what it has spawned, and by what sends through it.
 ///
@@ -67,8 +60,8 @@ public:
         where(b.runs_on()),
         options(o),
         prefix("gateway/" + checked(name, o) + '/'),
-        over_(n),
-        exchange_(n, prefix + fresh_name(where)) {}
+        exchange_(n, prefix + fresh_process_name(where)),
+        claims_(n, prefix, exchange_.address(), o.lease) {}
   gateway_node(const gateway_node&) = delete;
   gateway_node& operator=(const gateway_node&) = delete;
   virtual ~gateway_node() = default;
@@ -105,7 +98,7 @@ public:
   /// nothing where it is known to be.
   template <class R>
   task<R> ask(std::string to, wire::question q, duration limit) {
-    if (!known(to)) throw error(errc::connection_lost, {}, "there is no process " + to);
+    if (!knows(to)) throw error(errc::connection_lost, {}, "there is no process " + to);
     const shared_bytes answer = co_await exchange_.ask(std::move(to), wire::packed(q), limit);
     co_return wire::unpacked<R>(answer);
   }
@@ -119,7 +112,7 @@ public:
     const std::shared_ptr<const gateway_members> is = members();
     return is ? *is : gateway_members();
   }
-  bool known(std::string_view to) const noexcept {
+  bool knows(std::string_view to) const noexcept {
     const std::shared_ptr<const gateway_members> is = members();
     return is && is->has(to);
   }
@@ -128,10 +121,11 @@ public:
     return is ? is->keeper : std::string();
   }
 
-  /// One end of a WebSocket in this process, until `forget`.
+  /// One end of a WebSocket in this process, until `forget`. Throws `errc::refused` where there is
+  /// one of this number.
   std::shared_ptr<socket_relay> open_relay(std::string peer, std::uint64_t session,
                                            bool has_client);
-  void forget(const socket_relay& r) noexcept;
+  void forget(const socket_relay& r) noexcept { relays_.forget(r); }
 
   /// False: the others may have given it up.
   bool is_member() const noexcept { return where.now() < member_until_.load(order::acquire); }
@@ -145,26 +139,30 @@ protected:
   /// A client has come to a session that was accepted here. False: there is none.
   virtual bool attach(std::uint64_t session, const std::string& from) = 0;
   virtual void session_dropped(std::uint64_t session) noexcept = 0;
-  /// From time to time.
+  /// From time to time, and when members have gone.
   virtual void tidy() noexcept = 0;
 
   /// False: somebody else may have become the keeper.
   bool may_keep() const noexcept { return where.now() < keeps_until_.load(order::acquire); }
 
 private:
-  using side = std::pair<std::uint64_t, bool>;  // the session; this end has the client
-  using relay_ptr = std::shared_ptr<socket_relay>;
+  using relay_ptr = relay_table::relay_ptr;
 
+  static task<> nothing() { co_return; }
   static const std::string& checked(const std::string& name, const shared_gateway_options& o);
-  static std::string fresh_name(executor& on);
 
   static task<> listen(node_ptr self);
   static task<> stay(node_ptr self);
-  task<> renew();
-  duration patience() const noexcept;
+  task<> renew_until_closed();
+  task<> join();
+  task<> take_part();
+  task<std::uint64_t> keep_on(time_point until);
+  duration time_left() const noexcept;
+  duration pause_until(time_point next) const noexcept;
   void lapse() noexcept;
-  void update(std::vector<network_claim> claims, const std::vector<relay_ptr>& passing);
-  void keep_with(std::uint64_t fence);
+  void update(gateway_members is, const std::vector<relay_ptr>& passing);
+  void keep_with(std::uint64_t fence, time_point until);
+  void resign() noexcept;
   void isolate() noexcept;
   void beat();
 
@@ -176,32 +174,22 @@ private:
     const spin_guard guard(lock_);
     return members_;
   }
-  relay_ptr find(const side& s) const noexcept {
-    const spin_guard guard(lock_);
-    const auto at = relays_.find(s);
-    return at == relays_.end() ? relay_ptr() : at->second;
-  }
-  std::vector<relay_ptr> relays() const {
-    return gathered<relay_ptr>(
-        lock_, [this] { return relays_.size(); },
-        [this](std::vector<relay_ptr>& found) {
-          for (const auto& [key, r] : relays_) found.push_back(r);
-        });
-  }
 
-  network& over_;
   exchange exchange_;
+  relay_table relays_;
   atomic<std::uint32_t> references_{0};
   atomic<bool> closed_{false};
   atomic<time_point> member_until_{time_point::min()};
   atomic<time_point> keeps_until_{time_point::min()};
-  async_semaphore closing_{0};      // a permit once it is closed
-  std::uint64_t member_fence_ = 0;  // of its own name; 0: it was no member before. Of `stay`.
-  std::uint64_t fence_ = 0;         // with which it keeps; 0: it does not. Of `stay`.
+  async_semaphore closing_{0};  // a permit once it is closed
 
-  mutable spin_lock lock_;  // guards all below
-  std::shared_ptr<const gateway_members> members_;
-  std::map<side, relay_ptr> relays_;
+  // Of `stay`.
+  gateway_claims claims_;
+  std::uint64_t member_fence_ = 0;  // of its own name; 0: it was no member before
+  std::uint64_t fence_ = 0;         // with which it keeps; 0: it does not
+
+  mutable spin_lock lock_;
+  std::shared_ptr<const gateway_members> members_;  // guarded by `lock_`
 };
 
 inline const std::string& gateway_node::checked(const std::string& name,
@@ -215,16 +203,6 @@ inline const std::string& gateway_node::checked(const std::string& name,
   return name;
 }
 
-/// One that no process has had before. A simulation gives its own, so that it repeats itself.
-inline std::string gateway_node::fresh_name(executor& on) {
-  std::uint64_t number = on.random();
-  if (on.simulated() == nullptr) {
-    std::random_device chance;
-    for (int i = 0; i != 2; ++i) number = (number << 32) ^ (number >> 32) ^ chance();
-  }
-  return std::to_string(number);
-}
-
 // --- membership ---------------------------------------------------------------------------------
 
 /// Who does not listen is no member.
@@ -236,55 +214,82 @@ inline task<> gateway_node::listen(node_ptr self) {
 
 inline task<> gateway_node::stay(node_ptr self) {
   gateway_node& n = *self;
-  for (;;) {
-    auto renewing = as_result(within(n.renew(), n.patience()));
-    static_cast<void>(co_await std::move(renewing));
-    if (n.is_closed()) break;
-    if (!n.is_member()) n.lapse();
-    n.tidy();
-    auto waiting = as_result(within(n.closing_.acquire(), n.patience()));
-    const result<void> waited = co_await std::move(waiting);
-    if (waited.code() != make_error_code(errc::timed_out)) break;
+  {
+    const scope_exit over([&n]() noexcept {  // also where there is no memory to go on
+      n.close();
+      n.isolate();  // again: it may have joined meanwhile
+    });
+    co_await n.renew_until_closed();
   }
-  n.close();
-  n.isolate();  // again: it may have joined meanwhile
-  for (const char* const name : {"keeper", "host/", "member/"}) {
-    std::string held = n.prefix + name;
-    if (held.back() == '/') held += n.address();
-    static_cast<void>(co_await as_result(n.over_.release(std::move(held), n.address())));
-  }
+  co_await n.claims_.give_back();
 }
 
-/// Until it does something again: no longer than its membership lasts.
-inline duration gateway_node::patience() const noexcept {
-  const duration step = options.lease / 3;
-  const time_point until = member_until_.load(order::acquire);
-  const time_point now = where.now();
-  return until <= now ? step : (std::min)(step, until - now);
+/// Each part of a renewal has the time that the membership lasts, and not the pause between two of
+/// them: on a slow network it would never come to its end.
+inline task<> gateway_node::renew_until_closed() {
+  while (!is_closed()) {
+    if (!is_member()) lapse();
+    const time_point next = saturating_add(where.now(), options.lease / 3);
+    auto joining = as_result(within(join(), time_left()));
+    const result<void> joined = co_await std::move(joining);
+    if (joined.has_value() && is_member()) {
+      auto taking_part = as_result(within(take_part(), time_left()));
+      static_cast<void>(co_await std::move(taking_part));
+    }
+    if (!is_member()) lapse();
+    auto waiting = as_result(within(closing_.acquire(), pause_until(next)));
+    const result<void> waited = co_await std::move(waiting);
+    if (waited.code() != make_error_code(errc::timed_out)) co_return;
+  }
 }
 
 /// Claims count from before they are made, and by this side a sixth less than by the others.
-inline task<> gateway_node::renew() {
+inline task<> gateway_node::join() {
   const time_point until = saturating_add(where.now(), options.lease - options.lease / 6);
-  const std::string own = address();
-  const std::uint64_t claimed = co_await over_.claim(prefix + "member/" + own, own, options.lease);
-  if (claimed == 0) throw error(errc::refused, {}, "another process has this address");
+  const std::uint64_t fence = co_await claims_.member();
   // The others may have given it up since the last time, and its shards to somebody else.
-  if (member_fence_ != 0 && (claimed != member_fence_ || !is_member())) lapse();
+  if (member_fence_ != 0 && (fence != member_fence_ || !is_member())) lapse();
   if (is_closed()) co_return;
-  member_fence_ = claimed;
+  member_fence_ = fence;
   member_until_.store(until, order::release);
-  if (options.hosts_shards) {
-    static_cast<void>(co_await over_.claim(prefix + "host/" + own, own, options.lease));
-  }
-  const std::uint64_t keeps = co_await over_.claim(prefix + "keeper", own, options.lease);
-  const std::vector<relay_ptr> passing = relays();  // who has opened one was a member before
-  std::vector<network_claim> claims = co_await over_.claims(prefix);
+}
+
+/// Who begins to keep knows all hosts there may be: it asks who is there after its claim.
+inline task<> gateway_node::take_part() {
+  const time_point until = member_until_.load(order::acquire);
+  task<> hosting = options.hosts_shards ? claims_.host() : nothing();
+  task<std::uint64_t> keeping = keep_on(until);
+  auto both = when_all(std::move(hosting), std::move(keeping));
+  const std::uint64_t fence = std::get<1>(co_await std::move(both));
+  const std::vector<relay_ptr> passing = relays_.all();  // who has opened one was a member before
+  gateway_members is = co_await claims_.members();
   if (is_closed()) co_return;
-  keeps_until_.store(keeps == 0 ? time_point::min() : until, order::release);
-  update(std::move(claims), passing);
-  keep_with(keeps);
+  update(std::move(is), passing);
+  keep_with(fence, until);
   beat();
+}
+
+/// Claims the keeper's name; where that goes on, it goes on at once.
+inline task<std::uint64_t> gateway_node::keep_on(time_point until) {
+  const std::uint64_t fence = co_await claims_.keeper(fence_ != 0);
+  if (fence != fence_) resign();
+  if (fence_ != 0) keeps_until_.store(until, order::release);
+  co_return fence;
+}
+
+/// Until it is a member no more; a new one has as long as it would be one.
+inline duration gateway_node::time_left() const noexcept {
+  const time_point until = member_until_.load(order::acquire);
+  const time_point now = where.now();
+  return now < until ? until - now : options.lease - options.lease / 6;
+}
+
+/// Until `next`, but no longer than the membership lasts.
+inline duration gateway_node::pause_until(time_point next) const noexcept {
+  const time_point until = member_until_.load(order::acquire);
+  const time_point now = where.now();
+  const time_point then = now < until ? (std::min)(next, until) : next;
+  return now < then ? then - now : duration::zero();
 }
 
 inline void gateway_node::lapse() noexcept {
@@ -293,52 +298,45 @@ inline void gateway_node::lapse() noexcept {
   member_fence_ = 0;
 }
 
-inline void gateway_node::update(std::vector<network_claim> claims,
-                                 const std::vector<relay_ptr>& passing) {
-  const auto fresh = std::make_shared<gateway_members>();
-  const std::string member = prefix + "member/";
-  const std::string host = prefix + "host/";
-  for (network_claim& c : claims) {
-    if (c.name.starts_with(member)) {
-      fresh->all.insert(std::move(c.holder));
-    } else if (c.name.starts_with(host)) {
-      fresh->hosts.push_back(std::move(c.holder));
-    } else if (c.name == prefix + "keeper") {
-      fresh->keeper = std::move(c.holder);
-    }
-  }
+inline void gateway_node::update(gateway_members is, const std::vector<relay_ptr>& passing) {
+  const auto fresh = std::make_shared<const gateway_members>(std::move(is));
   std::shared_ptr<const gateway_members> before = fresh;
   {
     const spin_guard guard(lock_);
     members_.swap(before);
   }
+  tidy();  // before clients come again, whose connections end now
   for (const relay_ptr& r : passing) {
     if (!fresh->has(r->peer)) r->abort();
   }
   exchange_.lose([&](const std::string& asked) { return !fresh->has(asked); });
 }
 
-inline void gateway_node::keep_with(std::uint64_t fence) {
+inline void gateway_node::keep_with(std::uint64_t fence, time_point until) {
   if (fence == fence_) return;
+  keeps_until_.store(until, order::release);
+  begin_to_keep(fence);
+  fence_ = fence;
+}
+
+inline void gateway_node::resign() noexcept {
+  keeps_until_.store(time_point::min(), order::release);
   if (fence_ != 0) stop_keeping();
   fence_ = 0;
-  if (fence != 0) begin_to_keep(fence);
-  fence_ = fence;
 }
 
 /// Whatever it had with others is over: they have given it up as well.
 inline void gateway_node::isolate() noexcept {
-  std::map<side, relay_ptr> ended;
+  // First: what is asked from now on is refused, and what was begun before is cut off below.
+  keeps_until_.store(time_point::min(), order::release);
+  member_until_.store(time_point::min(), order::release);
   std::shared_ptr<const gateway_members> nobody;
   {
     const spin_guard guard(lock_);
-    ended.swap(relays_);
     members_.swap(nobody);
   }
-  for (const auto& [key, r] : ended) r->abort();
+  relays_.abort_all();
   exchange_.lose([](const std::string&) { return true; });
-  keeps_until_.store(time_point::min(), order::release);
-  member_until_.store(time_point::min(), order::release);
   stop_keeping();
   cut_off();
 }
@@ -367,29 +365,14 @@ inline std::shared_ptr<socket_relay> gateway_node::open_relay(std::string peer,
                                                               std::uint64_t session,
                                                               bool has_client) {
   auto made = std::make_shared<socket_relay>(exchange_, std::move(peer), session, has_client);
-  std::map<side, relay_ptr> fresh;
-  fresh.emplace(side(session, has_client), made);
-  {
-    const spin_guard guard(lock_);
-    relays_.merge(fresh);
-  }
-  if (closed_.load(order::acquire)) made->abort();  // `close` may not have seen it
+  if (!relays_.add(made)) throw error(errc::refused, {}, "there is a socket of this number");
+  if (is_closed()) made->abort();  // `close` may not have seen it
   return made;
-}
-
-inline void gateway_node::forget(const socket_relay& r) noexcept {
-  std::map<side, relay_ptr>::node_type freed;
-  const spin_guard guard(lock_);
-  const auto at = relays_.find(side(r.session, r.to_host));
-  if (at != relays_.end() && at->second.get() == &r) freed = relays_.extract(at);
 }
 
 /// One message to each other end's process, whatever the number of sockets.
 inline void gateway_node::beat() {
-  std::map<std::string, wire::beat> beats;
-  for (const relay_ptr& r : relays()) {
-    if (r->is_known()) beats[r->peer].all.push_back(r->feel());
-  }
+  std::map<std::string, wire::beat> beats = relays_.beats();
   for (auto& [to, b] : beats) tell(to, wire::word(std::move(b)));
 }
 
@@ -401,7 +384,7 @@ inline void gateway_node::hear(const std::string& from, const shared_bytes& said
     if (const auto* const b = std::get_if<wire::beat>(&w)) return hear_beat(from, *b);
     if (const auto* const d = std::get_if<wire::dropped>(&w)) {
       session_dropped(d->session);
-      if (const relay_ptr r = find(side(d->session, false))) r->abort();
+      if (const relay_ptr r = relays_.find(d->session, false)) r->abort();
     }
   } catch (...) {
     // As said; or there is no memory, and the next beat shows what is missing.
@@ -412,7 +395,7 @@ inline void gateway_node::hear_frame(const std::string& from, wire::frame&& f) {
   const bool has_client = !f.to_host;
   if (f.kind == wire::frame::attach) {
     if (!has_client && attach(f.session, from)) return;
-  } else if (const relay_ptr r = find(side(f.session, has_client))) {
+  } else if (const relay_ptr r = relays_.find(f.session, has_client)) {
     if (r->peer == from) r->take(std::move(f));
     return;
   }
@@ -423,7 +406,7 @@ inline void gateway_node::hear_frame(const std::string& from, wire::frame&& f) {
 inline void gateway_node::hear_beat(const std::string& from, const wire::beat& b) {
   for (const wire::pulse& p : b.all) {
     const bool has_client = !p.to_host;
-    const relay_ptr r = find(side(p.session, has_client));
+    const relay_ptr r = relays_.find(p.session, has_client);
     if (r && r->peer == from) {
       r->check(p);
     } else {

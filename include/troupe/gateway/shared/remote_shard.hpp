@@ -14,7 +14,9 @@
 #include <string_view>
 #include <utility>
 
+#include <troupe/base/error.hpp>
 #include <troupe/base/intrusive_ptr.hpp>
+#include <troupe/base/result.hpp>
 #include <troupe/base/scope_exit.hpp>
 #include <troupe/coro/as_result.hpp>
 #include <troupe/coro/sleep.hpp>
@@ -28,23 +30,40 @@
 #include <troupe/gateway/shared/relayed_session.hpp>
 #include <troupe/gateway/shared/wire.hpp>
 #include <troupe/gateway/socket_message.hpp>
+#include <troupe/sync/atomic.hpp>
 #include <troupe/sync/spin_lock.hpp>
 #include <troupe/time/clock.hpp>
 
 namespace troupe::detail {
 
+/// A keeper's time.
+struct keeper_term {
+  explicit keeper_term(std::uint64_t with) noexcept : fence(with) {}
+
+  const std::uint64_t fence;
+  atomic<bool> has_ended{false};  // for good
+};
+
 /// Holds the seats of the WebSockets there, until their host says that they have left, or is gone.
 class remote_shard final : public shard_peer {
 public:
-  /// `made_as`: its number at its host, who may know it from another keeper.
-  remote_shard(gateway_node& n, std::uint64_t keeps_with, std::string at, std::string home,
-               std::string name, std::uint64_t n_th, std::uint64_t made_as)
+  /// Where a shard is.
+  struct whereabouts {
+    std::string host;
+    std::string cluster;
+    std::uint64_t mark = 0;   // by which the host knows it, maybe from another keeper
+    bool knows_host = false;  // the host has told this keeper what it has
+  };
+
+  remote_shard(gateway_node& n, std::shared_ptr<const keeper_term> during, whereabouts is,
+               std::string name, std::uint64_t n_th)
       : shard_peer(std::move(name), n_th),
-        host(std::move(at)),
+        host(std::move(is.host)),
         node_(&n),
-        fence_(keeps_with),
-        cluster_(std::move(home)),
-        number_there_(made_as) {}
+        during_(std::move(during)),
+        cluster_(std::move(is.cluster)),
+        mark_(is.mark),
+        knows_host_(is.knows_host) {}
 
   const std::string host;
 
@@ -75,7 +94,7 @@ public:
     co_return;
   }
   void retire_now() {
-    node_->workers.spawn(retire_there(node_, host, {fence_, cluster_, id, number_there_}));
+    node_->workers.spawn(retire_there(node_, host, {during_->fence, cluster_, id, mark_}));
   }
   void close_all(const close_info& how) override {
     node_->workers.spawn(
@@ -83,7 +102,8 @@ public:
   }
   std::size_t sockets_here() const override { return 0; }
 
-  void keep(seat s);
+  /// False: it is lost, or has a seat of this number.
+  [[nodiscard]] bool keep(seat s);
   /// Who had the seat has left.
   void drop(std::uint64_t session) noexcept;
   /// Its host is gone, or somebody else keeps its cluster: it is not asked any more.
@@ -107,7 +127,7 @@ private:
   /// Again and again: a shard that nobody knows would stay for ever.
   static task<> retire_there(intrusive_ptr<gateway_node> node, std::string host,
                              wire::retire what) {
-    while (node->known(host)) {
+    while (node->knows(host)) {
       auto asking = as_result(
           node->ask<wire::nothing>(host, wire::question(what), node->options.request_limit));
       const result<wire::nothing> done = co_await std::move(asking);
@@ -118,9 +138,10 @@ private:
   }
 
   const intrusive_ptr<gateway_node> node_;
-  const std::uint64_t fence_;
+  const std::shared_ptr<const keeper_term> during_;
   const std::string cluster_;
-  const std::uint64_t number_there_;
+  const std::uint64_t mark_;
+  const bool knows_host_;
   mutable spin_lock lock_;  // guards all below
   seats taken_;
   bool lost_ = false;
@@ -130,9 +151,16 @@ private:
 inline task<response> remote_shard::visit(seat at, request asked) {
   const std::uint64_t session = at.number();
   const intrusive_ptr<shard_peer> self = at.shard();  // while it waits
-  wire::question q{wire::visit{
-      fence_, cluster_, id, number_there_, {at.uid(), session}, wire::of(std::move(asked))}};
-  keep(std::move(at));
+  wire::question q{wire::visit{during_->fence,
+                               cluster_,
+                               id,
+                               number,
+                               mark_,
+                               knows_host_,
+                               {at.uid(), session},
+                               wire::of(std::move(asked))}};
+  const bool kept = keep(std::move(at));
+  if (!kept) throw error(errc::refused, {}, "the shard is lost");
   bool stays = false;
   const scope_exit over([&]() noexcept {
     if (!stays) drop(session);
@@ -148,12 +176,19 @@ inline task<response> remote_shard::visit(seat at, request asked) {
   co_return r;
 }
 
-inline void remote_shard::keep(seat s) {
+/// The seats refer to their shard: a keeper that has ended while this one came drops it as well.
+inline bool remote_shard::keep(seat s) {
   seats fresh;
   const std::uint64_t session = s.number();
   fresh.emplace(session, std::move(s));
-  const spin_guard guard(lock_);
-  if (!lost_) taken_.merge(fresh);
+  auto node = fresh.extract(fresh.begin());
+  seats::insert_return_type put;  // what is not needed goes behind the lock
+  {
+    const spin_guard guard(lock_);
+    if (!lost_) put = taken_.insert(std::move(node));
+  }
+  if (during_->has_ended.load(order::acquire)) drop_all();
+  return put.inserted;
 }
 
 inline void remote_shard::drop(std::uint64_t session) noexcept {

@@ -6,9 +6,8 @@
 ///
 /// Layer: gateway.
 
-#include <cstddef>
 #include <cstdint>
-#include <exception>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -19,212 +18,35 @@
 #include <troupe/base/error.hpp>
 #include <troupe/base/intrusive_ptr.hpp>
 #include <troupe/base/result.hpp>
+#include <troupe/base/scope_exit.hpp>
 #include <troupe/coro/as_result.hpp>
-#include <troupe/coro/sleep.hpp>
+#include <troupe/coro/async_mutex.hpp>
 #include <troupe/coro/task.hpp>
 #include <troupe/gateway/cluster.hpp>
 #include <troupe/gateway/delivery.hpp>
-#include <troupe/gateway/hosted_session.hpp>  // defines what a hosted shard does with a visit
 #include <troupe/gateway/hosted_shard.hpp>
 #include <troupe/gateway/request.hpp>
 #include <troupe/gateway/response.hpp>
 #include <troupe/gateway/response_to.hpp>
+#include <troupe/gateway/shared/departures.hpp>
 #include <troupe/gateway/shared/gateway_node.hpp>
+#include <troupe/gateway/shared/hosted_cluster.hpp>
 #include <troupe/gateway/shared/wire.hpp>
 #include <troupe/gateway/socket_message.hpp>
 #include <troupe/gateway/socket_session.hpp>
+#include <troupe/gateway/worker_ends.hpp>
+#include <troupe/sync/gathered.hpp>
 #include <troupe/sync/spin_lock.hpp>
 #include <troupe/time/clock.hpp>
 
 namespace troupe::detail {
 
-/// A cluster as its shards in this process know it: what is said to all of it goes by the keeper.
-class hosted_cluster final : public cluster {
-public:
-  using shard_ptr = intrusive_ptr<hosted_shard>;
-
-  hosted_cluster(gateway_node& n, std::string own_name)
-      : cluster(std::move(own_name), n.options.shards, n.workers), node_(&n) {}
-
-  task<delivery> broadcast(socket_message m, exclusion but) override {
-    return told(wire::broadcast{name, wire::of(m), std::string(but.uid), but.number,
-                                static_cast<std::uint8_t>(but.to)});
-  }
-  task<delivery> whisper(std::string uid, socket_message m) override {
-    return told(wire::whisper{name, std::move(uid), wire::of(m)});
-  }
-  task<std::vector<gossip_reply>> gossip(std::string text, std::string from,
-                                         duration peer_limit) override {
-    if (peer_limit == duration::zero()) peer_limit = options.peer_limit;
-    wire::question q{wire::gossip{name, std::move(from), std::move(text), peer_limit.count()}};
-    auto asking =
-        as_result(node_->ask_keeper<wire::replies>(std::move(q), saturating_sum(peer_limit)));
-    result<wire::replies> answers = co_await std::move(asking);
-    std::vector<gossip_reply> all;
-    if (answers.has_value()) {
-      for (wire::reply& r : answers.value().all) all.push_back(wire::to_reply(std::move(r)));
-    } else {
-      all.emplace_back(std::string(), result<std::string>(answers.error()));
-    }
-    co_return all;
-  }
-
-  inline void leave(shard_peer& s, const std::string& uid, std::uint64_t number) noexcept override;
-
-  shard_ptr find(std::string_view shard) const noexcept {
-    const spin_guard guard(lock_);
-    const auto at = shards_.find(shard);
-    return at == shards_.end() ? shard_ptr() : at->second.shard;
-  }
-  /// The shard; `made` where there was none of this name.
-  shard_ptr add(shard_ptr made);
-  void take_out(const hosted_shard& s) noexcept;
-  bool is_empty() const noexcept {
-    const spin_guard guard(lock_);
-    return shards_.empty();
-  }
-
-  void enter(const hosted_shard& s, std::uint64_t number, std::string uid);
-  /// The guest is heard of when it goes: it has a session.
-  void stays(const hosted_shard& s, std::uint64_t number) noexcept;
-  std::vector<shard_ptr> shards() const;
-  std::vector<wire::guest> guests_of(const hosted_shard& s) const;
-
-private:
-  static task<> say_left(intrusive_ptr<gateway_node> node, wire::left l);
-
-  struct guest {
-    std::shared_ptr<const std::string> uid;
-    bool has_session = false;
-  };
-  using guests = std::map<std::uint64_t, guest>;
-  struct place {
-    shard_ptr shard;
-    guests there;
-  };
-  using places = std::map<std::string, place, std::less<>>;
-
-  /// It is not said again where nothing is heard of it: nobody hears it twice.
-  task<delivery> told(wire::question q) {
-    auto asking = as_result(node_->ask_keeper<wire::told>(std::move(q), limit()));
-    result<wire::told> answer = co_await std::move(asking);
-    if (answer.has_value()) co_return wire::to_delivery(std::move(answer).value());
-    delivery failed;
-    failed.failures.push_back({std::string(), answer.code()});
-    co_return failed;
-  }
-
-  /// A shard that has been asked answers within its own limit; the way takes time as well.
-  duration limit() const noexcept { return saturating_sum(options.peer_limit); }
-  duration saturating_sum(duration of_peer) const noexcept {
-    constexpr duration most = (duration::max)();
-    return of_peer > most - node_->options.lease ? most : of_peer + node_->options.lease;
-  }
-
-  const intrusive_ptr<gateway_node> node_;
-  mutable spin_lock lock_;  // guards all below
-  places shards_;
-};
-
-inline void hosted_cluster::leave(shard_peer& s, const std::string&,
-                                  std::uint64_t number) noexcept {
-  guests::node_type freed;
-  {
-    const spin_guard guard(lock_);
-    const auto at = shards_.find(s.id);
-    if (at != shards_.end() && at->second.shard.get() == &s) {
-      freed = at->second.there.extract(number);
-    }
-  }
-  if (!freed || !freed.mapped().has_session) return;
-  try {
-    workers.spawn(say_left(node_, {name, s.id, number}));
-  } catch (...) {
-    // For want of memory, or the broker goes: the process is lost to the keeper then.
-  }
-}
-
-/// Until the keeper has heard it, whoever that is; one that begins is told who is still there.
-inline task<> hosted_cluster::say_left(intrusive_ptr<gateway_node> node, wire::left l) {
-  while (!node->is_closed()) {
-    auto asking =
-        as_result(node->ask_keeper<wire::nothing>(wire::question(l), node->options.lease));
-    const result<wire::nothing> heard = co_await std::move(asking);
-    if (heard.has_value()) co_return;
-    const result<void> slept = co_await as_result(sleep_for(node->options.lease / 30));
-    if (!slept.has_value()) co_return;  // the broker goes
-  }
-}
-
-inline hosted_cluster::shard_ptr hosted_cluster::add(shard_ptr made) {
-  places fresh;
-  std::string id = made->id;
-  fresh.emplace(std::move(id), place{std::move(made), {}});
-  auto node = fresh.extract(fresh.begin());
-  places::insert_return_type put;  // what was there first stays; the other dies behind the lock
-  const spin_guard guard(lock_);
-  put = shards_.insert(std::move(node));
-  return put.position->second.shard;
-}
-
-inline void hosted_cluster::take_out(const hosted_shard& s) noexcept {
-  places::node_type freed;
-  const spin_guard guard(lock_);
-  const auto at = shards_.find(s.id);
-  if (at != shards_.end() && at->second.shard.get() == &s) freed = shards_.extract(at);
-}
-
-inline void hosted_cluster::enter(const hosted_shard& s, std::uint64_t number, std::string uid) {
-  guests fresh;
-  fresh.emplace(number, guest{std::make_shared<const std::string>(std::move(uid)), false});
-  const spin_guard guard(lock_);
-  const auto at = shards_.find(s.id);
-  if (at != shards_.end()) at->second.there.merge(fresh);
-}
-
-inline void hosted_cluster::stays(const hosted_shard& s, std::uint64_t number) noexcept {
-  const spin_guard guard(lock_);
-  const auto at = shards_.find(s.id);
-  if (at == shards_.end()) return;
-  const auto who = at->second.there.find(number);
-  if (who != at->second.there.end()) who->second.has_session = true;
-}
-
-inline std::vector<hosted_cluster::shard_ptr> hosted_cluster::shards() const {
-  return gathered<shard_ptr>(
-      lock_, [this] { return shards_.size(); },
-      [this](std::vector<shard_ptr>& found) {
-        for (const auto& [id, p] : shards_) found.push_back(p.shard);
-      });
-}
-
-/// Those who have a session; a request that runs is lost with the keeper that has sent it.
-inline std::vector<wire::guest> hosted_cluster::guests_of(const hosted_shard& s) const {
-  using known = std::pair<std::uint64_t, std::shared_ptr<const std::string>>;
-  const auto here = [&]() -> const guests* {
-    const auto at = shards_.find(s.id);
-    return at == shards_.end() ? nullptr : &at->second.there;
-  };
-  const auto seen = gathered<known>(
-      lock_, [&] { return here() == nullptr ? 0 : here()->size(); },
-      [&](std::vector<known>& found) {
-        if (here() == nullptr) return;
-        for (const auto& [number, g] : *here()) {
-          if (g.has_session) found.emplace_back(number, g.uid);
-        }
-      });
-  std::vector<wire::guest> all;
-  all.reserve(seen.size());
-  for (const auto& [number, uid] : seen) all.push_back({*uid, number});
-  return all;
-}
-
-/// Answers for the shards here.
+/// Answers for the shards here. Part of its node.
 ///
 /// Thread safety: all members from any thread.
 class shard_host {
 public:
-  explicit shard_host(gateway_node& n) noexcept : node_(n) {}
+  explicit shard_host(gateway_node& n) noexcept : node_(n), departures_(n) {}
   shard_host(const shard_host&) = delete;
   shard_host& operator=(const shard_host&) = delete;
   virtual ~shard_host() = default;
@@ -237,10 +59,11 @@ public:
   task<wire::nothing> close(wire::close_shard q);
   task<wire::nothing> retire(wire::retire q);
   wire::host_report report(const wire::report& q);
+  task<wire::nothing> disown(wire::disown q);
 
   // --- sessions whose clients are elsewhere -----------------------------------------------------
-  bool attach(std::uint64_t session, const std::string& from);
-  void drop(std::uint64_t session) noexcept;
+  bool attach(std::uint64_t session, const std::string& from) noexcept;
+  void drop(std::uint64_t session) noexcept { static_cast<void>(take(session)); }
   /// Drops sessions whose clients have not come.
   void tidy() noexcept;
 
@@ -267,68 +90,217 @@ private:
     time_point until{};
   };
   using sessions = std::map<std::uint64_t, waiting>;
+  /// For whom something is done here; over when there is another keeper, or all has been cleared.
+  struct term {
+    std::uint64_t fence = 0;
+    std::uint64_t clearings = 0;
 
-  void obey(std::uint64_t fence);
-  cluster_ptr open(const std::string& name);
-  shard_ptr shard_for(const wire::visit& q, cluster_ptr& home);
+    friend bool operator==(const term&, const term&) = default;
+  };
+
+  term obey(std::uint64_t fence);
+  task<term> obey(std::uint64_t fence, bool knows_host);
+  [[noreturn]] static void refuse(const char* why) { throw error(errc::refused, {}, why); }
+
+  cluster_ptr open(const std::string& name, const term& during);
+  shard_ptr enter(const wire::visit& q, const term& during, cluster_ptr& home);
+  void make_shard(const wire::visit& q, hosted_cluster& home);
   void forget_if_empty(const cluster_ptr& home) noexcept;
   shard_ptr shard_at(const std::string& cluster, const std::string& shard) const;
-  void await_client(std::uint64_t number, session_ptr s);
+  void await_client(const term& during, const hosted_cluster& home, const hosted_shard& at,
+                    std::uint64_t number, session_ptr s);
   session_ptr take(std::uint64_t number) noexcept;
   static task<> run(intrusive_ptr<gateway_node> node, session_ptr s,
                     std::shared_ptr<socket_relay> by);
-  static task<> retire_all(std::vector<shard_ptr> gone);
+
+  static std::string key_of(const std::string& cluster, const std::string& shard) {
+    return cluster + '/' + shard;
+  }
+  static task<> end_shard(intrusive_ptr<gateway_node> node, worker_ends::ticket going,
+                          shard_ptr gone);
 
   gateway_node& node_;
+  departures departures_;
+  worker_ends ends_;
+  async_mutex clearing_;  // for a keeper that does not know what is here
+
   mutable spin_lock lock_;  // guards all below
   clusters clusters_;
-  sessions waiting_;         // for their clients
-  std::uint64_t fence_ = 0;  // of the latest keeper that was heard of
+  sessions waiting_;             // for their clients
+  term now_;                     // the latest keeper that was heard of
+  std::uint64_t placed_by_ = 0;  // the fence of who knows what is here
 };
 
-inline void shard_host::obey(std::uint64_t fence) {
-  bool is_latest = false;
+// --- whom it obeys ------------------------------------------------------------------------------
+
+/// A keeper's first question raises the fence. Asked before it is looked whether this is a member:
+/// what is cleared since then belongs to another term.
+inline shard_host::term shard_host::obey(std::uint64_t fence) {
+  term is;
   {
     const spin_guard guard(lock_);
-    is_latest = fence >= fence_;
-    if (is_latest) fence_ = fence;
+    if (fence > now_.fence) now_.fence = fence;
+    is = now_;
   }
-  if (!is_latest) throw error(errc::refused, {}, "there is another keeper");
-  if (!node_.is_member()) throw error(errc::refused, {}, "this process is cut off");
+  if (is.fence != fence) refuse("there is another keeper");
+  if (!node_.is_member()) refuse("this process is cut off");
+  return is;
 }
+
+/// What is here is nobody's where the keeper could not be told of it: it would put the same ids and
+/// shards elsewhere.
+inline task<shard_host::term> shard_host::obey(std::uint64_t fence, bool knows_host) {
+  const auto is_known = [&]() noexcept {
+    const spin_guard guard(lock_);
+    if (knows_host && placed_by_ < fence) placed_by_ = fence;
+    return placed_by_ >= fence;
+  };
+  const term begun = obey(fence);
+  if (is_known()) co_return begun;
+  const auto alone = co_await clearing_.lock();
+  static_cast<void>(obey(fence));
+  if (!is_known()) {
+    clear(close_info(close_code::service_restart));
+    const spin_guard guard(lock_);
+    placed_by_ = fence;
+  }
+  co_return obey(fence);
+}
+
+inline task<wire::nothing> shard_host::disown(wire::disown q) {
+  static_cast<void>(co_await obey(q.fence, false));
+  co_return wire::nothing();
+}
+
+// --- visits -------------------------------------------------------------------------------------
 
 /// Does not throw what the hooks throw: that is answered here.
 inline task<wire::said> shard_host::visit(wire::visit q) {
-  obey(q.fence);
+  const term during = co_await obey(q.fence, q.knows_host);
   const std::uint64_t number = q.who.number;
   cluster_ptr home;
-  const shard_ptr at = shard_for(q, home);
-  home->enter(*at, number, q.who.uid);
+  const shard_ptr at = enter(q, during, home);
   seat place(home, at, std::move(q.who.uid), number);
+  co_await ends_.wait(key_of(q.cluster, q.shard));
   auto asking = as_result(at->visit(std::move(place), wire::to_request(std::move(q.what))));
   result<response> came = co_await std::move(asking);
   response answer = came.has_value() ? std::move(came).value() : response_to(came.error());
   wire::said said = wire::of(answer);
   if (answer.session) {
     home->stays(*at, number);
-    obey(q.fence);  // a keeper that has asked who is here meanwhile has not heard of this one
+    await_client(during, *home, *at, number, std::move(answer.session));
     said.session = number;
     said.host = node_.address();
-    await_client(number, std::move(answer.session));
   }
   co_return said;
 }
 
-/// The shard, which is made where it is not there, and its cluster. Again where that has been
-/// forgotten in between.
-inline shard_host::shard_ptr shard_host::shard_for(const wire::visit& q, cluster_ptr& home) {
+/// The shard, which is made where it is not there, with its guest, and its cluster. Again where
+/// that has been forgotten in between.
+inline shard_host::shard_ptr shard_host::enter(const wire::visit& q, const term& during,
+                                               cluster_ptr& home) {
   for (;;) {
-    home = open(q.cluster);
-    shard_ptr at = home->find(q.shard);
-    if (!at) at = home->add(make(*home, q.shard, q.shard_number));
-    if (find(q.cluster) == home) return at;
+    home = open(q.cluster, during);
+    shard_ptr at;
+    const auto came = home->enter(q.shard, q.mark, q.who.uid, q.who.number, at);
+    if (came == hosted_cluster::entry::refused) refuse("that shard, or that guest, was before");
+    if (came == hosted_cluster::entry::absent) {
+      make_shard(q, *home);
+    } else if (find(q.cluster) == home) {
+      return at;
+    }
   }
 }
+
+/// One of the same name that was made before is nobody's. Its worker goes before the new one's is
+/// called.
+inline void shard_host::make_shard(const wire::visit& q, hosted_cluster& home) {
+  worker_ends::ticket going(ends_, key_of(q.cluster, q.shard));
+  shard_ptr before = home.add(make(home, q.shard, q.shard_number), q.mark);
+  if (!before) return;
+  before->sockets.close_for_good(close_info(close_code::service_restart));
+  node_.workers.spawn(
+      end_shard(intrusive_ptr<gateway_node>(&node_), std::move(going), std::move(before)));
+}
+
+inline shard_host::cluster_ptr shard_host::open(const std::string& name, const term& during) {
+  clusters::node_type fresh;  // made where it is needed
+  for (;;) {
+    clusters::insert_return_type put;  // what was there first stays; the other dies behind the lock
+    {
+      const spin_guard guard(lock_);
+      if (!(now_ == during)) break;
+      const auto at = clusters_.find(name);
+      if (at != clusters_.end()) return at->second;
+      if (fresh) {
+        put = clusters_.insert(std::move(fresh));
+        return put.position->second;
+      }
+    }
+    clusters one;
+    one.emplace(name, cluster_ptr(new hosted_cluster(node_, departures_, name)));
+    fresh = one.extract(one.begin());
+  }
+  refuse("this process has been cut off, or has another keeper");
+}
+
+// --- sessions whose clients are elsewhere -------------------------------------------------------
+
+/// Throws `errc::refused` where the keeper has not heard of it: another one has asked meanwhile who
+/// is here, or the shard is gone.
+inline void shard_host::await_client(const term& during, const hosted_cluster& home,
+                                     const hosted_shard& at, std::uint64_t number, session_ptr s) {
+  const time_point until = saturating_add(node_.where.now(), node_.options.request_limit);
+  sessions fresh;
+  fresh.emplace(number, waiting{std::move(s), until});
+  auto node = fresh.extract(fresh.begin());
+  sessions::insert_return_type put;
+  {
+    const spin_guard guard(lock_);
+    if (now_ == during && home.has(at)) put = waiting_.insert(std::move(node));
+  }
+  if (!put.inserted) refuse("this process has been cut off, or has another keeper");
+}
+
+inline shard_host::session_ptr shard_host::take(std::uint64_t number) noexcept {
+  sessions::node_type freed;
+  {
+    const spin_guard guard(lock_);
+    freed = waiting_.extract(number);
+  }
+  return freed ? std::move(freed.mapped().session) : session_ptr();
+}
+
+inline bool shard_host::attach(std::uint64_t session, const std::string& from) noexcept try {
+  session_ptr s = take(session);
+  if (!s) return false;
+  const std::shared_ptr<socket_relay> by = node_.open_relay(from, session, false);
+  scope_exit forget([this, &by]() noexcept { node_.forget(*by); });
+  node_.workers.spawn(run(intrusive_ptr<gateway_node>(&node_), std::move(s), by));
+  forget.release();
+  return true;
+} catch (...) {
+  return false;
+}
+
+inline task<> shard_host::run(intrusive_ptr<gateway_node> node, session_ptr s,
+                              std::shared_ptr<socket_relay> by) {
+  co_await s->run(by);
+  by->say_end();
+  node->forget(*by);
+}
+
+inline void shard_host::tidy() noexcept {
+  const time_point now = node_.where.now();
+  sessions late;
+  const spin_guard guard(lock_);
+  for (auto at = waiting_.begin(); at != waiting_.end();) {
+    const auto it = at++;
+    if (it->second.until <= now) late.insert(waiting_.extract(it));
+  }
+}
+
+// --- what else is asked -------------------------------------------------------------------------
 
 inline task<wire::told> shard_host::tell(wire::tell q) {
   const shard_ptr at = shard_at(q.cluster, q.shard);
@@ -356,17 +328,47 @@ inline task<wire::nothing> shard_host::close(wire::close_shard q) {
   co_return wire::nothing();
 }
 
-/// Who is still there comes again, to another one. One of the same name that was made later stays.
+inline shard_host::shard_ptr shard_host::shard_at(const std::string& cluster,
+                                                  const std::string& shard) const {
+  const cluster_ptr home = find(cluster);
+  shard_ptr at = home ? home->find(shard) : shard_ptr();
+  if (!at) throw error(errc::refused, {}, "there is no shard " + shard + " here");
+  return at;
+}
+
+inline wire::host_report shard_host::report(const wire::report& q) {
+  static_cast<void>(obey(q.fence));
+  const auto all = gathered<cluster_ptr>(
+      lock_, [this] { return clusters_.size(); },
+      [this](std::vector<cluster_ptr>& found) {
+        for (const auto& [name, c] : clusters_) found.push_back(c);
+      });
+  wire::host_report made;
+  for (const cluster_ptr& c : all) c->report(made.shards);
+  return made;
+}
+
+// --- the ends of shards -------------------------------------------------------------------------
+
+/// Who is still there comes again, to another one.
 inline task<wire::nothing> shard_host::retire(wire::retire q) {
-  obey(q.fence);
+  static_cast<void>(obey(q.fence));
   const cluster_ptr home = find(q.cluster);
-  shard_ptr leaving = home ? home->find(q.shard) : shard_ptr();
-  if (!leaving || leaving->number != q.number) co_return wire::nothing();
-  home->take_out(*leaving);
+  if (!home) co_return wire::nothing();
+  worker_ends::ticket going(ends_, key_of(q.cluster, q.shard));
+  shard_ptr leaving = home->take_out(q.shard, q.mark);
+  if (!leaving) co_return wire::nothing();
   forget_if_empty(home);
-  leaving->close_all(close_info(close_code::service_restart));
-  co_await leaving->retire();
+  leaving->sockets.close_for_good(close_info(close_code::service_restart));
+  co_await end_shard(intrusive_ptr<gateway_node>(&node_), std::move(going), std::move(leaving));
   co_return wire::nothing();
+}
+
+/// The node has the table to which the ticket goes back.
+inline task<> shard_host::end_shard(intrusive_ptr<gateway_node>, worker_ends::ticket going,
+                                    shard_ptr gone) {
+  const worker_ends::ticket until_then = std::move(going);
+  static_cast<void>(co_await as_result(gone->retire()));
 }
 
 inline void shard_host::forget_if_empty(const cluster_ptr& home) noexcept {
@@ -378,108 +380,28 @@ inline void shard_host::forget_if_empty(const cluster_ptr& home) noexcept {
   }
 }
 
-inline wire::host_report shard_host::report(const wire::report& q) {
-  obey(q.fence);
-  const auto all = gathered<cluster_ptr>(
-      lock_, [this] { return clusters_.size(); },
-      [this](std::vector<cluster_ptr>& found) {
-        for (const auto& [name, c] : clusters_) found.push_back(c);
-      });
-  wire::host_report made;
-  for (const cluster_ptr& c : all) {
-    for (const shard_ptr& s : c->shards()) {
-      made.shards.push_back({c->name, s->id, s->number, c->guests_of(*s)});
-    }
-  }
-  return made;
-}
-
-inline shard_host::cluster_ptr shard_host::open(const std::string& name) {
-  cluster_ptr found = find(name);
-  if (found) return found;
-  clusters fresh;
-  fresh.emplace(name, cluster_ptr(new hosted_cluster(node_, name)));
-  auto node = fresh.extract(fresh.begin());
-  clusters::insert_return_type put;  // what was there first stays
-  const spin_guard guard(lock_);
-  put = clusters_.insert(std::move(node));
-  return put.position->second;
-}
-
-inline shard_host::shard_ptr shard_host::shard_at(const std::string& cluster,
-                                                  const std::string& shard) const {
-  const cluster_ptr home = find(cluster);
-  shard_ptr at = home ? home->find(shard) : shard_ptr();
-  if (!at) throw error(errc::refused, {}, "there is no shard " + shard + " here");
-  return at;
-}
-
-inline void shard_host::await_client(std::uint64_t number, session_ptr s) {
-  const time_point until = saturating_add(node_.where.now(), node_.options.request_limit);
-  sessions fresh;
-  fresh.emplace(number, waiting{std::move(s), until});
-  const spin_guard guard(lock_);
-  waiting_.merge(fresh);
-}
-
-inline shard_host::session_ptr shard_host::take(std::uint64_t number) noexcept {
-  sessions::node_type freed;
-  {
-    const spin_guard guard(lock_);
-    freed = waiting_.extract(number);
-  }
-  return freed ? std::move(freed.mapped().session) : session_ptr();
-}
-
-inline bool shard_host::attach(std::uint64_t session, const std::string& from) {
-  session_ptr s = take(session);
-  if (!s) return false;
-  node_.workers.spawn(run(intrusive_ptr<gateway_node>(&node_), std::move(s),
-                          node_.open_relay(from, session, false)));
-  return true;
-}
-
-inline task<> shard_host::run(intrusive_ptr<gateway_node> node, session_ptr s,
-                              std::shared_ptr<socket_relay> by) {
-  co_await s->run(by);
-  by->say_end();
-  node->forget(*by);
-}
-
-inline void shard_host::drop(std::uint64_t session) noexcept { static_cast<void>(take(session)); }
-
-inline void shard_host::tidy() noexcept {
-  const time_point now = node_.where.now();
-  sessions late;
-  const spin_guard guard(lock_);
-  for (auto at = waiting_.begin(); at != waiting_.end();) {
-    const auto it = at++;
-    if (it->second.until <= now) late.insert(waiting_.extract(it));
-  }
-}
-
 inline void shard_host::clear(const close_info& how) noexcept {
   clusters ended;
   sessions dropped;
   {
     const spin_guard guard(lock_);
+    ++now_.clearings;
     ended.swap(clusters_);
     dropped.swap(waiting_);
   }
   dropped.clear();
   try {
     for (const auto& [name, c] : ended) {
-      std::vector<shard_ptr> gone = c->shards();
-      for (const shard_ptr& s : gone) s->close_all(how);
-      node_.workers.spawn(retire_all(std::move(gone)));
+      for (shard_ptr& s : c->shards()) {
+        worker_ends::ticket going(ends_, key_of(name, s->id));
+        s->sockets.close_for_good(how);
+        node_.workers.spawn(
+            end_shard(intrusive_ptr<gateway_node>(&node_), std::move(going), std::move(s)));
+      }
     }
   } catch (...) {
     // For want of memory, or the broker goes as well: their workers stay until that goes.
   }
-}
-
-inline task<> shard_host::retire_all(std::vector<shard_ptr> gone) {
-  for (const shard_ptr& s : gone) static_cast<void>(co_await as_result(s->retire()));
 }
 
 }  // namespace troupe::detail

@@ -86,7 +86,8 @@ struct guest {
 struct shard_report {
   std::string cluster;
   std::string shard;
-  std::uint64_t number = 0;
+  std::uint64_t number = 0;  // among those of its cluster
+  std::uint64_t mark = 0;    // no other shard has it, ever; the later, the higher
   std::vector<guest> guests;
 };
 struct host_report {
@@ -147,10 +148,13 @@ struct close_clusters {  // -> nothing
   std::string reason;
 };
 
-struct left {  // -> nothing; a guest has gone
+struct departure {
   std::string cluster;
   std::string shard;
-  std::uint64_t number = 0;
+  std::uint64_t number = 0;  // of the guest
+};
+struct left {  // -> nothing; guests have gone
+  std::vector<departure> all;
 };
 
 // --- questions to a host, who obeys the latest keeper -------------------------------------------
@@ -160,6 +164,8 @@ struct visit {  // -> said
   std::string cluster;
   std::string shard;
   std::uint64_t shard_number = 0;
+  std::uint64_t mark = 0;
+  bool knows_host = false;  // the keeper has had its report; else what is there is nobody's
   guest who;
   asked what;
 };
@@ -193,7 +199,10 @@ struct retire {  // -> nothing
   std::uint64_t fence = 0;
   std::string cluster;
   std::string shard;
-  std::uint64_t number = 0;  // with which it was made
+  std::uint64_t mark = 0;
+};
+struct disown {  // -> nothing; the keeper has not had the report
+  std::uint64_t fence = 0;
 };
 struct report {  // -> host_report
   std::uint64_t fence = 0;
@@ -201,7 +210,7 @@ struct report {  // -> host_report
 
 using question =
     std::variant<route, broadcast, whisper, announce, gossip, look, close_clusters, left, visit,
-                 tell, whisper_at, gossip_at, close_shard, retire, report>;
+                 tell, whisper_at, gossip_at, close_shard, retire, report, disown>;
 
 // --- words --------------------------------------------------------------------------------------
 
