@@ -11,6 +11,8 @@
 
 #include "../support/catch.hpp"
 
+namespace byte_account_tests {
+
 using troupe::detail::byte_account;
 
 TEST_CASE("bytes are added as far as they fit", "[function]") {
@@ -78,3 +80,5 @@ TEST_CASE("several threads never hold more than may be", "[function]") {
   REQUIRE(most_held.load() > 0);
   REQUIRE(most_held.load() <= 100);
 }
+
+}  // namespace byte_account_tests
