@@ -84,8 +84,8 @@ public:
     return bench::ns_per_op(500'000, [&](std::size_t n) {
       std::size_t last = 0;  // no line is asked for before the one before is there
       for (std::size_t i = 0; i < n; ++i) {
-        const std::size_t place = keys_[(i * stride + last) % keys_.size()].next;
-        last = records_[places_[place].next].zero;
+        const std::size_t at = keys_[(i * stride + last) % keys_.size()].next;
+        last = records_[places_[at].next].zero;
       }
       if (last != 0) std::abort();
     });

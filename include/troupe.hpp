@@ -23,6 +23,7 @@
 #include <troupe/actor/this_caller.hpp>
 #include <troupe/base/error.hpp>
 #include <troupe/base/hash.hpp>
+#include <troupe/base/immortal.hpp>
 #include <troupe/base/intrusive_list.hpp>
 #include <troupe/base/intrusive_ptr.hpp>
 #include <troupe/base/result.hpp>

@@ -20,10 +20,10 @@ namespace {
 std::atomic<long> in_use{0};
 std::atomic<long> asked_for{0};
 std::atomic<std::size_t> size_to_call_for{0};
-std::atomic<void (*)(std::size_t)> call{nullptr};
+std::atomic<void (*)(std::size_t)> to_call{nullptr};
 
 void call_for(std::size_t size) {
-  void (*const c)(std::size_t) = call.load();
+  void (*const c)(std::size_t) = to_call.load();
   if (c != nullptr && size >= size_to_call_for.load()) c(size);
 }
 
@@ -46,7 +46,7 @@ long troupe::test::bytes_in_use() noexcept { return in_use.load(std::memory_orde
 long troupe::test::allocations() noexcept { return asked_for.load(std::memory_order_relaxed); }
 void troupe::test::when_asked_for(std::size_t size, void (*c)(std::size_t)) noexcept {
   size_to_call_for.store(size);
-  call.store(c);
+  to_call.store(c);
 }
 long troupe::test::smallest_block() noexcept {
   void* const memory = std::malloc(1);

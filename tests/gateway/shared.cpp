@@ -682,7 +682,7 @@ TEST_CASE("who is being let in while the keeper goes, or the host, is in or out"
 }
 
 /// Says to a host, as if it were the keeper. The answer's status; 0: it has none.
-class false_keeper : public troupe::detail::exchange::listener {
+class false_keeper final : public troupe::detail::exchange::listener {
 public:
   false_keeper(troupe::memory_network& net, std::string address) : by_(net, std::move(address)) {}
 

@@ -16,6 +16,7 @@
 #include <troupe/actor/hooks.hpp>
 #include <troupe/actor/options.hpp>
 #include <troupe/base/error.hpp>
+#include <troupe/base/immortal.hpp>
 #include <troupe/base/type_name.hpp>
 #include <troupe/base/worker_id.hpp>
 #include <troupe/coro/task.hpp>
@@ -94,8 +95,8 @@ A* make_by_constructor(context& ctx) {
 /// The maker used where the program provides no factory.
 template <class A>
 const maker& default_maker() {
-  static const maker_of<A, A, A* (*)(context&)> made(&make_by_constructor<A>);
-  return made;
+  static const immortal<maker_of<A, A, A* (*)(context&)>> made(&make_by_constructor<A>);
+  return made.get();
 }
 
 /// Worked out once, while compiling.

@@ -8,6 +8,7 @@
 /// to retry. Exceptions thrown by users' methods are not wrapped: they reach the caller as they
 /// are.
 
+#include <troupe/base/immortal.hpp>
 #include <troupe/base/intrusive_ptr.hpp>
 #include <troupe/base/worker_id.hpp>
 #include <troupe/config.hpp>
@@ -222,8 +223,8 @@ public:
 }  // namespace detail
 
 inline const std::error_category& error_category() noexcept {
-  static const detail::troupe_category instance;
-  return instance;
+  static const detail::immortal<detail::troupe_category> instance;
+  return instance.get();
 }
 
 inline bool is_safe_to_retry(std::error_code code) noexcept {

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include <troupe/base/error.hpp>
+#include <troupe/base/immortal.hpp>
 #include <troupe/function/module_abi.hpp>
 #include <troupe/function/module_image.hpp>
 
@@ -35,8 +36,8 @@ inline std::mutex& linker_lock() {
 class lingering_libraries {
 public:
   static lingering_libraries& instance() {
-    static lingering_libraries all;
-    return all;
+    static immortal<lingering_libraries> all;
+    return all.get();
   }
 
   static std::string path_of(const module_image& image) {

@@ -66,6 +66,9 @@ public:
   /// Does not throw, but for want of memory.
   static task<response> answer(core_ptr self, std::string name, request asked);
 
+  /// False: the workers of class `G` are somebody else's by now.
+  virtual bool owns_guides() const noexcept { return true; }
+
   virtual intrusive_ptr<shard_peer> make_shard(const cluster& home, std::string id,
                                                std::uint64_t number) = 0;
 
@@ -79,8 +82,10 @@ public:
     fresh.emplace(name, intrusive_ptr<cluster_of>(new cluster_of(*this, name)));
     typename all::insert_return_type put;  // what was there first goes behind the lock
     auto node = fresh.extract(fresh.begin());
+    all unused;  // dies behind the lock
     {
       const spin_guard guard(lock_);
+      if (clusters_.size() >= most) take_unused(unused);
       if (clusters_.size() < most || clusters_.count(name) != 0) {
         put = clusters_.insert(std::move(node));
         return put.position->second;
@@ -95,19 +100,24 @@ public:
     return at == clusters_.end() ? intrusive_ptr<cluster_of>() : at->second;
   }
 
-  /// Drops the cluster if it has no shard and nobody but the caller refers to it.
-  void forget_if_unused(const cluster_of& c) noexcept {
+  /// Drops the cluster if it has no shard and nobody but the caller refers to it. False: it stays,
+  /// or was none of these.
+  bool forget_if_unused(const cluster_of& c) noexcept {
     typename all::node_type freed;
     const spin_guard guard(lock_);
     const auto at = clusters_.find(c.name);
-    if (at == clusters_.end() || at->second.get() != &c) return;
-    if (c.references() == 2 && c.table.count() == 0) freed = clusters_.extract(at);
+    if (at == clusters_.end() || at->second.get() != &c) return false;
+    if (c.references() != 2 || c.table.count() != 0) return false;
+    freed = clusters_.extract(at);
+    return true;
   }
 
   /// The gateway's own worker of a cluster that is not there need not stay: it goes when it is
   /// idle, unless it keeps itself alive.
   void let_guide_go(const std::string& name) noexcept {
-    if (find(name)) return;
+    if (owns_guides() && !find(name)) evict_guide(name);
+  }
+  void evict_guide(const std::string& name) noexcept {
     try {
       workers.evict(workers.template worker<G>(name).id());
     } catch (...) {
@@ -131,9 +141,18 @@ public:
   }
 
 private:
+  using all = std::map<std::string, intrusive_ptr<cluster_of>, std::less<>>;
+
   static task<response> route(gateway_core& c, std::string name, request asked);
 
-  using all = std::map<std::string, intrusive_ptr<cluster_of>, std::less<>>;
+  /// Who referred to a cluster when its last shard went may have kept it. The lock is held.
+  void take_unused(all& unused) noexcept {
+    for (auto at = clusters_.begin(); at != clusters_.end();) {
+      const auto it = at++;
+      const cluster_of& c = *it->second;
+      if (c.references() == 1 && c.table.count() == 0) unused.insert(clusters_.extract(it));
+    }
+  }
 
   atomic<std::uint32_t> references_{0};
   mutable spin_lock lock_;
@@ -191,15 +210,14 @@ private:
         const time_point before = self->where.now() - self->options.retire_after;
         for (;;) {
           const auto retired = co_await as_result(self->retire_one(before));
-          if (!retired) co_return;
+          if (!retired) co_return self->retires_.store(false, order::release);
           if (!retired.value()) break;
         }
       } while (self->table.has_idle());
       self->retires_.store(false, order::release);
       // Who came to be idle since then has seen `true`.
     } while (self->table.has_idle() && !self->retires_.exchange(true, order::acq_rel));
-    self->core_->forget_if_unused(*self);
-    self->core_->let_guide_go(self->name);
+    if (self->core_->forget_if_unused(*self)) self->core_->let_guide_go(self->name);
   }
 
   const core_ptr core_;

@@ -151,7 +151,7 @@ inline task<bool> routed_cluster::retire_one(time_point before) {
   {
     const auto alone = co_await growing_.lock();
     idle = table.take_idle(before);
-    if (idle) going.emplace(retiring_, idle->id);
+    if (idle) going.emplace(retiring_, idle->id);  // where this throws, its worker stays
   }
   if (idle) static_cast<void>(co_await as_result(idle->retire()));
   co_return static_cast<bool>(idle);

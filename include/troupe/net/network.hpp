@@ -62,6 +62,9 @@ protected:
 /// Messages between addresses, and names that one at a time can hold. Who takes part is trusted:
 /// who must not take part is to be kept off the network.
 ///
+/// What it is asked heeds a stop request, and so a time limit: nobody waits for it for longer than
+/// he wants to.
+///
 /// Outlives its endpoints. Thread safety: all members but the destructor from any thread.
 class network {
 public:

@@ -12,6 +12,7 @@
 
 #include <troupe/base/intrusive_ptr.hpp>
 #include <troupe/base/result.hpp>
+#include <troupe/base/scope_exit.hpp>
 #include <troupe/coro/as_result.hpp>
 #include <troupe/coro/sleep.hpp>
 #include <troupe/coro/task.hpp>
@@ -39,6 +40,7 @@ private:
 
   static task<> say_all(intrusive_ptr<gateway_node> node, departures& self);
   wire::left take();
+  void put_back(wire::left&& unheard) noexcept;
   bool is_done() noexcept;
 
   gateway_node& node_;
@@ -69,8 +71,11 @@ inline void departures::say(const std::string& cluster, const std::string& shard
 inline task<> departures::say_all(intrusive_ptr<gateway_node> node, departures& self) {
   try {
     while (!self.is_done()) {
-      const wire::left gone = self.take();
+      wire::left gone = self.take();
       bool heard = false;
+      const scope_exit again([&]() noexcept {
+        if (!heard) self.put_back(std::move(gone));
+      });
       while (!heard && !node->is_closed()) {
         auto asking =
             as_result(node->ask_keeper<wire::nothing>(wire::question(gone), node->options.lease));
@@ -97,6 +102,15 @@ inline wire::left departures::take() {
   gone.all.reserve(some.size());
   for (wire::departure& d : some) gone.all.push_back(std::move(d));
   return gone;
+}
+
+inline void departures::put_back(wire::left&& unheard) noexcept try {
+  std::list<wire::departure> again;
+  for (wire::departure& d : unheard.all) again.push_back(std::move(d));
+  const spin_guard guard(lock_);
+  unsaid_.splice(unsaid_.begin(), again);
+} catch (...) {
+  // For want of memory: the keeper counts some too many.
 }
 
 /// Who says something afterwards finds nobody who speaks.

@@ -67,7 +67,8 @@ public:
     co_return fence;
   }
 
-  task<> host() { static_cast<void>(co_await over_.claim(host_ + own_, own_, lease_)); }
+  /// The fence of its place among the hosts.
+  task<std::uint64_t> host() { return over_.claim(host_ + own_, own_, lease_); }
 
   /// The fence with which it may keep; 0: somebody else does. `keeps`: it has kept with this claim
   /// all the time. Where it has not, a claim that may be left from before is given back first:
@@ -80,7 +81,8 @@ public:
     co_return fence;
   }
 
-  /// Who is there now. A keeper that is no member is gone, though its claim has not lapsed yet.
+  /// Who is there now. A keeper or a host that is no member is gone, though its claim has not
+  /// lapsed yet.
   task<gateway_members> members() {
     gateway_members is;
     std::vector<network_claim> held = co_await over_.claims(prefix_);
@@ -95,6 +97,7 @@ public:
       }
     }
     if (is.has(keeper)) is.keeper = std::move(keeper);
+    std::erase_if(is.hosts, [&is](const std::string& host) { return !is.has(host); });
     co_return is;
   }
 

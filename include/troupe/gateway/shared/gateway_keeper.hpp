@@ -43,6 +43,12 @@
 
 namespace troupe::detail {
 
+/// What a host has; nothing: it has not answered.
+struct host_answer {
+  std::string host;
+  std::optional<wire::host_report> has;
+};
+
 /// Begins by asking all hosts who is there: what the keeper before it knew has gone with that, but
 /// the sockets and their shards have not. What it is asked meanwhile waits.
 template <class G>
@@ -72,6 +78,7 @@ public:
   /// Lets go of the shards at processes that have gone.
   void tidy() noexcept;
 
+  bool owns_guides() const noexcept override { return !has_ended(); }
   intrusive_ptr<shard_peer> make_shard(const cluster& home, std::string id,
                                        std::uint64_t number) override;
 
@@ -79,16 +86,11 @@ private:
   using cluster_of = typename gateway_core<G>::cluster_of;
   using cluster_ptr = intrusive_ptr<cluster_of>;
 
-  /// What a host has; nothing: it has not answered.
-  struct heard {
-    std::string host;
-    std::optional<wire::host_report> has;
-  };
   struct found_shard {
     std::string host;
     wire::shard_report what;
   };
-  static task<heard> ask(keeper_ptr self, std::string host);
+  static task<host_answer> ask(keeper_ptr self, std::string host);
   static task<> disown(keeper_ptr self, std::string host);
   void adopt(const std::string& host, wire::shard_report&& r);
 
@@ -107,8 +109,7 @@ private:
     if (has_ended()) throw error(errc::refused, {}, "there is another keeper");
   }
   void let_go(const cluster_of& c) noexcept {
-    this->forget_if_unused(c);
-    this->let_guide_go(c.name);
+    if (this->forget_if_unused(c)) this->let_guide_go(c.name);
   }
   std::vector<intrusive_ptr<remote_shard>> shards_at(std::string_view host) const;
   static task<wire::told> told_by(task<delivery> telling) {
@@ -126,11 +127,11 @@ template <class G>
 task<> gateway_keeper<G>::take_over(keeper_ptr self) {
   const scope_exit done([&self]() noexcept { self->is_complete_.release(); });
   const gateway_members members = self->node_->known();
-  std::vector<task<heard>> asking;
+  std::vector<task<host_answer>> asking;
   for (const std::string& host : members.hosts) asking.push_back(ask(self, host));
-  std::vector<heard> answers = co_await when_all(std::move(asking));
+  std::vector<host_answer> answers = co_await when_all(std::move(asking));
   std::vector<found_shard> shards;
-  for (heard& f : answers) {
+  for (host_answer& f : answers) {
     if (!f.has) {
       self->node_->workers.spawn(disown(self, f.host));
       continue;
@@ -141,16 +142,18 @@ task<> gateway_keeper<G>::take_over(keeper_ptr self) {
   std::sort(shards.begin(), shards.end(), [](const found_shard& a, const found_shard& b) {
     return std::tie(a.what.number, a.host) < std::tie(b.what.number, b.host);
   });
-  for (found_shard& f : shards) self->adopt(f.host, std::move(f.what));
+  for (found_shard& f : shards) {
+    if (!self->has_ended()) self->adopt(f.host, std::move(f.what));
+  }
   if (self->has_ended()) self->end();  // again: it has adopted some too late
 }
 
 /// Until it answers, is gone, or has had its time. A question or an answer may be lost, so there
 /// are many.
 template <class G>
-auto gateway_keeper<G>::ask(keeper_ptr self, std::string host) -> task<heard> {
+auto gateway_keeper<G>::ask(keeper_ptr self, std::string host) -> task<host_answer> {
   gateway_node& n = *self->node_;
-  heard is{host, {}};
+  host_answer is{host, {}};
   const time_point until = saturating_add(n.where.now(), 2 * n.options.lease);
   while (n.knows(host) && n.where.now() < until) {
     auto asking = as_result(n.ask<wire::host_report>(
@@ -192,6 +195,7 @@ void gateway_keeper<G>::adopt(const std::string& host, wire::shard_report&& r) {
     const std::uint64_t number = g.number;
     seat s = home->adopt_guest(intrusive_ptr<shard_peer>(there.get()), std::move(g.uid), number);
     const bool kept = s && there->keep(std::move(s));
+    if (has_ended()) return;  // it is for the next keeper to say who stays
     if (!kept) node_->tell(host, wire::dropped{number});
   }
 }
@@ -245,7 +249,7 @@ void gateway_keeper<G>::tidy() noexcept try {
 
 template <class G>
 void gateway_keeper<G>::end() noexcept {
-  term_->has_ended.store(true, order::release);
+  const bool is_again = term_->has_ended.exchange(true, order::acq_rel);
   std::vector<cluster_ptr> ended;
   try {
     ended = this->list();
@@ -256,7 +260,8 @@ void gateway_keeper<G>::end() noexcept {
     // For want of memory: what it knew stays there, and is used no more.
   }
   this->clear();
-  for (const cluster_ptr& c : ended) this->let_guide_go(c->name);
+  if (is_again) return;  // the guides may be another keeper's by now
+  for (const cluster_ptr& c : ended) this->evict_guide(c->name);
 }
 
 // --- what it is asked ---------------------------------------------------------------------------

@@ -148,7 +148,7 @@ protected:
 private:
   using relay_ptr = relay_table::relay_ptr;
 
-  static task<> nothing() { co_return; }
+  static task<std::uint64_t> nothing() { co_return 0; }
   static const std::string& checked(const std::string& name, const shared_gateway_options& o);
 
   static task<> listen(node_ptr self);
@@ -186,6 +186,7 @@ private:
   // Of `stay`.
   gateway_claims claims_;
   std::uint64_t member_fence_ = 0;  // of its own name; 0: it was no member before
+  std::uint64_t host_fence_ = 0;    // of its place among the hosts; 0: it had none before
   std::uint64_t fence_ = 0;         // with which it keeps; 0: it does not
 
   mutable spin_lock lock_;
@@ -257,10 +258,13 @@ inline task<> gateway_node::join() {
 /// Who begins to keep knows all hosts there may be: it asks who is there after its claim.
 inline task<> gateway_node::take_part() {
   const time_point until = member_until_.load(order::acquire);
-  task<> hosting = options.hosts_shards ? claims_.host() : nothing();
+  task<std::uint64_t> hosting = options.hosts_shards ? claims_.host() : nothing();
   task<std::uint64_t> keeping = keep_on(until);
   auto both = when_all(std::move(hosting), std::move(keeping));
-  const std::uint64_t fence = std::get<1>(co_await std::move(both));
+  const auto [hosts, fence] = co_await std::move(both);
+  // A keeper that has begun since its last claim may not have asked for what is here.
+  if (host_fence_ != 0 && hosts != host_fence_) co_return lapse();
+  host_fence_ = hosts;
   const std::vector<relay_ptr> passing = relays_.all();  // who has opened one was a member before
   gateway_members is = co_await claims_.members();
   if (is_closed()) co_return;
@@ -296,6 +300,7 @@ inline void gateway_node::lapse() noexcept {
   isolate();
   fence_ = 0;
   member_fence_ = 0;
+  host_fence_ = 0;
 }
 
 inline void gateway_node::update(gateway_members is, const std::vector<relay_ptr>& passing) {

@@ -88,10 +88,11 @@ public:
     wire::reply r = co_await std::move(asking);
     co_return std::move(r.text);
   }
-  /// Does not wait for the host to do it.
+  /// Until its host has done so, or is gone.
   task<> retire() override {
-    if (!is_lost()) retire_now();
-    co_return;
+    if (is_lost()) co_return;
+    auto retiring = retire_there(node_, host, {during_->fence, cluster_, id, mark_});
+    co_await std::move(retiring);
   }
   void retire_now() {
     node_->workers.spawn(retire_there(node_, host, {during_->fence, cluster_, id, mark_}));

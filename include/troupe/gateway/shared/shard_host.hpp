@@ -99,12 +99,13 @@ private:
   };
 
   term obey(std::uint64_t fence);
-  task<term> obey(std::uint64_t fence, bool knows_host);
+  task<term> admit(std::uint64_t fence, bool knows_host);
   [[noreturn]] static void refuse(const char* why) { throw error(errc::refused, {}, why); }
 
   cluster_ptr open(const std::string& name, const term& during);
   shard_ptr enter(const wire::visit& q, const term& during, cluster_ptr& home);
-  void make_shard(const wire::visit& q, hosted_cluster& home);
+  void make_shard(const wire::visit& q, const term& during, hosted_cluster& home);
+  void end_later(worker_ends::ticket going, shard_ptr gone);
   void forget_if_empty(const cluster_ptr& home) noexcept;
   shard_ptr shard_at(const std::string& cluster, const std::string& shard) const;
   void await_client(const term& during, const hosted_cluster& home, const hosted_shard& at,
@@ -149,14 +150,14 @@ inline shard_host::term shard_host::obey(std::uint64_t fence) {
 
 /// What is here is nobody's where the keeper could not be told of it: it would put the same ids and
 /// shards elsewhere.
-inline task<shard_host::term> shard_host::obey(std::uint64_t fence, bool knows_host) {
+inline task<shard_host::term> shard_host::admit(std::uint64_t fence, bool knows_host) {
   const auto is_known = [&]() noexcept {
     const spin_guard guard(lock_);
     if (knows_host && placed_by_ < fence) placed_by_ = fence;
     return placed_by_ >= fence;
   };
-  const term begun = obey(fence);
-  if (is_known()) co_return begun;
+  static_cast<void>(obey(fence));
+  if (is_known()) co_return obey(fence);  // again: another one may just have cleared it
   const auto alone = co_await clearing_.lock();
   static_cast<void>(obey(fence));
   if (!is_known()) {
@@ -168,7 +169,7 @@ inline task<shard_host::term> shard_host::obey(std::uint64_t fence, bool knows_h
 }
 
 inline task<wire::nothing> shard_host::disown(wire::disown q) {
-  static_cast<void>(co_await obey(q.fence, false));
+  static_cast<void>(co_await admit(q.fence, false));
   co_return wire::nothing();
 }
 
@@ -176,7 +177,7 @@ inline task<wire::nothing> shard_host::disown(wire::disown q) {
 
 /// Does not throw what the hooks throw: that is answered here.
 inline task<wire::said> shard_host::visit(wire::visit q) {
-  const term during = co_await obey(q.fence, q.knows_host);
+  const term during = co_await admit(q.fence, q.knows_host);
   const std::uint64_t number = q.who.number;
   cluster_ptr home;
   const shard_ptr at = enter(q, during, home);
@@ -205,7 +206,7 @@ inline shard_host::shard_ptr shard_host::enter(const wire::visit& q, const term&
     const auto came = home->enter(q.shard, q.mark, q.who.uid, q.who.number, at);
     if (came == hosted_cluster::entry::refused) refuse("that shard, or that guest, was before");
     if (came == hosted_cluster::entry::absent) {
-      make_shard(q, *home);
+      make_shard(q, during, *home);
     } else if (find(q.cluster) == home) {
       return at;
     }
@@ -213,14 +214,19 @@ inline shard_host::shard_ptr shard_host::enter(const wire::visit& q, const term&
 }
 
 /// One of the same name that was made before is nobody's. Its worker goes before the new one's is
-/// called.
-inline void shard_host::make_shard(const wire::visit& q, hosted_cluster& home) {
-  worker_ends::ticket going(ends_, key_of(q.cluster, q.shard));
+/// called. So is the new one, where another keeper has asked meanwhile what is here.
+inline void shard_host::make_shard(const wire::visit& q, const term& during, hosted_cluster& home) {
+  const std::string key = key_of(q.cluster, q.shard);
+  worker_ends::ticket going(ends_, key);  // before anybody finds the new one
   shard_ptr before = home.add(make(home, q.shard, q.shard_number), q.mark);
-  if (!before) return;
-  before->sockets.close_for_good(close_info(close_code::service_restart));
-  node_.workers.spawn(
-      end_shard(intrusive_ptr<gateway_node>(&node_), std::move(going), std::move(before)));
+  if (before) end_later(std::move(going), std::move(before));
+  const auto is_over = [&]() noexcept {
+    const spin_guard guard(lock_);
+    return !(now_ == during);
+  };
+  if (!is_over()) return;
+  shard_ptr nobodys = home.take_out(q.shard, q.mark);
+  if (nobodys) end_later(worker_ends::ticket(ends_, key), std::move(nobodys));
 }
 
 inline shard_host::cluster_ptr shard_host::open(const std::string& name, const term& during) {
@@ -285,9 +291,11 @@ inline bool shard_host::attach(std::uint64_t session, const std::string& from) n
 
 inline task<> shard_host::run(intrusive_ptr<gateway_node> node, session_ptr s,
                               std::shared_ptr<socket_relay> by) {
+  const scope_exit over([&]() noexcept {
+    by->say_end();
+    node->forget(*by);
+  });
   co_await s->run(by);
-  by->say_end();
-  node->forget(*by);
 }
 
 inline void shard_host::tidy() noexcept {
@@ -317,6 +325,7 @@ inline task<wire::told> shard_host::whisper(wire::whisper_at q) {
 
 inline task<wire::reply> shard_host::gossip(wire::gossip_at q) {
   const shard_ptr at = shard_at(q.cluster, q.shard);
+  co_await ends_.wait(key_of(q.cluster, q.shard));
   auto asking = at->gossip(q.text, duration(q.limit));
   std::string text = co_await std::move(asking);
   co_return wire::reply{std::move(q.shard), std::move(text), 0};
@@ -371,6 +380,13 @@ inline task<> shard_host::end_shard(intrusive_ptr<gateway_node>, worker_ends::ti
   static_cast<void>(co_await as_result(gone->retire()));
 }
 
+/// Does not wait for it.
+inline void shard_host::end_later(worker_ends::ticket going, shard_ptr gone) {
+  gone->sockets.close_for_good(close_info(close_code::service_restart));
+  node_.workers.spawn(
+      end_shard(intrusive_ptr<gateway_node>(&node_), std::move(going), std::move(gone)));
+}
+
 inline void shard_host::forget_if_empty(const cluster_ptr& home) noexcept {
   clusters::node_type freed;
   const spin_guard guard(lock_);
@@ -390,17 +406,17 @@ inline void shard_host::clear(const close_info& how) noexcept {
     dropped.swap(waiting_);
   }
   dropped.clear();
-  try {
-    for (const auto& [name, c] : ended) {
-      for (shard_ptr& s : c->shards()) {
+  for (const auto& [name, c] : ended) {
+    try {
+      std::vector<shard_ptr> gone = c->shards();
+      for (const shard_ptr& s : gone) s->sockets.close_for_good(how);
+      for (shard_ptr& s : gone) {
         worker_ends::ticket going(ends_, key_of(name, s->id));
-        s->sockets.close_for_good(how);
-        node_.workers.spawn(
-            end_shard(intrusive_ptr<gateway_node>(&node_), std::move(going), std::move(s)));
+        end_later(std::move(going), std::move(s));
       }
+    } catch (...) {
+      // For want of memory, or the broker goes as well: their workers stay until that goes.
     }
-  } catch (...) {
-    // For want of memory, or the broker goes as well: their workers stay until that goes.
   }
 }
 

@@ -89,7 +89,7 @@ public:
     bool complete = false;
     {
       const spin_guard guard(lock_);
-      complete = came_ >= other.sent;
+      complete = static_cast<std::int32_t>(came_ - other.sent) >= 0;  // both wrap around
     }
     if (!complete) return abort();
     acknowledged(other.read);
