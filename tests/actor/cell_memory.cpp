@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <iterator>
 #include <set>
@@ -16,6 +17,10 @@
 #include <troupe/config.hpp>
 
 #include "../support/catch.hpp"
+
+#if defined(__GLIBC__)
+#  include <malloc.h>
+#endif
 
 namespace cell_memory_tests {
 namespace {
@@ -184,6 +189,41 @@ TEST_CASE("cells are taken and given back in blocks, in any order", "[actor][cel
     }
   }
 }
+
+#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 33)
+namespace {
+/// Bytes that the heap has given out; always the same where it is a sanitizer's.
+std::size_t held_by_the_heap() {
+  const struct mallinfo2 m = ::mallinfo2();
+  return m.uordblks + m.hblkhd;
+}
+}  // namespace
+
+TEST_CASE("a block that was emptied while all others were full does not stay as the last",
+          "[actor][cell_memory]") {
+  if (!TROUPE_POOL_FRAMES) return;
+  constexpr std::size_t count = 200'000;  // the last blocks have many slabs
+  constexpr std::uintptr_t slab = std::uintptr_t{1} << 14;
+  std::vector<void*> cells(count);
+  std::vector<void*> last;
+  last.reserve(count);
+  cell_memory memory;
+  const std::size_t before = held_by_the_heap();
+  for (void*& c : cells) c = memory.allocate<cell_like>();
+  // The last that has room is filled, and then the last cells that were taken are given back, until
+  // a whole block of some is empty: it is kept, for nothing else has room.
+  const std::size_t full = held_by_the_heap();
+  while (held_by_the_heap() == full && last.size() + 1 < count) {
+    last.push_back(memory.allocate<cell_like>());
+    if (full == before) break;  // not to be seen here
+  }
+  memory.deallocate<cell_like>(last.back());  // the first of a new block, which is empty
+  last.pop_back();
+  for (void* const c : cells) memory.deallocate<cell_like>(c);
+  for (void* const c : last) memory.deallocate<cell_like>(c);
+  CHECK(held_by_the_heap() <= before + 2 * slab);
+}
+#endif
 
 TEST_CASE("several threads need the first block at once", "[actor][cell_memory]") {
   for (int round = 0; round != 200; ++round) {

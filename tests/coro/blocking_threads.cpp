@@ -34,6 +34,26 @@ private:
   const int expected_;
 };
 
+/// Notes how many of its kind run at once.
+class crowd final : public troupe::runnable {
+public:
+  crowd(std::atomic<int>& inside, std::atomic<int>& most)
+      : runnable(&crowd::work), inside_(inside), most_(most) {}
+
+private:
+  static void work(runnable& r) noexcept {
+    auto& self = static_cast<crowd&>(r);
+    const int now = self.inside_.fetch_add(1) + 1;
+    int most = self.most_.load();
+    while (most < now && !self.most_.compare_exchange_weak(most, now)) {
+    }
+    std::this_thread::sleep_for(std::chrono::microseconds(100));
+    self.inside_.fetch_sub(1);
+  }
+  std::atomic<int>& inside_;
+  std::atomic<int>& most_;
+};
+
 /// May be gone as soon as it says that it has run.
 class mark final : public troupe::runnable {
 public:
@@ -86,6 +106,25 @@ TEST_CASE("what is beyond the limit of blocking threads waits for one", "[coro][
     arrived.fetch_add(1);
   }
   REQUIRE(arrived.load() == limit + 1 + 40);
+}
+
+TEST_CASE("there are no more blocking threads than allowed, however soon work comes",
+          "[coro][offload]") {
+  std::atomic<int> inside{0};
+  std::atomic<int> most{0};
+  for (int round = 0; round != 200; ++round) {
+    std::vector<std::unique_ptr<crowd>> work;
+    for (int i = 0; i != 6; ++i) work.push_back(std::make_unique<crowd>(inside, most));
+    blocking_threads threads(std::chrono::milliseconds(1), 1);
+    // The first one's thread is not there yet, or does not run yet, when others come.
+    std::thread other([&] {
+      for (std::size_t i = 0; i != 3; ++i) threads.run(*work[i]);
+    });
+    for (std::size_t i = 3; i != 6; ++i) threads.run(*work[i]);
+    other.join();
+  }
+  REQUIRE(inside.load() == 0);
+  REQUIRE(most.load() == 1);
 }
 
 TEST_CASE("without memory for the first blocking thread its work is not taken", "[coro][offload]") {

@@ -28,11 +28,15 @@ struct icalculator {
   std::string who();
   std::vector<std::byte> echo(std::vector<std::byte> bytes);
   troupe::task<int> sleep(int milliseconds);
+  void note(int number);
+  std::vector<std::int32_t> notes() const;
+  void throw_error();
   int not_there();
 };
 }  // namespace library_tests
 
-TROUPE_METHODS(library_tests::icalculator, mean, add, count, hello, who, echo, sleep, not_there)
+TROUPE_METHODS(library_tests::icalculator, mean, add, count, hello, who, echo, sleep, note, notes,
+               throw_error, not_there)
 
 namespace library_tests {
 namespace {
@@ -178,6 +182,102 @@ TEST_CASE("a tell of a module that cannot be loaded, or takes no more, is a dead
     broker.run(tells(broker));
   }
   CHECK(dead.all.size() == 1);
+}
+
+namespace {
+
+constexpr int in_a_step = 200;
+constexpr int steps = 5;
+
+/// Tells numbers in its own step, and returns what it was after that.
+struct counter {
+  void tell(std::vector<troupe::module_proxy<icalculator>> to, int from, int count) {
+    for (int i = from; i != from + count; ++i) {
+      for (const auto& p : to) p.tell<&icalculator::note>(i);
+    }
+  }
+};
+
+bool are_numbers(const std::vector<std::int32_t>& notes, int count) {
+  if (notes.size() != static_cast<std::size_t>(count)) return false;
+  for (int i = 0; i != count; ++i) {
+    if (notes[static_cast<std::size_t>(i)] != i) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+TEST_CASE("a worker in a module is told in order, and called behind that") {
+  for (int round = 0; round != 5; ++round) {
+    letters dead;
+    troupe::broker broker(dead.options());
+    const auto tells = [](troupe::broker& b) -> troupe::task<> {
+      std::vector<troupe::module_proxy<icalculator>> all;
+      for (const char* key : {"alice", "bob", "carol"}) {
+        all.push_back(b.worker<icalculator>(calculator(), key));
+      }
+      auto teller = b.worker<counter>("c");
+      for (int step = 0; step != steps; ++step) {  // the first: before the module is there
+        auto telling = teller.call<&counter::tell>(all, step * in_a_step, in_a_step);
+        co_await std::move(telling);
+        for (const auto& p : all) {
+          const std::vector<std::int32_t> notes = co_await p->notes();
+          CHECK(are_numbers(notes, (step + 1) * in_a_step));
+        }
+      }
+    };
+    broker.run(tells(broker));
+    CHECK(dead.all.empty());
+  }
+}
+
+TEST_CASE("a module takes only so many tells at once") {
+  letters dead;
+  const std::size_t most = troupe::function_host_options().max_waiting;
+  std::size_t taken = 0;
+  std::size_t refused = 0;
+  {
+    troupe::broker broker(dead.options());
+    const auto tells = [&](troupe::broker& b) -> troupe::task<> {
+      const auto tell_until_refused = [&] {
+        for (int i = 0; refused == 0 && i != 40'000; ++i) {
+          const auto p = b.worker<icalculator>(calculator(), std::to_string(i));
+          ++(p.tell<&icalculator::sleep>(1000) ? taken : refused);
+        }
+      };
+      tell_until_refused();  // before it is there, or just when
+      CHECK(refused == 1);
+      auto other = b.worker<icalculator>(calculator(), "x");
+      const int count = co_await other->count();  // those that somebody awaits are
+      CHECK(count == 0);
+      const std::size_t before = taken;
+      refused = 0;
+      tell_until_refused();  // while it runs
+      CHECK(refused == 1);
+      CHECK(taken - before < most);
+    };
+    broker.run(tells(broker));
+  }
+  CHECK(taken >= most);
+  CHECK(dead.all.size() == 2);
+  CHECK(dead.has("sleep of "));
+  CHECK(dead.all[0].find(": not run, ") != std::string::npos);
+}
+
+TEST_CASE("a tell whose function has thrown was run, whatever the error says") {
+  letters dead;
+  {
+    troupe::broker broker(dead.options());
+    const auto tells = [](troupe::broker& b) -> troupe::task<> {
+      auto alice = b.worker<icalculator>(calculator(), "alice");
+      CHECK(alice.tell<&icalculator::throw_error>());  // `refused`: mostly said of what was not run
+      static_cast<void>(co_await alice->count());
+    };
+    broker.run(tells(broker));
+  }
+  REQUIRE(dead.all.size() == 1);
+  CHECK(dead.has("throw_error of alice from : failed"));
 }
 
 TEST_CASE("a broker that goes awaits the modules that it has told something") {

@@ -91,8 +91,9 @@ private:
     return *reinterpret_cast<slab*>(begin_of(reinterpret_cast<std::uintptr_t>(cell)));
   }
   static slab* make_block(std::uint32_t slabs);
-  static void delete_block(slab* first) noexcept {
-    if (first != nullptr) ::operator delete(first, slab_alignment);
+  /// And those that hang on it by `next`.
+  static void delete_blocks(slab* first) noexcept {
+    while (first != nullptr) ::operator delete(std::exchange(first, first->next), slab_alignment);
   }
   slab* find_room() noexcept;
   template <class Cell>
@@ -100,6 +101,7 @@ private:
   template <class Cell>
   slab* give_back(void* cell) noexcept;
   bool is_kept(const slab& block) const noexcept;
+  slab* take_out(slab& block) noexcept;
   void link(slab& s) noexcept;
   void unlink(slab& s) noexcept;
 
@@ -129,7 +131,8 @@ inline cell_memory::~cell_memory() {
   TROUPE_ASSERT(
       last == nullptr ? newest_ == nullptr : last->in_use == 0 && last->begun == with_room_count_,
       "a cell outlives its broker's memory");
-  delete_block(last);
+  if (last != nullptr) last->next = nullptr;
+  delete_blocks(last);
 }
 
 template <class Cell>
@@ -190,7 +193,8 @@ inline void* cell_memory::take(slab& s) noexcept {
   return reinterpret_cast<std::byte*>(&s) + in::first_cell + s.touched++ * in::distance;
 }
 
-/// Returns a block that nobody needs any more, or nothing. The lock is held.
+/// Returns what nobody needs any more: a block, on which another may hang; or nothing. The lock is
+/// held.
 template <class Cell>
 inline cell_memory::slab* cell_memory::give_back(void* cell) noexcept {
   slab& s = slab_of(cell);
@@ -199,12 +203,23 @@ inline cell_memory::slab* cell_memory::give_back(void* cell) noexcept {
   slab* const block = s.block;
   if (s.used != 0 || --block->in_use != 0) return nullptr;
   if (is_kept(*block)) return nullptr;
-  slabs_ -= block->slabs;
-  if (newest_ == block) newest_ = nullptr;
-  for (std::uint32_t i = 0; i != block->begun; ++i) {
-    unlink(slab_of(reinterpret_cast<std::byte*>(block) + i * slab_distance));
+  slab* const gone = take_out(*block);
+  // The last that is left may have been emptied when the others were full, and kept for that.
+  slab* const left = with_room_ != nullptr ? with_room_->block : nullptr;
+  const bool is_last = left != nullptr && left->slabs == slabs_;
+  if (is_last && left->in_use == 0 && left->slabs != 1) gone->next = take_out(*left);
+  return gone;
+}
+
+/// A block of which nothing is used. The lock is held.
+inline cell_memory::slab* cell_memory::take_out(slab& block) noexcept {
+  slabs_ -= block.slabs;
+  if (newest_ == &block) newest_ = nullptr;
+  for (std::uint32_t i = 0; i != block.begun; ++i) {
+    unlink(slab_of(reinterpret_cast<std::byte*>(&block) + i * slab_distance));
   }
-  return block;
+  block.next = nullptr;
+  return &block;
 }
 
 /// Of a block of which nothing is used. Whoever makes one worker after the other is not to need a
@@ -254,7 +269,7 @@ inline void* cell_memory::allocate() {
       }
       c = take<Cell>(*s);
     }
-    delete_block(made);
+    delete_blocks(made);
     return c;
   }
 }
@@ -269,7 +284,7 @@ inline void cell_memory::deallocate(void* cell) noexcept {
       const spin_guard guard(lock_);
       unused = give_back<Cell>(cell);
     }
-    delete_block(unused);
+    delete_blocks(unused);
   }
 }
 

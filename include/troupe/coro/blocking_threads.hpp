@@ -36,7 +36,8 @@ public:
 
   blocking_threads() = default;
   /// A member without work for as long as `idle` ends.
-  explicit blocking_threads(duration idle) : idle_limit_(idle) {}
+  explicit blocking_threads(duration idle, std::size_t most = max_threads)
+      : idle_limit_(idle), most_(most) {}
   blocking_threads(const blocking_threads&) = delete;
   blocking_threads& operator=(const blocking_threads&) = delete;
   ~blocking_threads() { stop(); }
@@ -49,6 +50,7 @@ private:
     parker idle;
     runnable* work = nullptr;  // given by `run` to an idle member
     bool waiting = false;      // idle, and in idle_
+    bool counted = false;      // in count_, or it was
     bool ended = false;        // its function has returned, or is about to
     bool known = false;        // `thread` is written, or there is none: it may be joined
     blocking_threads* owner = nullptr;
@@ -58,6 +60,13 @@ private:
   };
 
   void start(runnable& r);
+  /// Its thread is there, and runs for certain: whoever of the two sees that first, the one that
+  /// has started it or itself. The lock is held.
+  void count(member& m) noexcept {
+    if (std::exchange(m.counted, true)) return;
+    --starting_;
+    ++count_;
+  }
   void give(member& m, runnable& r) noexcept {  // to the last of idle_; the lock is held
     idle_.pop_back();
     m.waiting = false;
@@ -69,17 +78,25 @@ private:
   void stop() noexcept;
 
   const duration idle_limit_ = idle_time;
-  spin_lock lock_;             // guards all below
-  std::list<member> members_;  // addresses stay
-  std::vector<member*> idle_;  // room for all members is kept
+  const std::size_t most_ = max_threads;  // threads; not zero
+  spin_lock lock_;                        // guards all below
+  std::list<member> members_;             // addresses stay
+  std::vector<member*> idle_;             // room for all members is kept
   forward_queue<runnable, &runnable::next> waiting_;
-  std::size_t count_ = 0;     // threads that run and have not ended
-  std::size_t starting_ = 0;  // calls of `start` whose thread does not run yet
+  std::size_t count_ = 0;     // threads that were started and have not ended
+  std::size_t starting_ = 0;  // calls of `start` whose thread is not there yet
   bool stopping_ = false;
 };
 
 inline void blocking_threads::run(runnable& r) {
   lock_.lock();
+  // As many as there may be are just being started, and each of them may fail: nobody is there yet
+  // to leave work to. Soon one is, or none is started.
+  while (count_ == 0 && starting_ >= most_) {
+    lock_.unlock();
+    std::this_thread::yield();
+    lock_.lock();
+  }
   if (!idle_.empty()) {
     member* const m = idle_.back();
     give(*m, r);
@@ -87,7 +104,7 @@ inline void blocking_threads::run(runnable& r) {
     m->idle.unpark();
     return;
   }
-  if (count_ != 0 && count_ + starting_ >= max_threads) {
+  if (count_ + starting_ >= most_) {
     waiting_.push_back(r);
     lock_.unlock();
     return;
@@ -125,6 +142,7 @@ inline void blocking_threads::start(runnable& r) {
     // The thread may have come to its end before its handle is written: nobody joins it until then.
     const spin_guard guard(lock_);
     m.known = true;
+    count(m);
   } catch (...) {
     lock_.lock();
     --starting_;
@@ -150,8 +168,7 @@ inline void blocking_threads::start(runnable& r) {
 
 inline void blocking_threads::loop(member& self, runnable* work) noexcept {
   lock_.lock();
-  --starting_;
-  ++count_;
+  count(self);
   lock_.unlock();
   while (work != nullptr) {
     run_step(this_thread_state(), *work);

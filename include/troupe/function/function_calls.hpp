@@ -17,10 +17,12 @@
 
 #include <troupe/actor/invocation.hpp>
 #include <troupe/base/error.hpp>
+#include <troupe/base/hash.hpp>
 #include <troupe/base/intrusive_ptr.hpp>
 #include <troupe/codec/shape.hpp>
 #include <troupe/coro/executor.hpp>
 #include <troupe/coro/frame.hpp>
+#include <troupe/coro/runnable.hpp>
 #include <troupe/function/caller_stamp.hpp>
 #include <troupe/function/function_core.hpp>
 #include <troupe/function/module_slot.hpp>
@@ -47,7 +49,48 @@ inline void function_core::give(running_module& r, open_call& c) noexcept {
   c.begun = false;
 }
 
-inline void function_core::issue(open_call& c) noexcept {
+/// A tell is taken to its instance behind those that were issued before it for the same worker; any
+/// other call only where it comes behind such. False: nobody takes it there yet. The lock is held.
+inline bool function_core::enter_lane(running_module& r, open_call& c, to_do& todo) noexcept {
+  if (!c.is_tell && r.busy_lanes == 0) return false;
+  call_lane& l = r.lanes[hash_bytes(c.worker_key()) % r.lanes.size()];
+  if (!c.is_tell && !l.busy) return false;
+  l.calls.push_back(c);
+  if (std::exchange(l.busy, true)) return true;
+  ++r.busy_lanes;
+  add_ref(&r);  // the step's
+  todo.lanes.push_back(&l);
+  return true;
+}
+
+inline void function_core::run_lane(call_lane& l) noexcept {
+  constexpr int in_a_row = 16;
+  running_module& r = *l.of;
+  for (int i = 0; i != in_a_row; ++i) {
+    intrusive_ptr<open_call> next;
+    {
+      const spin_guard guard(lock_);
+      if (open_call* const c = l.calls.pop_front()) {
+        next = intrusive_ptr<open_call>(c);
+        c->begun = true;
+      } else {
+        l.busy = false;
+        --r.busy_lanes;
+      }
+    }
+    if (!next) return release(&r);
+    dispatch(*next, r);
+  }
+  on_.yield(l);
+}
+
+inline void call_lane::run(runnable& r) noexcept {
+  call_lane& self = static_cast<call_lane&>(r);
+  const intrusive_ptr<function_core> core = self.of->slot->core;  // may go with the last reference
+  core->run_lane(self);
+}
+
+inline errc function_core::issue(open_call& c) noexcept {
   running_module* to = nullptr;
   errc refused{};
   bool is_over = false;
@@ -58,29 +101,40 @@ inline void function_core::issue(open_call& c) noexcept {
     c.turn = ++turns_;
     if (!is_over && !c.names_version) follow_version(c);
     module_slot& s = c.slot();
-    if (!is_over) refused = why_not_taken_locked(c);
+    if (!is_over) refused = why_not_taken(c);
     if (is_over || refused != errc{}) {
       // Its caller was told before it came here, or is told below.
     } else if (takes_calls(s)) {
-      to = s.current;
-      give(*to, c);
-      c.begun = true;
+      give(*s.current, c);
+      if (!enter_lane(*s.current, c, todo)) {
+        to = s.current;
+        c.begun = true;
+      }
     } else {
       wait(s, c);
       if (s.current == nullptr) see_to_start(s, todo);
     }
     if (refused != errc{}) c.place = call_place::gone;
   }
-  if (to != nullptr) return dispatch(c, *to);
+  if (to != nullptr) {
+    dispatch(c, *to);
+    return refused;
+  }
   carry_out(todo);
   if (refused != errc{}) c.fail(refused, {});
   if (refused != errc{} || is_over) release(&c);
+  return refused;
 }
 
-inline errc function_core::why_not_taken_locked(const open_call& c) const noexcept {
+/// Who only tells is not slowed down by what comes back: an instance that runs has a bound for
+/// such.
+inline errc function_core::why_not_taken(const open_call& c) const noexcept {
   const module_slot& s = c.slot();
   if (closed_) return errc::broker_gone;
   if (!takes_calls(s) && s.waiting_count >= options_.max_waiting) return errc::mailbox_full;
+  if (c.is_tell && takes_calls(s) && s.current->in_flight >= options_.max_waiting) {
+    return errc::mailbox_full;
+  }
   return errc{};
 }
 
@@ -210,9 +264,16 @@ inline void function_core::forget_left(open_call& c, running_module& r) noexcept
 
 /// What has waited until it was clear that the process lives on. The lock is held.
 inline void function_core::hand_over(module_slot& s, to_do& todo) {
-  if (s.waiting_count == 0) return;
-  todo.begin = take_waiting(s);
-  for (open_call* const c : todo.begin) give(*s.current, *c);
+  if (s.waiting_count != 0) todo.begin = give_waiting(*s.current, todo);
+}
+
+/// What has waited is the instance's. Returns those that no lane takes there. The lock is held.
+inline std::vector<open_call*> function_core::give_waiting(running_module& r,
+                                                           to_do& todo) noexcept {
+  std::vector<open_call*> given = take_waiting(*r.slot);
+  for (open_call* const c : given) give(r, *c);
+  std::erase_if(given, [&](open_call* c) { return enter_lane(r, *c, todo); });
+  return given;
 }
 
 /// Its instance is done with the call, which whoever calls this settles. What a module says of a
@@ -257,8 +318,8 @@ inline void function_core::call_given_back(open_call& c) noexcept {
       ++counts_.calls;
       note_quiet(todo);
     } else if (s.current != nullptr && s.current->doubts == 0) {
-      to = s.current;
-      give(*to, c);
+      give(*s.current, c);
+      if (!enter_lane(*s.current, c, todo)) to = s.current;
     } else {
       wait_again(s, c);
       if (s.current == nullptr) see_to_start(s, todo);

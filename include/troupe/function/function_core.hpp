@@ -107,13 +107,15 @@ public:
   function_stats stats();
 
   // --- for calls --------------------------------------------------------------------------------
-  /// Takes a call, which refers to itself for the host; settles it in any case.
-  void issue(open_call& c) noexcept;
-  /// Why it would be refused if it were issued now, without being looked at; nothing: it would not.
-  errc why_not_taken(const open_call& c) noexcept {
-    const spin_guard guard(lock_);
-    return why_not_taken_locked(c);
-  }
+  /// Takes a call, which refers to itself for the host; settles it in any case. Returns why it was
+  /// refused at once, without being looked at; nothing: it was not. A tell runs nothing here.
+  errc issue(open_call& c) noexcept;
+  /// The step of a lane: takes its calls to their instance.
+  void run_lane(call_lane& l) noexcept;
+  /// A tell is the program's concern from before it is issued until its dead letter, if any, is
+  /// read: `drain` for good waits for that.
+  void tell_begins() noexcept { open_tells_.fetch_add(1, order::relaxed); }
+  void tell_is_over() noexcept { open_tells_.fetch_sub(1, order::release); }
   /// Takes a call to the instance that it was given to. Whoever calls this refers to it besides.
   void dispatch(open_call& c, running_module& r) noexcept;
   /// The instance that has the call already, if any; it begins there now.
@@ -154,6 +156,7 @@ private:
     std::vector<intrusive_ptr<module_slot>> pause;
     std::vector<std::shared_ptr<async_semaphore>> quiet;
     std::vector<open_call*> begin;       // that were given to an instance
+    std::vector<call_lane*> lanes;       // that have calls, and whose step is to run
     intrusive_ptr<running_module> gone;  // given up only then
     bool watch = false;
   };
@@ -275,10 +278,12 @@ private:
   void note_failed(running_module& r, std::string_view detail, to_do& todo);
   void note_death(running_module& r, to_do& todo);
   void give(running_module& r, open_call& c) noexcept;
+  bool enter_lane(running_module& r, open_call& c, to_do& todo) noexcept;
+  std::vector<open_call*> give_waiting(running_module& r, to_do& todo) noexcept;
   static bool takes_calls(const module_slot& s) noexcept {
     return s.current != nullptr && s.current->doubts == 0;
   }
-  errc why_not_taken_locked(const open_call& c) const noexcept;
+  errc why_not_taken(const open_call& c) const noexcept;
   void follow_version(open_call& c) noexcept;
   void wait(module_slot& s, open_call& c) noexcept;
   void wait_again(module_slot& s, open_call& c) noexcept;
@@ -378,6 +383,7 @@ private:
   alarm watch_alarm_{*this, &function_core::look_at_processes};
   function_stats counts_;  // those that only grow
   tasks tasks_;
+  atomic<std::size_t> open_tells_{0};
   atomic<std::uint32_t> references_{0};
 };
 

@@ -19,6 +19,7 @@
 #include <troupe/function/function_core.hpp>
 #include <troupe/function/module_slot.hpp>
 #include <troupe/function/open_call.hpp>
+#include <troupe/sync/atomic.hpp>
 #include <troupe/sync/spin_lock.hpp>
 
 namespace troupe::detail {
@@ -97,6 +98,7 @@ inline task<> function_core::drain(duration limit, bool for_good) {
   while (!patience_.stop()) co_await yield();
   while (!end_alarm_.stop()) co_await yield();
   while (!watch_alarm_.stop()) co_await yield();
+  while (open_tells_.load(order::acquire) != 0) co_await yield();  // pairs with tell_is_over
   tasks_.request_stop();
   auto tasks_ended = tasks_.all_ended();
   co_await std::move(tasks_ended);

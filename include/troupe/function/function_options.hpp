@@ -62,7 +62,9 @@ struct function_host_options {
   /// each time that so much has passed: its calls that run are awaited, further ones wait.
   duration patience = std::chrono::milliseconds(100);
 
-  std::size_t max_waiting = 10'000;  ///< Calls of one module that wait for it; more: mailbox_full.
+  /// Calls of one module that wait for it; more: mailbox_full. As many may a module that runs have
+  /// when it is told something: what is awaited is not refused then.
+  std::size_t max_waiting = 10'000;
   std::size_t max_payload = std::size_t{64} << 20;  ///< Bytes; more: too_large.
   /// Bytes of replies of one module in processes that its callers have not read yet, all keys and
   /// versions together; what comes beyond that is dropped, and its call ends `result_lost`. 0: a

@@ -199,6 +199,7 @@ inline void function_core::carry_out(to_do& todo) noexcept {
       pause_ended(*s);
     }
   }
+  for (call_lane* const l : todo.lanes) on_.post(*l);
   for (open_call* const c : todo.begin) on_.fork(*c);
   for (const auto& q : todo.quiet) q->release();
   if (!todo.watch) return;

@@ -342,9 +342,8 @@ inline bool function_core::start_succeeded(module_slot& s, const attempt_ptr& a)
         }
       }
       move_tickets(s, *a, tickets);
-      first = take_waiting(s);
-      for (open_call* const c : first) give(r, *c);
-      if (first.empty()) {
+      first = give_waiting(r, todo);
+      if (r.in_flight == 0) {
         r.idle_since = on_.now();
         idle_.push_back(r);
         if (options_.idle_after != endless) {

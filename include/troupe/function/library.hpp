@@ -6,32 +6,27 @@
 ///
 /// Layer: function.
 
-#include <exception>
 #include <memory>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <tuple>
 #include <type_traits>
 #include <utility>
 
-#include <troupe/actor/cell.hpp>
 #include <troupe/actor/invocation.hpp>
 #include <troupe/actor/method_traits.hpp>
 #include <troupe/actor/proxy.hpp>
 #include <troupe/actor/sendable.hpp>
-#include <troupe/actor/tell.hpp>
-#include <troupe/base/error.hpp>
 #include <troupe/base/intrusive_ptr.hpp>
 #include <troupe/base/type_name.hpp>
 #include <troupe/broker/broker.hpp>
 #include <troupe/codec/encode.hpp>
 #include <troupe/coro/task.hpp>
-#include <troupe/function/caller_stamp.hpp>
 #include <troupe/function/function_host.hpp>
 #include <troupe/function/function_options.hpp>
 #include <troupe/function/open_call.hpp>
 #include <troupe/function/sent_argument.hpp>
+#include <troupe/function/told_call.hpp>
 
 namespace troupe {
 namespace detail {
@@ -86,73 +81,35 @@ struct passed_as<std::tuple<Ps...>, Args...> {
   using type = std::tuple<passed_t<Ps, Args>...>;
 };
 
+/// Writes down what a call of `M` asks.
 template <auto M, class... Args>
-intrusive_ptr<open_call> open_call_of(module_target target, Args&&... args) {
+void ask(open_call& c, Args&&... args) {
   using signature = signature_of<M>;
   using passed =
       typename passed_as<typename signature::parameters, std::remove_cvref_t<Args>...>::type;
-  intrusive_ptr<open_call> c(new open_call(target.core->slot_for(target.path, {}, target.key),
-                                           member_name<M>(), target.key));
-  c->wanted_result = reply_as<typename signature::result>::shape();
-  encode(passed(args...), c->bytes);
-  return c;
+  c.wanted_result = reply_as<typename signature::result>::shape();
+  encode(passed(args...), c.bytes);
 }
 
 /// Makes the call of `M` in the module: only its name and its types are needed, no definition.
 template <auto M, class A, class... Args>
 auto make_call(module_target target, Args&&... args) {
   if constexpr (check_call<M, A, Args...>()) {
-    return function_call<typename signature_of<M>::result>(
-        open_call_of<M>(target, std::forward<Args>(args)...));
+    intrusive_ptr<open_call> c(new open_call(target.core->slot_for(target.path, {}, target.key),
+                                             member_name<M>(), target.key));
+    ask<M>(*c, std::forward<Args>(args)...);
+    return function_call<typename signature_of<M>::result>(std::move(c));
   }
 }
 
-/// A call that nobody awaits: what it replies is dropped, and an error is a dead letter.
-class module_tell {
-public:
-  module_tell(broker_core<void>& b, intrusive_ptr<open_call> c)
-      : broker_(&b), call_(std::move(c)), from_(worker_of_this_thread()) {
-    if (from_) call_->stamp = stamp_of(from_->type().name, from_->key());
-  }
-
-  /// False: its module takes no more, and the broker was told.
-  bool send() && {
-    const errc why = call_->slot().core->why_not_taken(*call_);
-    if (why != errc{}) {
-      const error e(why, call_->id_for_errors());
-      lose(e.code(), std::make_exception_ptr(e));
-      return false;
-    }
-    // With what ends behind the modules: those are drained before.
-    broker_->closings().spawn(run(std::move(*this)));
-    return true;
-  }
-
-private:
-  static task<> run(module_tell self) {
-    std::error_code why;
-    std::exception_ptr thrown;
-    try {
-      function_call<whole_reply> call(self.call_);
-      static_cast<void>(co_await std::move(call));
-    } catch (const error& e) {
-      if (is_safe_to_retry(e.code())) why = e.code();  // it was not run
-      thrown = std::current_exception();
-    } catch (...) {
-      thrown = std::current_exception();
-    }
-    if (thrown) self.lose(why, std::move(thrown));
-  }
-
-  void lose(const std::error_code& why, std::exception_ptr thrown) const {
-    broker_->lost(call_->id_for_errors(), call_->function_name(), why, std::move(thrown),
-                  from_.get());
-  }
-
-  broker_core<void>* broker_;
-  intrusive_ptr<open_call> call_;
-  intrusive_ptr<cell> from_;
-};
+/// Tells the module to call `M`. False: it takes no more.
+template <auto M, class... Args>
+bool tell(broker_core<void>& b, module_target target, Args&&... args) {
+  const intrusive_ptr<told_call> c(new told_call(
+      b, target.core->slot_for(target.path, {}, target.key), member_name<M>(), target.key));
+  ask<M>(*c, std::forward<Args>(args)...);
+  return c->send();
+}
 
 }  // namespace detail
 
@@ -189,12 +146,13 @@ public:
   /// Calls method `M`, and awaits nothing: what it returns is dropped. What it throws, or why it
   /// did not run, is a dead letter of the broker. False: it is one already, for its module takes no
   /// more calls.
+  ///
+  /// What one thread or coroutine tells a worker, or calls of it later, comes there in that order,
+  /// as long as the module lives.
   template <auto M, class... Args>
   bool tell(Args&&... args) const {
     if constexpr (detail::check_call<M, A, Args...>()) {
-      return detail::module_tell(*broker_,
-                                 detail::open_call_of<M>(target(), std::forward<Args>(args)...))
-          .send();
+      return detail::tell<M>(*broker_, target(), std::forward<Args>(args)...);
     } else {
       return false;
     }

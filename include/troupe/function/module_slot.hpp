@@ -7,6 +7,8 @@
 ///
 /// Layer: function. All members without a word of their own are guarded by the lock of the host.
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <memory>
@@ -20,6 +22,7 @@
 #include <troupe/base/intrusive_ptr.hpp>
 #include <troupe/coro/async_semaphore.hpp>
 #include <troupe/coro/executor.hpp>
+#include <troupe/coro/runnable.hpp>
 #include <troupe/function/byte_account.hpp>
 #include <troupe/function/file_identity.hpp>
 #include <troupe/function/function_options.hpp>
@@ -120,11 +123,27 @@ struct process_look {
   bool begins_none = false;
 };
 
+/// Calls that an instance is given one after the other, by one thread at a time: tells, and what is
+/// issued behind them for the same worker.
+class call_lane final : public runnable {
+public:
+  call_lane() noexcept : runnable(&call_lane::run) {}
+
+  running_module* of = nullptr;  // which this is a part of; set with it
+  intrusive_list<open_call> calls;
+  bool busy = false;  // its step runs, or is about to; it refers to the instance
+
+private:
+  static void run(runnable& r) noexcept;
+};
+
 /// An instance, or what is to become one.
 class running_module final : public instance_owner, public list_hook, public runnable {
 public:
   explicit running_module(intrusive_ptr<module_slot> of)
-      : runnable(&running_module::run_close), slot(std::move(of)) {}
+      : runnable(&running_module::run_close), slot(std::move(of)) {
+    for (call_lane& l : lanes) l.of = this;
+  }
   running_module(const running_module&) = delete;
   running_module& operator=(const running_module&) = delete;
   ~running_module() = default;
@@ -146,6 +165,10 @@ public:
   std::uint64_t left = 0;                     // of them, those that nobody waits for
   std::uint64_t doubts = 0;     // of those, the ones whose time is up: new calls wait meanwhile
   std::size_t asked_bytes = 0;  // of calls that it has made, and that are open
+  /// By the hashes of the keys: a worker has one of them, and a method that blocks its thread keeps
+  /// only few others waiting.
+  std::array<call_lane, 16> lanes;
+  std::size_t busy_lanes = 0;
   time_point idle_since{};
   time_point retired_at{};
   process_look seen;  // the last time

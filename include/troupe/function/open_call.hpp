@@ -84,8 +84,10 @@ public:
   duration limit = duration::zero();  // zero: as the module's options say
   bool names_version = true;          // false: it goes to the one that is meant when it is issued
   bool optional_payload = false;      // a function without parameters is called without it
+  bool is_tell = false;               // nobody awaits it: it is taken to its instance in its turn
 
   const std::string& function_name() const noexcept { return function_; }
+  const std::string& worker_key() const noexcept { return key_; }
   module_slot& slot() const noexcept { return *slot_; }
   /// It goes to another version, of the same module. Before it is given to anybody.
   void redirect(intrusive_ptr<module_slot> to) noexcept { slot_ = std::move(to); }
@@ -150,6 +152,18 @@ protected:
 
   /// The call has settled and somebody waits: lets that go on.
   virtual void wake_up() noexcept { caller_->where->post(*caller_); }
+
+  /// After it has settled: the module has replied, and no error.
+  bool went_well() const noexcept {
+    return ended() == call_end::done && !failure_ && outcome_ == troupe_outcome_value;
+  }
+  /// After it has settled, before its reply is taken: the host did that, without the module. What a
+  /// module replies may be the error of another call that its function has made.
+  bool settled_by_host() const noexcept {
+    const call_end how = ended();
+    if (how == call_end::done) return failure_ != nullptr;
+    return how == call_end::expired || how == call_end::cancelled;
+  }
 
   /// Ends the wait for it to be issued. False: it has settled already.
   bool stay_suspended() noexcept {

@@ -27,6 +27,8 @@ struct calculator {
     return a + b;
   }
   int count() const { return calls_; }
+  void note(int number) { notes_.push_back(number); }
+  std::vector<std::int32_t> notes() const { return notes_; }
   std::string hello(std::string_view name) { return "Hello " + std::string(name); }
   std::vector<std::byte> echo(std::vector<std::byte> bytes) { return bytes; }
   std::string echo_text(std::string text) { return text; }
@@ -65,7 +67,8 @@ struct calculator {
 
 private:
   int calls_ = 0;
+  std::vector<std::int32_t> notes_;
 };
-TROUPE_METHODS(calculator, mean, add, count, hello, echo, echo_text, echo_flag, echo_number,
-               echo_maybe, buy, who, who_later, throw_range, throw_number, throw_error, sleep,
-               until_stopped, on_a_thread, nothing)
+TROUPE_METHODS(calculator, mean, add, count, note, notes, hello, echo, echo_text, echo_flag,
+               echo_number, echo_maybe, buy, who, who_later, throw_range, throw_number, throw_error,
+               sleep, until_stopped, on_a_thread, nothing)

@@ -3,12 +3,15 @@
 
 #include <support/catch.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -552,4 +555,108 @@ TEST_CASE("Tenants have processes of their own") {
     CHECK(alive == "nothing");
   };
   s.broker.run(calls(s.host));
+}
+
+/// What the program knows of the module whose workers take notes.
+struct inotes {
+  void note(int number);
+  std::vector<std::int32_t> notes() const;
+};
+
+TROUPE_METHODS(inotes, note, notes)
+
+namespace {
+
+class calculator_loader final : public troupe::detail::module_loader {
+public:
+  troupe::task<troupe::module_source> load(std::string module, std::string) override {
+    co_return troupe::module_source(path_of(module, "v1.0.0"));
+  }
+};
+
+/// What a library's proxies lead to, with processes that are found by the tests.
+troupe::intrusive_ptr<troupe::detail::function_core> core_with(
+    troupe::broker& b, troupe::detail::process_launcher& launcher) {
+  troupe::intrusive_ptr<troupe::detail::function_core> core(
+      new troupe::detail::function_core(b.runs_on(), setting::with({}, launcher)));
+  core->set_loader(std::make_shared<calculator_loader>());
+  return core;
+}
+
+bool are_numbers(const std::vector<std::int32_t>& notes, int count) {
+  if (notes.size() != static_cast<std::size_t>(count)) return false;
+  for (int i = 0; i != count; ++i) {
+    if (notes[static_cast<std::size_t>(i)] != i) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+TEST_CASE("A worker in a process is told in order, and called behind that") {
+  troupe::detail::process_launcher launcher(subject::options());
+  troupe::broker broker({.threads = 2});
+  const auto tells = [&launcher](troupe::broker& b) -> troupe::task<> {
+    constexpr int in_a_step = 500;
+    const auto core = core_with(b, launcher);
+    auto& owner = troupe::detail::broker_access::core_of(b);
+    std::vector<troupe::module_proxy<inotes>> all;
+    for (const char* key : {"alice", "bob"}) all.emplace_back(owner, *core, "calculator", key);
+    for (int step = 0; step != 6; ++step) {  // the first: before the process is there
+      for (int i = 0; i != in_a_step; ++i) {
+        for (const auto& p : all) CHECK(p.tell<&inotes::note>(step * in_a_step + i));
+      }
+      for (const auto& p : all) {
+        const std::vector<std::int32_t> notes = co_await p->notes();
+        CHECK(are_numbers(notes, (step + 1) * in_a_step));
+      }
+    }
+    core->close();
+    auto drained = core->drain(10s, true);
+    co_await std::move(drained);
+  };
+  broker.run(tells(broker));
+  CHECK(broker.stats().dead_letters == 0);
+}
+
+TEST_CASE("What is told while its process dies comes once, or is a dead letter") {
+  troupe::detail::process_launcher launcher(subject::options());
+  for (int round = 0; round != 5; ++round) {
+    std::atomic<int> dead{0};
+    troupe::broker_options options;
+    options.threads = 2;
+    options.on_dead_letter = [&dead](const troupe::dead_letter& l) {
+      // With the process: whether it ran nobody knows.
+      if (!l.reason) dead.fetch_add(1);
+    };
+    troupe::broker broker(options);
+    const auto tells = [&](troupe::broker& b) -> troupe::task<> {
+      constexpr int count = 3000;
+      const auto core = core_with(b, launcher);
+      troupe::module_proxy<inotes> p(troupe::detail::broker_access::core_of(b), *core, "calculator",
+                                     "alice");
+      const std::vector<std::int32_t> first = co_await p->notes();
+      CHECK(first.empty());
+      for (int i = 0; i != count; ++i) {
+        CHECK(p.tell<&inotes::note>(i));
+        if (i != count / 2) continue;
+        for (const int process : processes_of_modules()) ::kill(process, SIGKILL);
+      }
+      // Those that were given back may come behind those that were told later.
+      for (int i = 0; i != 20'000 && core->stats().calls <= count; ++i)
+        co_await troupe::sleep_for(1ms);
+      const std::vector<std::int32_t> notes = co_await p->notes();
+      CHECK(core->stats().crashes == 1);
+      const std::set<std::int32_t> different(notes.begin(), notes.end());
+      CHECK(different.size() == notes.size());
+      CHECK(notes.size() <= count);
+      CHECK(!notes.empty());
+      core->close();
+      auto drained = core->drain(10s, true);
+      co_await std::move(drained);
+      CHECK(core->stats().calls == count + 2);
+    };
+    broker.run(tells(broker));
+    CHECK(broker.stats().dead_letters == static_cast<std::uint64_t>(dead.load()));
+  }
 }
