@@ -406,7 +406,8 @@ troupe::task<> run_many(troupe::job_store& s, int many, int& ended) {
   for (int i = 0; i != many; ++i) {
     job_request r = request();
     r.keep = troupe::duration::zero();
-    const troupe::job_outcome end = co_await s.run(std::move(r));
+    auto running = s.run(std::move(r));
+    const troupe::job_outcome end = co_await std::move(running);
     if (end.state == job_state::completed) ++ended;
   }
 }

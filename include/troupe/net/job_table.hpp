@@ -17,6 +17,7 @@
 #include <string_view>
 #include <utility>
 
+#include <troupe/base/error.hpp>
 #include <troupe/base/intrusive_list.hpp>
 #include <troupe/config.hpp>
 #include <troupe/net/job_record.hpp>
@@ -42,6 +43,7 @@ struct job_step {
   served_queue served;               // who goes on
   job_record* dropped = nullptr;     // their bodies are to be cleared, and they to be given back
   job_tenant_map::node_type tenant;  // has no more jobs
+  std::shared_ptr<const job_error> error;  // of the attempt before
 };
 
 /// What a new job may need, made before.
@@ -158,6 +160,7 @@ private:
   static bool uses_once(const job_request& r) noexcept { return !r.once.empty(); }
 
   const job_table_limits limits_;
+  const std::shared_ptr<const job_error> lost_;              // of all that are lost
   std::unique_ptr<std::unique_ptr<job_record[]>[]> places_;  // all chunks there can be
   std::size_t chunks_ = 0;                                   // that are there
   job_record* free_ = nullptr;
@@ -183,9 +186,18 @@ inline std::string once_key(const job_request& r) {
   return key += r.once;
 }
 
+inline std::shared_ptr<const job_error> job_loss() {
+  job_error e;
+  e.text = "the instrument that had it was lost";
+  e.code = static_cast<std::int32_t>(errc::worker_crashed);
+  e.reason = "too many instruments were lost with it";
+  return std::make_shared<const job_error>(std::move(e));
+}
+
 inline job_table::job_table(std::uint64_t e, const job_table_limits& limits)
     : epoch(e),
       limits_(limits),
+      lost_(job_loss()),
       places_(std::make_unique<std::unique_ptr<job_record[]>[]>(limits.jobs / chunk_size + 1)) {
   TROUPE_ASSERT(limits.jobs < std::size_t{1} << slot_bits, "a table holds fewer than 2^24 jobs");
   nobody_.owns_lanes = false;
@@ -507,6 +519,7 @@ inline void job_table::lose(job_record& r, job_step& s) noexcept {
   if (r.holder != nullptr) notice(*r.holder, s);
   take_back(r, s);
   ++r.losses;
+  s.error = std::exchange(r.body.error, lost_);
   again_or_dead(r, r.losses < r.body.request->losses, duration::zero(), s);
 }
 

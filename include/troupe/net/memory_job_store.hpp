@@ -127,8 +127,10 @@ public:
       job_table& table = of_.store_.table_;
       job_taker_state& t = of_.taker_;
       job_take_wait& self = *this;
-      // A take hands out: it makes nobody ready, and forgets nothing.
-      return wait(*this, t.takes, [&]() noexcept { return table.take(t, self, s); });
+      const bool is_suspended =
+          wait(*this, t.takes, [&]() noexcept { return table.take(t, self, s); });
+      make_ready(s.served);  // who waits for news of what was taken; this one may go on already
+      return is_suspended;
     }
     std::optional<job_delivery> await_resume() {
       end_wait();
