@@ -185,21 +185,20 @@ inline task<> instrument::end() {
 inline task<> instrument::slot() {
   backoff patience({.first = std::chrono::milliseconds(50), .max = std::chrono::seconds(5)});
   for (;;) {
-    std::optional<job_delivery> next;
-    bool is_reached = false;
+    bool is_well = false;
     try {
-      next = co_await taker_->take();
-      is_reached = true;
-    } catch (const error&) {
-      // The network cannot be reached.
+      std::optional<job_delivery> next = co_await taker_->take();
+      if (!next) co_return;
+      co_await run(*next);
+      is_well = true;
+    } catch (...) {
+      // The network cannot be reached, or there is no memory: the slot stays all the same.
     }
-    if (!is_reached) {
+    if (is_well) {
+      patience.reset();
+    } else {
       co_await sleep_for(patience.next(on_.random()));
-      continue;
     }
-    patience.reset();
-    if (!next) co_return;
-    co_await run(*next);
   }
 }
 
@@ -248,7 +247,7 @@ inline task<> instrument::settle(attempt& a, troupe::result<shared_bytes> outcom
       auto committing = taker_->commit(a.delivery.id, a.delivery.fence, commit_of(a, why, outcome));
       static_cast<void>(co_await std::move(committing));
       co_return;
-    } catch (const error&) {
+    } catch (...) {
       // Whether it was told is not known: to tell it twice does no harm.
     }
     if (is_late) co_return;
