@@ -2,8 +2,9 @@
 #pragma once
 
 /// @file
-/// What processes have in common: messages between addresses, and names that one can hold. Needs
-/// nothing but the standard library.
+/// What processes have in common: messages between addresses, names that one can hold, and jobs.
+/// Needs nothing but the standard library.
 
+#include <troupe/net/job_store.hpp>
 #include <troupe/net/memory_network.hpp>
 #include <troupe/net/network.hpp>

@@ -30,8 +30,8 @@ findings check_umbrella(const source_tree& tree) {
   for (const auto& [path, file] : tree) {
     if (!path.starts_with("include/troupe/") || !is_header(path)) continue;
     const std::string layer = layer_of(path);
-    const bool is_apart =
-        layer == "function" || layer == "gateway" || layer == "net" || layer == "adapter";
+    const bool is_apart = layer == "function" || layer == "gateway" || layer == "net" ||
+                          layer == "job" || layer == "adapter";
     if (is_apart && reached.contains(path)) {
       found.push_back({path, 0, "is reached from troupe.hpp; users include it by its own header"});
     }

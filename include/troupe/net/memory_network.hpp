@@ -24,6 +24,8 @@
 #include <troupe/coro/executor.hpp>
 #include <troupe/coro/sleep.hpp>
 #include <troupe/coro/task.hpp>
+#include <troupe/net/job_store.hpp>
+#include <troupe/net/memory_job_store.hpp>
 #include <troupe/net/network.hpp>
 #include <troupe/sync/atomic.hpp>
 #include <troupe/sync/gathered.hpp>
@@ -45,6 +47,11 @@ struct memory_network_options {
   duration claim_delay = duration::zero();
   /// So many messages wait at an address; what comes beyond that is lost.
   std::size_t inbox = 65536;
+  /// So many jobs at most, whatever has become of them. Of those that have ended the oldest are
+  /// forgotten where there are more, before their time.
+  std::size_t jobs = std::size_t{1} << 20;
+  std::size_t ended_jobs = 100'000;  ///< Completed or cancelled.
+  std::size_t dead_jobs = 100'000;
 };
 
 /// For programs in one process, tests and simulations. Nothing is copied: a message is a share in
@@ -61,9 +68,12 @@ public:
                                                  duration limit) override;
   [[nodiscard]] inline task<> release(std::string name, std::string holder) override;
   [[nodiscard]] inline task<std::vector<network_claim>> claims(std::string prefix) override;
+  [[nodiscard]] inline job_store& jobs() override;
+  [[nodiscard]] executor& runs_on() noexcept override { return on_; }
 
   /// From now on nothing goes to this address or comes from it, and what it holds is not renewed:
-  /// its machine has lost its cable.
+  /// its machine has lost its cable. The same for instruments of this
+  /// name that are there.
   void cut(std::string address);
   /// The cable is back.
   void mend(std::string_view address);
@@ -87,13 +97,16 @@ private:
   std::uint64_t take(std::string name, std::string holder, duration limit);
   void give_back(std::string_view name, std::string_view holder) noexcept;
 
+  void cut_jobs(std::string_view address, bool is_cut) noexcept;
+
   executor& on_;
   const memory_network_options options_;
   mutable spin_lock lock_;  // guards all below
   std::map<std::string, std::shared_ptr<inbox>, std::less<>> inboxes_;
   holds held_;
   std::set<std::string, std::less<>> cut_;
-  std::uint64_t fences_ = 0;  // so many have been given out
+  std::uint64_t fences_ = 0;                        // so many have been given out
+  std::unique_ptr<detail::memory_job_store> jobs_;  // made when it is asked for
 };
 
 /// What waits at one address, by the time at which it arrives.
@@ -316,7 +329,32 @@ inline task<std::vector<network_claim>> memory_network::claims(std::string prefi
   co_return found;
 }
 
+inline job_store& memory_network::jobs() {
+  {
+    const spin_guard guard(lock_);
+    if (jobs_) return *jobs_;
+  }
+  detail::job_table_limits limits;
+  limits.jobs = options_.jobs;
+  limits.ended = options_.ended_jobs;
+  limits.dead = options_.dead_jobs;
+  auto fresh = std::make_unique<detail::memory_job_store>(on_, limits);
+  const spin_guard guard(lock_);
+  if (!jobs_) jobs_ = std::move(fresh);
+  return *jobs_;
+}
+
+inline void memory_network::cut_jobs(std::string_view address, bool is_cut) noexcept {
+  detail::memory_job_store* store = nullptr;
+  {
+    const spin_guard guard(lock_);
+    store = jobs_.get();
+  }
+  if (store != nullptr) store->cut(address, is_cut);
+}
+
 inline void memory_network::cut(std::string address) {
+  cut_jobs(address, true);
   decltype(cut_) fresh;
   fresh.insert(std::move(address));
   const spin_guard guard(lock_);
@@ -324,6 +362,7 @@ inline void memory_network::cut(std::string address) {
 }
 
 inline void memory_network::mend(std::string_view address) {
+  cut_jobs(address, false);
   decltype(cut_)::node_type freed;
   const spin_guard guard(lock_);
   const auto at = cut_.find(address);

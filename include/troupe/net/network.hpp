@@ -19,6 +19,9 @@
 
 namespace troupe {
 
+class executor;
+class job_store;
+
 /// What has come from somewhere else.
 struct network_message {
   std::string from;  ///< The address of its sender.
@@ -59,8 +62,8 @@ protected:
   network_endpoint& operator=(const network_endpoint&) = default;
 };
 
-/// Messages between addresses, and names that one at a time can hold. Who takes part is trusted:
-/// who must not take part is to be kept off the network.
+/// Messages between addresses, names that one at a time can hold, and jobs. Who takes part is
+/// trusted: who must not take part is to be kept off the network.
 ///
 /// What it is asked heeds a stop request, and so a time limit: nobody waits for it for longer than
 /// he wants to.
@@ -86,6 +89,13 @@ public:
 
   /// All names that are held and begin with `prefix`, in their order.
   [[nodiscard]] virtual task<std::vector<network_claim>> claims(std::string prefix) = 0;
+
+  /// The jobs that all have in common; see net/job_store.hpp. As long as the network lives.
+  [[nodiscard]] virtual job_store& jobs() = 0;
+
+  /// Whose clock and random numbers are used here; what belongs to a network, and to no broker,
+  /// runs there.
+  [[nodiscard]] virtual executor& runs_on() noexcept = 0;
 
 protected:
   network() = default;

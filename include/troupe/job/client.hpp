@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// @file
+/// `client`: adds jobs to a network and waits for what becomes of them.
+///
+/// Layer: job.
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <troupe/base/error.hpp>
+#include <troupe/base/result.hpp>
+#include <troupe/base/shared_bytes.hpp>
+#include <troupe/codec/decode.hpp>
+#include <troupe/codec/encode.hpp>
+#include <troupe/coro/task.hpp>
+#include <troupe/job/job_failure.hpp>
+#include <troupe/job/script.hpp>
+#include <troupe/job/workspace.hpp>
+#include <troupe/net/job_store.hpp>
+#include <troupe/net/network.hpp>
+#include <troupe/time/backoff.hpp>
+#include <troupe/time/clock.hpp>
+
+namespace troupe {
+
+/// How a job is wanted. What it shows is copied when the job is asked for.
+struct job_options {
+  std::int32_t priority = 0;          ///< The higher, the sooner; among equals the older one first.
+  duration delay = duration::zero();  ///< Before it may start. A composer sees to it.
+  std::uint32_t attempts = 1;         ///< So often it may fail. At least 1.
+  backoff_options retry = {};         ///< Waits between attempts: a random part of a rising bound.
+  std::uint32_t losses = 3;           ///< So many instruments may be lost with it. At least 1.
+  duration time_limit = std::chrono::minutes(10);  ///< Of an attempt, which is then asked to stop.
+  duration lease = std::chrono::seconds(30);  ///< An instrument that is silent so long has lost it.
+  duration result_ttl =
+      std::chrono::hours(1);              ///< How long its end is known. Not that of the dead.
+  std::string_view idempotency_key = {};  ///< While a job with it is known, it is that one.
+  std::string_view concurrency_key = {};  ///< Whose it is: those who have keys share fairly.
+  std::uint32_t concurrency = 0;  ///< So many of this key at once; 0: any number. The last counts.
+};
+static_assert(std::is_trivially_destructible_v<job_options>,
+              "it may stand in an awaited expression (docs/compilers.md)");
+
+/// What a job has told since the last time.
+template <script S>
+struct job_update {
+  std::optional<typename detail::script_telling<S>::progress> progress;  ///< The latest, if new.
+  std::vector<typename detail::script_telling<S>::output> output;
+};
+
+/// What one job tells, from its beginning on.
+template <script S>
+class job_stream {
+public:
+  job_stream(job_store& from, job_id id) noexcept : from_(&from), id_(id) {}
+
+  /// What is new, as soon as there is something; nothing once the job has ended and all was read.
+  /// Throws what `client::result` throws where the job is not known.
+  [[nodiscard]] task<std::optional<job_update<S>>> next() {
+    while (!has_ended_) {
+      job_news news = co_await from_->news(id_, seen_);
+      seen_ = news.number;
+      has_ended_ = is_final(news.state);
+      if (!news.progress && news.output.empty()) continue;
+      using telling = detail::script_telling<S>;
+      job_update<S> update;
+      if (news.progress) {
+        update.progress = decode<typename telling::progress>(*news.progress).value();
+      }
+      for (const job_piece& p : news.output) {
+        update.output.push_back(decode<typename telling::output>(p.body).value());
+      }
+      co_return update;
+    }
+    co_return std::nullopt;
+  }
+
+private:
+  job_store* from_;
+  job_id id_;
+  std::uint64_t seen_ = 0;
+  bool has_ended_ = false;
+};
+
+/// Cheap; outlives the tasks it gives, as the network does.
+///
+/// What has no script in the workspace is refused with `errc::no_such_module` before it is sent.
+///
+/// Thread safety: all members but the destructor from any thread.
+class client {
+public:
+  client(network& over, workspace scripts) : store_(over.jobs()), scripts_(std::move(scripts)) {}
+
+  /// Runs a job ahead of those that are queued; its result. Params are made of `args`. Throws
+  /// `job_failed`, and `errc::interrupted` for one that was cancelled. It is known to nobody else,
+  /// and goes on where the caller is stopped.
+  template <script S, class... Args>
+  [[nodiscard]] task<typename S::result> play(Args&&... args) {
+    return play<S>(job_options(), std::forward<Args>(args)...);
+  }
+  template <script S, class... Args>
+  [[nodiscard]] task<typename S::result> play(job_options o, Args&&... args) {
+    if (o.idempotency_key.empty()) o.result_ttl = duration::zero();
+    job_request r = request<S>(o, std::forward<Args>(args)...);
+    r.ahead = true;
+    return run<S>(store_, std::move(r));
+  }
+
+  /// Adds a job; its id.
+  template <script S, class... Args>
+  [[nodiscard]] task<job_id> queue(Args&&... args) {
+    return queue<S>(job_options(), std::forward<Args>(args)...);
+  }
+  template <script S, class... Args>
+  [[nodiscard]] task<job_id> queue(job_options o, Args&&... args) {
+    return store_.add(request<S>(o, std::forward<Args>(args)...));
+  }
+
+  /// The result of an `S`, as soon as there is one, until its time to live is over. Throws
+  /// `job_failed`; `errc::interrupted` for one that was cancelled; `errc::result_lost` for one that
+  /// is known no more; `errc::refused` for one that never was; `errc::bad_message` for a result of
+  /// another type.
+  template <script S>
+  [[nodiscard]] task<typename S::result> result(job_id id) {
+    return await_result<S>(store_, id);
+  }
+  /// How it has ended, as soon as it has; throws only where `result` knows no job.
+  [[nodiscard]] task<job_outcome> completion(job_id id) { return store_.settled(id); }
+
+  /// Its progress and output, from the beginning.
+  template <script S>
+  [[nodiscard]] job_stream<S> stream(job_id id) {
+    return job_stream<S>(store_, id);
+  }
+
+  /// Nothing: it is not known, or not any more.
+  [[nodiscard]] task<std::optional<job_info>> get(job_id id) { return store_.get(id); }
+  /// One that waits ends at once, one that runs is asked to. False: it had ended.
+  [[nodiscard]] task<bool> cancel(job_id id) { return store_.cancel(id); }
+  /// Those in `state`, in the order in which they came there; the next page from `job_page::next`.
+  [[nodiscard]] task<job_page> list(job_state state, std::optional<job_id> from = {},
+                                    std::size_t most = 100) {
+    return store_.list(state, from, most);
+  }
+  [[nodiscard]] task<job_counts> counts() { return store_.counts(); }
+
+  /// Those that have failed for good; each says why.
+  [[nodiscard]] task<job_page> dead(std::optional<job_id> from = {}, std::size_t most = 100) {
+    return store_.list(job_state::dead, from, most);
+  }
+  /// It waits again, as if it were new. False: it is not dead.
+  [[nodiscard]] task<bool> requeue(job_id id) { return store_.requeue(id); }
+  /// Forgets one that has ended. False: it has not.
+  [[nodiscard]] task<bool> purge(job_id id) { return store_.purge(id); }
+
+private:
+  template <script S, class... Args>
+  job_request request(const job_options& o, Args&&... args) {
+    if (!scripts_.has<S>()) throw error(errc::no_such_module, {}, std::string(script_name<S>()));
+    check(o);
+    const typename S::params params = detail::make_params<S>(std::forward<Args>(args)...);
+    job_request r;
+    r.script = script_name<S>();
+    r.version = script_version<S>();
+    r.params = shared_bytes(encode(params));
+    r.priority = o.priority;
+    r.delay = o.delay;
+    r.attempts = o.attempts;
+    r.retry = o.retry;
+    r.losses = o.losses;
+    r.time_limit = o.time_limit;
+    r.lease = o.lease;
+    r.keep = o.result_ttl;
+    r.once = o.idempotency_key;
+    r.key = o.concurrency_key;
+    r.together = o.concurrency;
+    return r;
+  }
+
+  static void check(const job_options& o) {
+    const auto require = [](bool is, const char* what) {
+      if (!is) throw std::invalid_argument(what);
+    };
+    require(o.attempts != 0, "a job has at least one attempt");
+    require(o.losses != 0, "a job is dead after at least one loss");
+    require(o.lease >= std::chrono::milliseconds(30), "a lease is at least 30 ms");
+    require(o.time_limit > duration::zero(), "a time limit is more than nothing");
+    require(
+        o.retry.first >= duration::zero() && o.retry.max >= o.retry.first && o.retry.factor >= 1.0,
+        "waits between attempts do not fall");
+    require(o.concurrency == 0 || !o.concurrency_key.empty(), "a limit of together needs a key");
+  }
+
+  template <script S>
+  static task<typename S::result> run(job_store& store, job_request r) {
+    auto running = store.run(std::move(r));
+    const job_outcome end = co_await std::move(running);
+    co_return value_of<S>(end);
+  }
+  template <script S>
+  static task<typename S::result> await_result(job_store& store, job_id id) {
+    const job_outcome end = co_await store.settled(id);
+    co_return value_of<S>(end);
+  }
+
+  template <script S>
+  static typename S::result value_of(const job_outcome& end) {
+    if (end.state == job_state::cancelled) {
+      throw error(errc::interrupted, {}, "the job was cancelled");
+    }
+    if (end.state == job_state::dead) throw job_failed(end.error);
+    if constexpr (!std::is_void_v<typename S::result>) {
+      return std::move(decode<typename S::result>(end.result)).value();
+    }
+  }
+
+  job_store& store_;
+  const workspace scripts_;
+};
+
+}  // namespace troupe

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: MIT
+// Random faults on the simulator, and what must hold of jobs all the same.
+
+#include <catch2/catch.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <troupe.hpp>
+#include <troupe/job.hpp>
+
+namespace oracle_tests {
+namespace {
+
+using namespace std::chrono_literals;
+using troupe::job_id;
+using troupe::job_state;
+
+/// What scripts have done, outside of the network.
+struct record {
+  std::map<std::uint64_t, int> ran;  // jobs whose script came to its end
+  int running = 0;
+};
+record* seen = nullptr;
+
+struct work {
+  struct params {
+    std::uint32_t ms = 0;
+    std::uint32_t fails = 0;  // attempts that fail
+  };
+  using result = std::uint64_t;
+  troupe::task<std::uint64_t> operator()(params p, troupe::job_context& ctx) {
+    ++seen->running;
+    const troupe::scope_exit leave([]() noexcept { --seen->running; });
+    co_await troupe::sleep_for(std::chrono::milliseconds(p.ms));
+    if (ctx.attempt() <= p.fails) throw std::runtime_error("as it was told");
+    const std::uint64_t number = ctx.id().number;
+    ++seen->ran[number];
+    co_return number;
+  }
+};
+
+constexpr unsigned workers = 3;
+
+/// An instrument that is cut off at some time, and maybe comes back when its leases are over.
+struct machine {
+  std::string name;
+  std::unique_ptr<troupe::instrument> is;
+  bool is_cut = false;
+};
+
+struct town {
+  record sees;
+  troupe::sim_executor sim;
+  troupe::memory_network net;
+  troupe::workspace scripts;
+  troupe::client jobs;
+  std::vector<std::unique_ptr<troupe::composer>> composers;
+  std::vector<machine> machines;
+  int made = 0;
+
+  explicit town(std::uint64_t seed)
+      : sim(troupe::sim_options{.seed = seed, .buggify = seed % 2 == 0}),
+        net(sim),
+        scripts(with_work()),
+        jobs(net, scripts) {
+    seen = &sees;
+    for (int i = 0; i != 2; ++i) composers.push_back(std::make_unique<troupe::composer>(net));
+    for (int i = 0; i != 3; ++i) found();
+  }
+  static troupe::workspace with_work() {
+    troupe::workspace w;
+    w.add<work>();
+    return w;
+  }
+  std::uint64_t chance(std::uint64_t below) { return sim.random() % below; }
+  template <class T>
+  T run(troupe::task<T> t) {
+    return sim.run(troupe::within(std::move(t), 10h));
+  }
+  void found() {
+    machine m;
+    m.name = std::to_string(++made);
+    m.is = std::make_unique<troupe::instrument>(
+        net, scripts, troupe::instrument_options{.workers = workers, .name = m.name});
+    machines.push_back(std::move(m));
+  }
+  /// Killed, it says nothing any more; what runs there can be seen only outside of the network.
+  void fault() {
+    machine& m = machines[chance(machines.size())];
+    switch (chance(4)) {
+      case 0:
+        m.is_cut = !m.is_cut;
+        if (m.is_cut) {
+          net.cut(m.name);
+        } else {
+          net.mend(m.name);
+        }
+        break;
+      case 1:  // it goes as it should, or as a killed one does
+        m.is.reset();
+        if (m.is_cut) net.mend(m.name);
+        machines.erase(machines.begin() + (&m - machines.data()));
+        found();
+        break;
+      case 2: {
+        composers.erase(composers.begin());
+        composers.push_back(std::make_unique<troupe::composer>(net));
+        break;
+      }
+      default:
+        break;
+    }
+  }
+  void mend_all() {
+    for (machine& m : machines) {
+      if (std::exchange(m.is_cut, false)) net.mend(m.name);
+    }
+  }
+};
+
+struct accepted {
+  job_id id;
+  bool cancelled = false;
+  std::uint32_t fails = 0;
+};
+
+troupe::job_options random_options(town& t) {
+  troupe::job_options o;
+  o.priority = static_cast<std::int32_t>(t.chance(3));
+  o.attempts = 4;
+  o.losses = 1000;
+  o.lease = 300ms;
+  o.retry = {.first = 10ms, .max = 100ms};
+  if (t.chance(4) == 0) o.delay = std::chrono::milliseconds(t.chance(500));
+  const char* const keys[] = {"", "", "x", "y"};
+  o.concurrency_key = keys[t.chance(4)];
+  if (!o.concurrency_key.empty()) o.concurrency = 2;
+  return o;
+}
+
+/// No machine has more than it may, and none that can be reached is idle while a job waits that any
+/// may take.
+bool is_fairly_shared(town& t) {
+  std::map<std::string, std::size_t> has;
+  const troupe::job_page active = t.run(t.net.jobs().list(job_state::active, {}, 1000));
+  for (const troupe::job_info& i : active.jobs) ++has[i.holder];
+  for (const auto& [name, count] : has) {
+    if (!name.empty() && count > workers) return false;
+  }
+  return true;
+}
+
+bool is_idle_with_work(town& t) {
+  const troupe::job_page waiting = t.run(t.net.jobs().list(job_state::waiting, {}, 1000));
+  const bool is_free =
+      std::any_of(waiting.jobs.begin(), waiting.jobs.end(),
+                  [](const troupe::job_info& i) { return i.request->key.empty(); });
+  if (!is_free) return false;
+  return std::any_of(t.machines.begin(), t.machines.end(),
+                     [](const machine& m) { return !m.is_cut && m.is->running() < workers; });
+}
+
+/// So that a take which is under way has come to its end.
+void settle_down(town& t) { t.sim.advance(1us); }
+
+}  // namespace
+
+TEST_CASE("jobs: whatever fails, each is run, ends once, and has one result", "[job][sim]") {
+  for (std::uint64_t seed = 1; seed <= 40; ++seed) {
+    INFO("seed " << seed);
+    town t(seed);
+    std::vector<accepted> all;
+    for (int step = 0; step != 150; ++step) {
+      if (t.chance(2) == 0) {
+        const auto ms = static_cast<std::uint32_t>(t.chance(800));
+        const auto fails = static_cast<std::uint32_t>(t.chance(3));
+        const job_id id = t.run(t.jobs.queue<work>(random_options(t), ms, fails));
+        all.push_back({id, false, fails});
+      } else if (t.chance(6) == 0 && !all.empty()) {
+        accepted& a = all[t.chance(all.size())];
+        if (t.run(t.jobs.cancel(a.id))) a.cancelled = true;
+      } else if (t.chance(3) == 0) {
+        t.fault();
+      }
+      t.sim.advance(std::chrono::milliseconds(t.chance(60)));
+      CHECK(is_fairly_shared(t));
+      settle_down(t);
+      CHECK_FALSE(is_idle_with_work(t));
+    }
+    t.mend_all();
+    for (const accepted& a : all) {
+      const troupe::job_outcome end = t.run(t.jobs.completion(a.id));
+      const std::uint64_t number = a.id.number;
+      if (end.state == job_state::completed) {
+        CHECK(t.sees.ran[number] >= 1);
+        CHECK(t.run(t.jobs.result<work>(a.id)) == number);
+      } else if (end.state == job_state::cancelled) {
+        CHECK(a.cancelled);
+      } else {
+        FAIL("job " << number << " is " << to_string(end.state) << ": " << end.error->reason);
+      }
+    }
+    t.sim.advance(2s);
+    const troupe::job_counts counts = t.run(t.jobs.counts());
+    CHECK(counts[job_state::completed] + counts[job_state::cancelled] == all.size());
+    CHECK(counts[job_state::active] + counts[job_state::waiting] + counts[job_state::delayed] == 0);
+    CHECK(t.sees.running == 0);
+  }
+}
+
+TEST_CASE("jobs: a simulation with faults repeats itself", "[job][sim]") {
+  const auto trace = [](std::uint64_t seed) {
+    town t(seed);
+    for (int step = 0; step != 60; ++step) {
+      static_cast<void>(
+          t.run(t.jobs.queue<work>(random_options(t), static_cast<std::uint32_t>(t.chance(300)))));
+      t.fault();
+      t.sim.advance(20ms);
+    }
+    return t.sim.trace_hash();
+  };
+  CHECK(trace(5) == trace(5));
+  CHECK(trace(5) != trace(6));
+}
+
+}  // namespace oracle_tests

@@ -1,0 +1,462 @@
+// SPDX-License-Identifier: MIT
+// Jobs held in common, as instruments, clients and composers see them.
+
+#include <catch2/catch.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <troupe.hpp>
+#include <troupe/net.hpp>
+
+namespace job_store_tests {
+namespace {
+
+using namespace std::chrono_literals;
+using troupe::errc;
+using troupe::job_commit;
+using troupe::job_delivery;
+using troupe::job_hold;
+using troupe::job_id;
+using troupe::job_request;
+using troupe::job_state;
+
+struct world {
+  troupe::sim_executor sim;
+  troupe::memory_network net;
+  troupe::job_store& store = net.jobs();
+
+  explicit world(const troupe::memory_network_options& options = {}, std::uint64_t seed = 1)
+      : sim(troupe::sim_options{.seed = seed}), net(sim, options) {}
+
+  template <class T>
+  T run(troupe::task<T> t) {
+    return sim.run(std::move(t));
+  }
+  std::unique_ptr<troupe::job_taker> taker(std::string name = "one",
+                                           std::vector<troupe::job_script> scripts = {{"a", 1}}) {
+    return store.open_taker(std::move(name), std::move(scripts));
+  }
+  job_id add(job_request r) { return run(store.add(std::move(r))); }
+  job_delivery take(troupe::job_taker& t) { return *run(t.take()); }
+  std::string take_params(troupe::job_taker& t) {
+    return std::string(take(t).request->params.view());
+  }
+  bool nothing_to_take(troupe::job_taker& t) {
+    return run(troupe::as_result(troupe::within(t.take(), 1ms))).code() == errc::timed_out;
+  }
+  bool commit(troupe::job_taker& t, const job_delivery& d, job_commit c = {}) {
+    return run(t.commit(d.id, d.fence, std::move(c)));
+  }
+  troupe::job_info info(job_id id) { return *run(store.get(id)); }
+  bool is_known(job_id id) { return run(store.get(id)).has_value(); }
+  void pass(troupe::duration d) {
+    sim.advance(d);
+    run(store.sweep());
+  }
+};
+
+job_request request(std::string params = {}, std::string script = "a") {
+  job_request r;
+  r.script = std::move(script);
+  r.params = troupe::shared_bytes(std::move(params));
+  return r;
+}
+job_commit result(std::string text) {
+  job_commit c;
+  c.result = troupe::shared_bytes(std::move(text));
+  return c;
+}
+job_commit of_kind(job_commit::kind_of kind, troupe::duration after = {}) {
+  job_commit c;
+  c.kind = kind;
+  c.after = after;
+  troupe::job_error why;
+  why.text = "no";
+  c.error = std::make_shared<const troupe::job_error>(std::move(why));
+  return c;
+}
+errc code_of(troupe::task<> t, world& w) {
+  const troupe::result<> r = w.run(troupe::as_result(std::move(t)));
+  return static_cast<errc>(r.code().value());
+}
+troupe::task<> settle(troupe::job_store& s, job_id id) {
+  static_cast<void>(co_await s.settled(id));
+}
+
+}  // namespace
+
+TEST_CASE("job_store: a job is added, taken, committed, and its result is known", "[net][job]") {
+  world w;
+  const auto t = w.taker();
+  const job_id id = w.add(request("p"));
+  CHECK(w.info(id).state == job_state::waiting);
+  const job_delivery d = w.take(*t);
+  CHECK(d.id == id);
+  CHECK(d.request->params.view() == "p");
+  CHECK(d.attempt == 1);
+  CHECK(w.info(id).state == job_state::active);
+  CHECK(w.info(id).holder == "one");
+  CHECK(w.commit(*t, d, result("r")));
+  CHECK_FALSE(w.commit(*t, d, result("another")));  // once
+  const troupe::job_outcome end = w.run(w.store.settled(id));
+  CHECK(end.state == job_state::completed);
+  CHECK(end.result.view() == "r");
+  w.pass(2h);  // beyond its time to live
+  CHECK_FALSE(w.is_known(id));
+  CHECK(code_of(settle(w.store, id), w) == errc::result_lost);
+}
+
+TEST_CASE("job_store: ids that never were, or are of another store", "[net][job]") {
+  world w;
+  job_id id = w.add(request());
+  CHECK(troupe::parse_job_id(troupe::to_string(id)) == id);
+  CHECK_FALSE(troupe::parse_job_id("1-").has_value());
+  CHECK_FALSE(troupe::parse_job_id("x-1").has_value());
+  CHECK_FALSE(troupe::parse_job_id("1-2x").has_value());
+  CHECK(code_of(settle(w.store, {id.epoch, id.number + (1u << 30)}), w) == errc::refused);
+  CHECK(code_of(settle(w.store, {id.epoch, 0}), w) == errc::refused);
+  CHECK(code_of(settle(w.store, {id.epoch + 1, id.number}), w) == errc::network_reset);
+}
+
+TEST_CASE("job_store: ahead before priority before age; unknown scripts and versions wait",
+          "[net][job]") {
+  world w;
+  w.add(request("old"));
+  job_request r = request("high");
+  r.priority = 2;
+  w.add(r);
+  r = request("low");
+  r.priority = -1;
+  w.add(r);
+  r = request("first");
+  r.ahead = true;
+  w.add(r);
+  w.add(request("young"));
+  w.add(request("other", "b"));
+  r = request("newer");
+  r.version = 2;
+  w.add(r);
+  const auto t = w.taker();
+  std::string order;
+  for (int i = 0; i != 5; ++i) order += w.take_params(*t) + ' ';
+  CHECK(order == "first high old young low ");
+  CHECK(w.nothing_to_take(*t));
+  const auto both = w.taker("two", {{"a", 2}, {"b", 1}});
+  CHECK(w.take_params(*both) == "other");
+  CHECK(w.take_params(*both) == "newer");
+}
+
+TEST_CASE("job_store: keys share fairly, and at most so many of one run together", "[net][job]") {
+  world w;
+  for (int i = 0; i != 4; ++i) {
+    job_request r = request("x" + std::to_string(i));
+    r.key = "x";
+    w.add(r);
+  }
+  for (int i = 0; i != 2; ++i) {
+    job_request r = request("y" + std::to_string(i));
+    r.key = "y";
+    w.add(r);
+  }
+  w.add(request("z0"));
+  const auto t = w.taker();
+  std::string order;
+  for (int i = 0; i != 7; ++i) order += w.take_params(*t) + ' ';
+  CHECK(order == "x0 y0 z0 x1 y1 x2 x3 ");
+
+  for (int i = 0; i != 3; ++i) {
+    job_request r = request("l" + std::to_string(i));
+    r.key = "limited";
+    r.together = 1;
+    w.add(r);
+  }
+  const job_delivery first = w.take(*t);
+  CHECK(first.request->params.view() == "l0");
+  CHECK(w.nothing_to_take(*t));
+  CHECK(w.commit(*t, first));
+  CHECK(w.take_params(*t) == "l1");
+  CHECK(w.nothing_to_take(*t));
+  job_request more = request("l3");
+  more.key = "limited";
+  more.together = 2;
+  w.add(more);
+  CHECK(w.take_params(*t) == "l2");
+  CHECK(w.nothing_to_take(*t));
+}
+
+TEST_CASE("job_store: failures are tried again, later, until they are dead", "[net][job]") {
+  world w;
+  const auto t = w.taker();
+  job_request r = request();
+  r.attempts = 2;
+  const job_id id = w.add(r);
+  CHECK(w.commit(*t, w.take(*t), of_kind(job_commit::failed, 1s)));
+  CHECK(w.info(id).state == job_state::delayed);
+  w.pass(900ms);
+  CHECK(w.info(id).state == job_state::delayed);
+  w.pass(100ms);
+  const job_delivery second = w.take(*t);
+  CHECK(second.attempt == 2);
+  CHECK(second.failures == 1);
+  CHECK(w.commit(*t, second, of_kind(job_commit::failed, 1s)));
+  CHECK(w.info(id).state == job_state::dead);
+  CHECK(w.info(id).error->text == "no");
+  CHECK(w.run(w.store.requeue(id)));
+  CHECK_FALSE(w.run(w.store.requeue(id)));
+  const job_delivery again = w.take(*t);
+  CHECK(again.failures == 0);
+  CHECK(w.commit(*t, again));
+
+  const job_id hopeless = w.add(r);
+  CHECK(w.commit(*t, w.take(*t), of_kind(job_commit::refused)));
+  CHECK(w.info(hopeless).state == job_state::dead);
+  w.pass(24h);
+  CHECK(w.is_known(hopeless));  // until somebody has looked at it
+  CHECK(w.run(w.store.purge(hopeless)));
+  CHECK_FALSE(w.is_known(hopeless));
+
+  const job_id given_back = w.add(r);
+  CHECK(w.commit(*t, w.take(*t), of_kind(job_commit::released)));
+  CHECK(w.take(*t).attempt == 1);
+  CHECK(w.info(given_back).failures == 0);
+}
+
+TEST_CASE("job_store: who is silent for a lease has lost the job; what kills too many is dead",
+          "[net][job]") {
+  world w;
+  const auto one = w.taker("one");
+  const auto two = w.taker("two");
+  job_request r = request();
+  r.lease = 1s;
+  r.losses = 2;
+  const job_id id = w.add(r);
+  const job_delivery first = w.take(*one);
+  w.pass(900ms);
+  CHECK(w.run(one->renew(id, first.fence)) == job_hold::held);
+  w.pass(900ms);
+  CHECK(w.nothing_to_take(*two));
+  w.pass(100ms);
+  const job_delivery second = w.take(*two);
+  CHECK(second.fence > first.fence);
+  CHECK(w.run(one->renew(id, first.fence)) == job_hold::lost);
+  CHECK_FALSE(w.commit(*one, first, result("late")));
+  CHECK_FALSE(one->write(id, first.fence, true, troupe::shared_bytes("late")));
+  CHECK(w.commit(*two, second, of_kind(job_commit::crashed)));
+  CHECK(w.info(id).state == job_state::dead);
+  CHECK(w.info(id).losses == 2);
+}
+
+TEST_CASE("job_store: cancelling", "[net][job]") {
+  world w;
+  const auto t = w.taker();
+  const job_id waiting = w.add(request());
+  CHECK(w.run(w.store.cancel(waiting)));
+  CHECK_FALSE(w.run(w.store.cancel(waiting)));
+  CHECK(w.run(w.store.settled(waiting)).state == job_state::cancelled);
+  job_request r = request();
+  r.delay = 1h;
+  const job_id delayed = w.add(r);
+  CHECK(w.run(w.store.cancel(delayed)));
+  CHECK(w.info(delayed).state == job_state::cancelled);
+  CHECK(w.nothing_to_take(*t));
+
+  const job_id running = w.add(request());
+  const job_delivery d = w.take(*t);
+  CHECK(w.run(w.store.cancel(running)));
+  w.run(t->notice());
+  CHECK(w.run(t->renew(running, d.fence)) == job_hold::stop_asked);
+  CHECK(w.commit(*t, d, of_kind(job_commit::failed)));  // wanted no more: not tried again
+  CHECK(w.info(running).state == job_state::cancelled);
+}
+
+TEST_CASE("job_store: the same job once, by its key", "[net][job]") {
+  world w;
+  const auto t = w.taker();
+  job_request r = request();
+  r.once = "order 7";
+  const job_id id = w.add(r);
+  CHECK(w.add(r) == id);
+  CHECK(w.commit(*t, w.take(*t), result("r")));
+  CHECK(w.add(r) == id);
+  CHECK(w.run(w.store.run(r)).result.view() == "r");
+  job_request other = request({}, "b");
+  other.once = "order 7";
+  CHECK(w.add(other) != id);
+  w.pass(2h);
+  CHECK(w.add(r) != id);
+}
+
+TEST_CASE("job_store: progress and output are told, within bounds", "[net][job]") {
+  world w;
+  const auto t = w.taker();
+  const job_id id = w.add(request());
+  const job_delivery d = w.take(*t);
+  CHECK(t->write(id, d.fence, true, troupe::shared_bytes("10 %")));
+  CHECK(t->write(id, d.fence, false, troupe::shared_bytes("a")));
+  CHECK(t->write(id, d.fence, true, troupe::shared_bytes("20 %")));
+  troupe::job_news news = w.run(w.store.news(id, 0));
+  CHECK(news.progress->view() == "20 %");
+  REQUIRE(news.output.size() == 1);
+  CHECK(news.output[0].body.view() == "a");
+  CHECK(w.run(troupe::as_result(troupe::within(w.store.news(id, news.number), 1ms))).code() ==
+        errc::timed_out);
+  int taken = 1;
+  while (taken != 5000 && t->write(id, d.fence, false, troupe::shared_bytes("b"))) ++taken;
+  CHECK(taken == 1024);
+  news = w.run(w.store.news(id, news.number));
+  CHECK_FALSE(news.progress.has_value());
+  CHECK(news.output.size() == 1023);
+  CHECK_FALSE(t->write(id, d.fence, true, troupe::shared_bytes(std::string(2 << 20, 'x'))));
+  CHECK(w.commit(*t, d));
+  CHECK(w.run(w.store.news(id, news.number)).state == job_state::completed);
+}
+
+TEST_CASE("job_store: what nobody waits for and is not to be kept is forgotten", "[net][job]") {
+  world w;
+  const auto t = w.taker();
+  job_request r = request();
+  r.keep = troupe::duration::zero();
+  const job_id id = w.add(r);
+  CHECK(w.commit(*t, w.take(*t)));
+  CHECK_FALSE(w.is_known(id));
+  CHECK(w.run(w.store.counts())[job_state::completed] == 0);
+}
+
+TEST_CASE("job_store: all jobs are bounded, and so are those that have ended", "[net][job]") {
+  world w({.jobs = 512, .ended_jobs = 10, .dead_jobs = 5});
+  const auto t = w.taker();
+  std::vector<job_id> ids;
+  for (int i = 0; i != 512; ++i) ids.push_back(w.add(request()));
+  CHECK(w.run(troupe::as_result(w.store.add(request()))).code() == errc::mailbox_full);
+  for (int i = 0; i != 100; ++i) CHECK(w.commit(*t, w.take(*t)));
+  CHECK(w.run(w.store.counts())[job_state::completed] == 10);
+  CHECK_FALSE(w.is_known(ids[89]));
+  CHECK(w.is_known(ids[90]));
+  for (int i = 0; i != 100; ++i) CHECK(w.commit(*t, w.take(*t), of_kind(job_commit::refused)));
+  CHECK(w.run(w.store.counts())[job_state::dead] == 5);
+  for (int i = 0; i != 185; ++i) w.add(request());
+  CHECK(w.run(w.store.counts())[job_state::completed] == 10);
+  w.add(request());  // it takes the place of one that has ended
+  CHECK(w.run(w.store.counts())[job_state::completed] == 9);
+}
+
+TEST_CASE("job_store: lists by state, page by page", "[net][job]") {
+  world w;
+  for (int i = 0; i != 25; ++i) w.add(request(std::to_string(i)));
+  const auto t = w.taker();
+  std::string all;
+  std::optional<job_id> from;
+  int pages = 0;
+  do {
+    const troupe::job_page page = w.run(w.store.list(job_state::waiting, from, 10));
+    for (const troupe::job_info& i : page.jobs) all += std::string(i.request->params.view()) + ' ';
+    from = page.next;
+    ++pages;
+    if (from) {
+      while (w.take(*t).id != *from) {
+      }
+    }
+  } while (from);
+  CHECK(pages == 3);
+  CHECK(all == "0 1 2 3 4 5 6 7 8 9 11 12 13 14 15 16 17 18 19 20 22 23 24 ");
+  CHECK(w.run(w.store.list(job_state::active, {}, 1000)).jobs.size() == 22);
+}
+
+TEST_CASE("job_store: one without a cable gets nothing, and what it had goes to others",
+          "[net][job]") {
+  world w;
+  const auto one = w.taker("one");
+  job_request r = request();
+  r.lease = 1s;
+  const job_id id = w.add(r);
+  const job_delivery d = w.take(*one);
+  w.net.cut("one");
+  CHECK(w.run(troupe::as_result(one->renew(id, d.fence))).code() == errc::connection_lost);
+  CHECK(w.run(troupe::as_result(one->commit(id, d.fence, {}))).code() == errc::connection_lost);
+  CHECK(w.nothing_to_take(*one));
+  w.pass(1s);
+  CHECK(w.nothing_to_take(*one));
+  const auto two = w.taker("two");
+  CHECK(w.take(*two).id == id);
+  w.net.mend("one");
+  w.run(one->notice());
+  CHECK(w.run(one->renew(id, d.fence)) == job_hold::lost);
+  CHECK_FALSE(w.commit(*one, d));
+}
+
+namespace {
+
+troupe::task<> take_all(troupe::job_taker& t, std::vector<std::uint64_t>& taken) {
+  for (;;) {
+    std::optional<job_delivery> d = co_await t.take();
+    if (!d) co_return;
+    taken.push_back(d->id.number);
+    static_cast<void>(co_await t.commit(d->id, d->fence, {}));
+  }
+}
+troupe::task<> run_many(troupe::job_store& s, int many, int& ended) {
+  for (int i = 0; i != many; ++i) {
+    job_request r = request();
+    r.keep = troupe::duration::zero();
+    auto running = s.run(std::move(r));
+    const troupe::job_outcome end = co_await std::move(running);
+    if (end.state == job_state::completed) ++ended;
+  }
+}
+troupe::task<> all_together(troupe::job_store& s, troupe::job_taker& t,
+                            std::vector<std::uint64_t>& taken, int& ended) {
+  troupe::task_scope takers;
+  for (int i = 0; i != 3; ++i) takers.spawn(take_all(t, taken));
+  troupe::task_scope callers;
+  for (int i = 0; i != 4; ++i) callers.spawn(run_many(s, 50, ended));
+  co_await callers.join();
+  t.close();
+  co_await takers.join();
+}
+
+}  // namespace
+
+TEST_CASE("job_store: who waits for a job to run and who waits for work meet", "[net][job]") {
+  for (std::uint64_t seed = 1; seed != 30; ++seed) {
+    world w({}, seed);
+    const auto t = w.taker();
+    std::vector<std::uint64_t> taken;
+    int ended = 0;
+    w.run(all_together(w.store, *t, taken, ended));
+    CHECK(ended == 200);
+    CHECK(taken.size() == 200);
+    CHECK(w.run(w.store.counts())[job_state::completed] == 0);
+  }
+}
+
+TEST_CASE("job_store: on threads", "[net][job]") {
+  troupe::thread_pool pool({.threads = 3});
+  troupe::memory_network net(pool);
+  troupe::job_store& s = net.jobs();
+  const auto t = s.open_taker("one", {{"a", 1}});
+  std::vector<std::vector<std::uint64_t>> taken(3);
+  std::vector<int> ended(4);
+  const auto all = [&]() -> troupe::task<> {
+    troupe::task_scope takers;
+    for (auto& list : taken) takers.spawn(take_all(*t, list));
+    troupe::task_scope callers;
+    for (int& count : ended) callers.spawn(run_many(s, 2000, count));
+    co_await callers.join();
+    t->close();
+    co_await takers.join();
+  };
+  troupe::broker broker({.on = &pool});
+  broker.run(all());
+  CHECK(ended == std::vector<int>{2000, 2000, 2000, 2000});
+  CHECK(taken[0].size() + taken[1].size() + taken[2].size() == 8000);
+}
+
+}  // namespace job_store_tests
