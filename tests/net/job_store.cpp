@@ -348,6 +348,21 @@ TEST_CASE("job_store: all jobs are bounded, and so are those that have ended", "
   CHECK(w.run(w.store.counts())[job_state::completed] == 9);
 }
 
+TEST_CASE("job_store: of those that have ended the first are forgotten first, however they have",
+          "[net][job]") {
+  world w({.jobs = 512, .ended_jobs = 10});
+  const auto t = w.taker();
+  std::vector<job_id> ids;
+  for (int i = 0; i != 12; ++i) ids.push_back(w.add(request()));
+  for (int i = 0; i != 10; ++i) CHECK(w.commit(*t, w.take(*t)));
+  CHECK(w.run(w.store.cancel(ids[10])));
+  CHECK(w.is_known(ids[10]));
+  CHECK_FALSE(w.is_known(ids[0]));
+  CHECK(w.run(w.store.cancel(ids[11])));
+  CHECK(w.is_known(ids[11]));
+  CHECK_FALSE(w.is_known(ids[1]));
+}
+
 TEST_CASE("job_store: lists by state, page by page", "[net][job]") {
   world w;
   for (int i = 0; i != 25; ++i) w.add(request(std::to_string(i)));

@@ -109,7 +109,7 @@ private:
   };
 
   task<> slot();
-  task<> run(const job_delivery& d);
+  task<> run(const job_delivery& d, std::uint64_t notices);
   task<troupe::result<shared_bytes>> perform(attempt& a);
   task<> settle(attempt& a, troupe::result<shared_bytes> outcome);
   job_commit commit_of(const attempt& a, stop_cause why,
@@ -122,7 +122,11 @@ private:
   task<> look_after(look at);
   void stop(std::uint64_t fence, stop_cause why);
   void stop_all() noexcept;
-  void enlist(attempt& a);
+  void enlist(attempt& a, std::uint64_t notices);
+  std::uint64_t notices() const noexcept {
+    const spin_guard guard(lock_);
+    return notices_;
+  }
   void delist(attempt& a) noexcept;
   attempt* find(std::uint64_t fence) noexcept;  // under the lock
   task<> end();
@@ -131,11 +135,12 @@ private:
   const workspace scripts_;
   const std::unique_ptr<job_taker> taker_;
   async_semaphore wake_{0};  // the keeper
-  mutable spin_lock lock_;   // guards the five below
+  mutable spin_lock lock_;   // guards the six below
   intrusive_list<attempt> running_;
   std::size_t running_count_ = 0;
   time_point looks_at_ = never;  // when the keeper goes on by itself
   bool look_at_all_ = false;
+  std::uint64_t notices_ = 0;  // how often it was told to look at all
   bool is_going_ = false;
   bool has_ended_ = false;
   detail::job_tasks keepers_;
@@ -187,9 +192,10 @@ inline task<> instrument::slot() {
   for (;;) {
     bool is_well = false;
     try {
+      const std::uint64_t before = notices();
       std::optional<job_delivery> next = co_await taker_->take();
       if (!next) co_return;
-      co_await run(*next);
+      co_await run(*next, before);
       is_well = true;
     } catch (...) {
       // The network cannot be reached, or there is no memory: the slot stays all the same.
@@ -202,9 +208,10 @@ inline task<> instrument::slot() {
   }
 }
 
-inline task<> instrument::run(const job_delivery& d) {
+/// `notices`: those that came before it was taken.
+inline task<> instrument::run(const job_delivery& d, std::uint64_t notices) {
   attempt a(d, on_.now());
-  enlist(a);
+  enlist(a, notices);
   const scope_exit leave([&]() noexcept { delist(a); });
   troupe::result<shared_bytes> outcome = co_await perform(a);
   co_await settle(a, std::move(outcome));
@@ -301,15 +308,18 @@ inline duration instrument::wait_before_next(const job_delivery& d) {
 
 // --- what runs ----------------------------------------------------------------------------------
 
-inline void instrument::enlist(attempt& a) {
+/// A notice that came since it was taken may have been about it: it is looked at right away.
+inline void instrument::enlist(attempt& a, std::uint64_t notices) {
   bool is_going = false;
   bool is_sooner = false;
+  const time_point now = on_.now();
   {
     const spin_guard guard(lock_);
     running_.push_back(a);
     ++running_count_;
     is_going = is_going_;
     if (is_going) a.why = stop_cause::going;
+    if (notices_ != notices) a.renew_at = now;
     is_sooner = a.next_look() < looks_at_;
     if (is_sooner) looks_at_ = a.next_look();
   }
@@ -368,6 +378,7 @@ inline task<> instrument::listen() {
     {
       const spin_guard guard(lock_);
       look_at_all_ = true;
+      ++notices_;
     }
     wake_.release();
   }

@@ -61,11 +61,12 @@ struct job_record : list_hook, heap_hook<by_job_order>, heap_hook<by_job_time> {
   std::uint32_t losses = 0;    // instruments that were lost with it
   std::uint64_t fence = 0;     // of the delivery, while it is active
   std::uint64_t news = 0;      // counts all that has become known of it
-  std::uint64_t progress_news = 0;    // that of its progress
-  std::size_t output_size = 0;        // bytes of `output`
-  time_point until = never;           // while it is in the heap of times
-  job_lane* lane = nullptr;           // while it has not ended
-  job_once_map::iterator once_at;     // if `is_once`
+  std::uint64_t progress_news = 0;  // that of its progress
+  std::uint64_t ended = 0;          // the how manieth to end
+  std::size_t output_size = 0;      // bytes of `output`
+  time_point until = never;         // in the heap of times; else `never`, or it is to be forgotten
+  job_lane* lane = nullptr;         // while it has not ended
+  job_once_map::iterator once_at;   // if `is_once`
   job_taker_state* holder = nullptr;  // while it is active; nullptr then: that is gone
   job_record* next_free = nullptr;
   job_body body;

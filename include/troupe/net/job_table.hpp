@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <list>
 #include <memory>
 #include <optional>
@@ -155,7 +156,7 @@ private:
   void again_or_dead(job_record& r, bool may_again, duration after, job_step& s) noexcept;
   void end(job_record& r, job_state how, job_step& s) noexcept;
   void drop(job_record& r, job_step& s) noexcept;
-  void drop_oldest(job_state of, job_step& s) noexcept;
+  void drop_oldest(std::initializer_list<job_state> of, job_step& s) noexcept;
   void notice(job_taker_state& t, job_step& s) noexcept;
   static bool uses_once(const job_request& r) noexcept { return !r.once.empty(); }
 
@@ -165,6 +166,7 @@ private:
   std::size_t chunks_ = 0;                                   // that are there
   job_record* free_ = nullptr;
   std::uint64_t numbers_ = 0;  // so many jobs have been added
+  std::uint64_t ends_ = 0;     // so often one has ended
   std::uint64_t fences_ = 0;
   std::uint64_t turns_ = 0;
 
@@ -265,8 +267,7 @@ inline job_need job_table::add(const std::shared_ptr<const job_request>& wish, j
   }
   if (free_ == nullptr) {
     if (has_room_for_chunk()) return job_need::place;
-    drop_oldest(job_state::completed, s);
-    if (s.dropped == nullptr) drop_oldest(job_state::cancelled, s);
+    drop_oldest({job_state::completed, job_state::cancelled}, s);
     return job_need::room;
   }
   job_lane* lane = nullptr;
@@ -531,6 +532,7 @@ inline void job_table::end(job_record& r, job_state how, job_step& s) noexcept {
   }
   r.lane = nullptr;
   enter(r, how);
+  r.ended = ++ends_;
   tell(r, s);
   while (wait_node* const w = r.settling.pop_front()) {
     auto& waiting = static_cast<job_end_wait&>(*w);
@@ -545,17 +547,23 @@ inline void job_table::end(job_record& r, job_state how, job_step& s) noexcept {
     return;
   }
   if (!is_dead) time(r, saturating_add(s.now, r.body.request->keep), s);
-  if (is_dead ? counts_[how] > limits_.dead
-              : counts_[job_state::completed] + counts_[job_state::cancelled] > limits_.ended) {
-    drop_oldest(how, s);
+  if (is_dead) {
+    if (counts_[how] > limits_.dead) drop_oldest({how}, s);
+  } else if (counts_[job_state::completed] + counts_[job_state::cancelled] > limits_.ended) {
+    drop_oldest({job_state::completed, job_state::cancelled}, s);
   }
 }
 
-inline void job_table::drop_oldest(job_state of, job_step& s) noexcept {
-  intrusive_list<job_record>& list = in(of);
-  for (auto at = list.begin(); at != list.end(); ++at) {
-    if (at->holds == 0) return drop(*at, s);
+/// Whichever of these states has ended first and is held by nobody.
+inline void job_table::drop_oldest(std::initializer_list<job_state> of, job_step& s) noexcept {
+  job_record* oldest = nullptr;
+  for (const job_state one : of) {
+    intrusive_list<job_record>& list = in(one);
+    auto at = list.begin();
+    while (at != list.end() && at->holds != 0) ++at;
+    if (at != list.end() && (oldest == nullptr || at->ended < oldest->ended)) oldest = &*at;
   }
+  if (oldest != nullptr) drop(*oldest, s);
 }
 
 /// It has ended, and nobody holds it.
@@ -624,7 +632,7 @@ inline job_need job_table::requeue(job_record& r, job_spare& spare, job_step& s)
 
 inline void job_table::let_go(job_record& r, job_step& s) noexcept {
   --r.holds;
-  const bool is_over = r.until <= s.now && !static_cast<heap_hook<by_job_time>&>(r).in_heap();
+  const bool is_over = r.until != never && !static_cast<heap_hook<by_job_time>&>(r).in_heap();
   if (is_final(r.state) && r.holds == 0 && is_over) drop(r, s);
 }
 

@@ -80,7 +80,7 @@ private:
       throw error(errc::network_reset, {}, "job " + to_string(id) + " is of another store");
     }
   }
-  [[noreturn]] void throw_unknown(job_id id, bool was) const;
+  [[noreturn]] void throw_unknown(job_id id);
   bool news_of(job_id id, std::uint64_t after, job_news& to, std::size_t& needed);
 
   executor& on_;
@@ -338,11 +338,16 @@ inline task<job_outcome> memory_job_store::run(job_request r) {
   const job_id id = insert(std::make_shared<const job_request>(std::move(r)), true);
   end_operation end(*this, id, true);
   std::optional<job_outcome> outcome = co_await std::move(end);
-  if (!outcome) throw_unknown(id, true);
+  if (!outcome) throw_unknown(id);
   co_return std::move(*outcome);
 }
 
-inline void memory_job_store::throw_unknown(job_id id, bool was) const {
+inline void memory_job_store::throw_unknown(job_id id) {
+  bool was = false;
+  {
+    const spin_guard guard(lock_);
+    was = table_.was(id.number);
+  }
   if (was) throw error(errc::result_lost, {}, "job " + to_string(id) + " is known no more");
   throw error(errc::refused, {}, "there was never a job " + to_string(id));
 }
@@ -351,7 +356,7 @@ inline task<job_outcome> memory_job_store::settled(job_id id) {
   check(id);
   end_operation end(*this, id, false);
   std::optional<job_outcome> outcome = co_await std::move(end);
-  if (!outcome) throw_unknown(id, table_.was(id.number));
+  if (!outcome) throw_unknown(id);
   co_return std::move(*outcome);
 }
 
@@ -386,7 +391,7 @@ inline task<job_news> memory_job_store::news(job_id id, std::uint64_t number) {
       found.output.reserve(needed);
       is_known = news_of(id, number, found, needed);
     }
-    if (!is_known) throw_unknown(id, table_.was(id.number));
+    if (!is_known) throw_unknown(id);
     if (found.number > number || is_final(found.state)) co_return found;
     job_record* r = nullptr;
     {
