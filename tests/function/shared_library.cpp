@@ -117,8 +117,10 @@ TEST_CASE("a library goes on when its file is overwritten") {
   const functions_kit::folder at;
   const std::string path = at.put("copy.so", bytes_of(module_path("calculator-v1.0.0")));
   const troupe::detail::shared_library library(troupe::module_image::from_file(path));
+  const std::size_t functions = troupe::detail::manifest_of(library.table()).functions.size();
+  REQUIRE(functions > 0);
   std::filesystem::resize_file(path, 10);
-  CHECK(troupe::detail::manifest_of(library.table()).functions.size() == 19);
+  CHECK(troupe::detail::manifest_of(library.table()).functions.size() == functions);
 }
 
 }  // namespace shared_library_tests

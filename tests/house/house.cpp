@@ -114,7 +114,8 @@ source_tree orderly_tree() {
         "troupe/job/job.hpp", "troupe/function/host.hpp", "troupe/adapter/redis/redis.hpp"}) {
     tree.emplace("include/" + std::string(path),
                  source_file("// SPDX-License-Identifier: MIT\n#pragma once\n"));
-    const bool is_apart = path.find("function") != path.npos || path.find("adapter") != path.npos;
+    const bool is_apart = path.find("function") != path.npos || path.find("job") != path.npos ||
+                          path.find("adapter") != path.npos;
     if (!is_apart) umbrella += "#include <" + std::string(path) + ">\n";
   }
   tree.emplace("include/troupe.hpp",
