@@ -100,6 +100,7 @@ inline void redis_greeting::login(redis_output& to) {
 }
 
 inline bool redis_greeting::hear(const redis_reply& r, redis_output& to) {
+  if (open_.empty()) refuse("says more than it was asked");
   const step s = open_.front();
   open_.pop_front();
   if (r.is_failure()) {
