@@ -19,6 +19,7 @@
 #include <troupe/coro/task.hpp>
 #include <troupe/coro/task_scope.hpp>
 #include <troupe/coro/within.hpp>
+#include <troupe/job/schedule.hpp>
 #include <troupe/net/job_store.hpp>
 #include <troupe/net/network.hpp>
 #include <troupe/time/backoff.hpp>
@@ -39,15 +40,16 @@ private:
 }  // namespace detail
 
 /// Any number may run, in any processes, and come and go: what they know is in the network.
-/// Without any, delayed jobs do not start, and jobs of lost instruments wait.
+/// Without any, delayed and scheduled jobs do not start, and jobs of lost instruments wait.
 ///
 /// Runs on the executor of the network, which outlives it. Its destructor waits, so it is destroyed
 /// on a thread that may block, or after `stop`.
 class composer {
 public:
   explicit composer(network& over)
-      : on_(over.runs_on()), store_(over.jobs()), tasks_(over.runs_on()) {
+      : on_(over.runs_on()), store_(over.jobs()), schedules_(store_, on_), tasks_(on_) {
     tasks_.spawn(tend());
+    tasks_.spawn(schedules_.run());
   }
   composer(const composer&) = delete;
   composer& operator=(const composer&) = delete;
@@ -89,6 +91,7 @@ private:
 
   executor& on_;
   job_store& store_;
+  detail::schedule_keeper schedules_;
   detail::job_tasks tasks_;
   bool has_stopped_ = false;
 };
