@@ -305,8 +305,9 @@ private:
       return dying(on_->take(), life_);
     }
     troupe::task<> notice() override { return on_->notice(); }
-    troupe::task<troupe::job_hold> renew(job_id id, std::uint64_t fence) override {
-      return dying(on_->renew(id, fence), life_);
+    troupe::task<std::vector<troupe::job_hold>> renew_all(
+        std::vector<troupe::job_claim> jobs) override {
+      return dying(on_->renew_all(std::move(jobs)), life_);
     }
     troupe::task<bool> commit(job_id id, std::uint64_t fence, troupe::job_commit c) override {
       return dying(on_->commit(id, fence, std::move(c)), life_);

@@ -79,7 +79,7 @@ inline troupe::shared_bytes read_bytes(const std::string& text) {
   std::ifstream file(text.substr(1), std::ios::binary);
   std::string all(std::istreambuf_iterator<char>(file), {});
   if (!file.good() && !file.eof()) throw std::invalid_argument("cannot read " + text.substr(1));
-  return std::move(all);
+  return troupe::shared_bytes(std::move(all));
 }
 
 /// `250ms`, `10s`, `5m`, `2h`, `1d`. Throws `std::invalid_argument`.

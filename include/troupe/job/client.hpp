@@ -189,7 +189,7 @@ public:
     detail::schedule_plan plan;
     plan.name = name;
     plan.cron = cron(when).text();
-    plan.job = request<S>(o, std::forward<Args>(args)...);
+    plan.work = detail::to_scheduled_work(request<S>(o, std::forward<Args>(args)...));
     return detail::put_schedule(over_, std::move(plan));
   }
   /// No further job of this schedule is added once it returns; those that were are left as they

@@ -55,6 +55,23 @@ namespace detail {
 /// That of ticks. Instruments do not take it.
 inline constexpr std::string_view schedule_script = "troupe.schedule";
 
+/// The jobs that are added, but for what each occurrence has of its own. Apart from `job_request`,
+/// which may change: this one lies in networks for months.
+struct scheduled_work {
+  std::string script;
+  std::uint32_t version = 1;
+  shared_bytes params;
+  std::int32_t priority = 0;
+  std::uint32_t attempts = 1;
+  backoff_options retry;
+  std::uint32_t losses = 3;
+  duration time_limit{};
+  duration lease{};
+  duration keep{};
+  std::string key;
+  std::uint32_t together = 0;
+};
+
 /// What a tick knows: its params.
 struct schedule_plan {
   std::string name;
@@ -62,12 +79,27 @@ struct schedule_plan {
   std::uint64_t chain = 0;  // drawn by who made the schedule; ticks of another one are not its
   wall_time at{};           // the occurrence
   job_id last;              // the job of the one before
-  job_request job;          // what is added at each
+  scheduled_work work;
 };
+
+inline scheduled_work to_scheduled_work(job_request r) {
+  return {std::move(r.script),
+          r.version,
+          std::move(r.params),
+          r.priority,
+          r.attempts,
+          r.retry,
+          r.losses,
+          r.time_limit,
+          r.lease,
+          r.keep,
+          std::move(r.key),
+          r.together};
+}
 
 /// One schedule is not made anew where it is the same.
 inline bool is_same_schedule(const schedule_plan& a, const schedule_plan& b) {
-  return std::tie(a.name, a.cron) == std::tie(b.name, b.cron) && encode(a.job) == encode(b.job);
+  return std::tie(a.name, a.cron) == std::tie(b.name, b.cron) && encode(a.work) == encode(b.work);
 }
 
 inline std::string schedule_moment(const schedule_plan& p) {
@@ -85,9 +117,21 @@ inline duration schedule_nap(wall_time until, wall_time now) noexcept {
 
 /// The job of this occurrence; never two while it is known.
 inline job_request scheduled_job(const schedule_plan& p) {
-  job_request r = p.job;
+  const scheduled_work& w = p.work;
+  job_request r;
+  r.script = w.script;
+  r.version = w.version;
+  r.params = w.params;
+  r.priority = w.priority;
+  r.attempts = w.attempts;
+  r.retry = w.retry;
+  r.losses = w.losses;
+  r.time_limit = w.time_limit;
+  r.lease = w.lease;
+  r.keep = (std::max)(w.keep, duration(std::chrono::minutes(1)));
+  r.key = w.key;
+  r.together = w.together;
   r.once = "cron:" + schedule_moment(p);
-  r.keep = (std::max)(r.keep, duration(std::chrono::minutes(1)));
   return r;
 }
 
@@ -138,11 +182,16 @@ public:
 
 private:
   task<> handle(const job_delivery& tick) {
+    const job_hold hold = co_await taker_->renew(tick.id, tick.fence);  // it may have come late
+    if (hold == job_hold::lost) co_return;
     result<schedule_plan> plan = decode<schedule_plan>(tick.request->params);
+    const wall_time now = on_.wall_now();
     job_commit end;
-    if (!plan.has_value()) {
+    if (hold == job_hold::stop_asked) {
+      end.kind = job_commit::cancelled;
+    } else if (!plan.has_value()) {
       end = put_back(job_commit::refused, "its plan cannot be read", {});
-    } else if (const wall_time now = on_.wall_now(); plan->at > now) {
+    } else if (plan->at > now) {
       end = put_back(job_commit::failed, "its time has not come yet", schedule_nap(plan->at, now));
     } else {
       auto happening = as_result(happen(tick, std::move(plan.value()), now));
@@ -337,7 +386,7 @@ inline task<std::vector<job_schedule>> list_schedules(job_store& store) {
     if (t.stop_asked) continue;
     job_schedule& s = by_name[t.plan.name];
     if (!s.name.empty() && s.next > t.plan.at) continue;
-    s = {t.plan.name, t.plan.cron, t.plan.job.script, t.plan.job.version, t.plan.at, t.plan.last};
+    s = {t.plan.name, t.plan.cron, t.plan.work.script, t.plan.work.version, t.plan.at, t.plan.last};
   }
   std::vector<job_schedule> all;
   for (auto& [name, s] : by_name) all.push_back(std::move(s));
