@@ -388,6 +388,39 @@ TEST_CASE("the chain does not break wherever a composer dies", "[schedule]") {
   }
 }
 
+/// A composer that does so many operations.
+struct mortal_composer {
+  life has;
+  mortal_network net;
+  troupe::composer is{net};
+  mortal_composer(troupe::network& on, std::size_t operations, bool does_last)
+      : has{operations, does_last}, net(on, has) {}
+};
+
+TEST_CASE("composers that die again and again keep one chain", "[schedule]") {
+  constexpr int minutes = 20;
+  for (std::uint64_t seed = 1; seed != 16; ++seed) {
+    INFO("seed " << seed);
+    town t(seed);
+    const troupe::instrument i{t.net, t.scripts, {.workers = 2}};
+    std::vector<std::unique_ptr<mortal_composer>> composers(3);
+    int deaths = -3;
+    CHECK(t.schedule("it", "* * * * *", 1));
+    while (t.sim.wall_now() < new_year + minutes * 1min + 30s) {
+      for (auto& c : composers) {
+        if (c && c->has.left != 0) continue;
+        ++deaths;
+        const std::size_t operations = 5 + t.sim.random() % 30;
+        c = std::make_unique<mortal_composer>(t.net, operations, t.sim.random() % 2 == 0);
+      }
+      t.sim.advance(10s);
+    }
+    CHECK(deaths > 3);
+    check_minutes(t, minutes);
+    CHECK(t.ticks() == 1);
+  }
+}
+
 TEST_CASE("an instrument that dies does not break it either", "[schedule]") {
   town t;
   const troupe::composer c{t.net};

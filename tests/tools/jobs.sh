@@ -21,7 +21,7 @@ expect() {
 expect 0 'Examples:' --help
 expect 0 'a file of the bytes' add --help
 expect 2 'subcommand' --demo
-expect 2 'frobnicate' --demo frobnicate
+expect 2 'subcommand' --demo frobnicate
 
 expect 0 'waiting +1.delayed +2.active +1.completed +1.dead +1.cancelled +0' --demo stats
 expect 0 'wait ' --demo list
@@ -36,7 +36,7 @@ expect 1 'evening: there is no such schedule' --demo unschedule evening
 expect 0 'waits again' --demo retry --all
 expect 0 'forgotten' --demo purge --state completed
 expect 1 'has not ended' --demo purge --state waiting
-expect 2 'which' --demo cancel
+expect 2 'required' --demo cancel
 expect 2 'abc is no job' --demo show abc
 expect 2 'another store' --demo show 2-1
 expect 2 'another store' --demo cancel 2-1

@@ -59,6 +59,7 @@ public:
 
   /// Awaited by one coroutine at a time.
   [[nodiscard]] task<> stop() {
+    schedules_.close();
     tasks_.request_stop();
     co_await tasks_.join();
     has_stopped_ = true;

@@ -159,7 +159,7 @@ public:
         taker_(store.open_taker("composer-" + std::to_string(on.random()),
                                 {job_script{std::string(schedule_script), 1}})) {}
 
-  /// Until it is asked to stop.
+  /// Until it is closed, whatever fails.
   task<> run() {
     backoff patience({.first = std::chrono::milliseconds(50), .max = std::chrono::seconds(5)});
     for (;;) {
@@ -174,11 +174,18 @@ public:
       }
       if (is_well) {
         patience.reset();
-      } else {
-        co_await sleep_for(patience.next(on_.random()));
+        continue;
       }
+      try {
+        co_await sleep_for(patience.next(on_.random()));
+      } catch (...) {
+      }
+      co_await yield();
     }
   }
+
+  /// Takes nothing any more.
+  void close() noexcept { taker_->close(); }
 
 private:
   task<> handle(const job_delivery& tick) {
