@@ -18,6 +18,7 @@
 #include <troupe/coro/task.hpp>
 #include <troupe/coro/within.hpp>
 #include <troupe/job/job_tasks.hpp>
+#include <troupe/job/schedule.hpp>
 #include <troupe/net/job_store.hpp>
 #include <troupe/net/network.hpp>
 #include <troupe/time/backoff.hpp>
@@ -26,16 +27,21 @@
 namespace troupe {
 
 /// Any number may run, in any processes, and come and go: what they know is in the network.
-/// Without any, delayed jobs do not start, and jobs of lost instruments wait. Whatever fails, it
-/// goes on, after a while.
+/// Without any, delayed and scheduled jobs do not start, and jobs of lost instruments wait. Whatever
+/// fails, it goes on, after a while.
 ///
 /// Runs on the executor of the network, which outlives it. Its destructor waits, so it is destroyed
 /// on a thread that may block, or after `stop`.
 class composer {
 public:
   explicit composer(network& over)
-      : on_(over.runs_on()), store_(over.jobs()), tasks_(over.runs_on()), ending_(stop()) {
+      : on_(over.runs_on()),
+        store_(over.jobs()),
+        schedules_(store_, on_),
+        tasks_(on_),
+        ending_(stop()) {
     tasks_.spawn(tend());
+    tasks_.spawn(schedules_.run());
   }
   composer(const composer&) = delete;
   composer& operator=(const composer&) = delete;
@@ -45,6 +51,7 @@ public:
 
   /// Awaited by one coroutine at a time.
   [[nodiscard]] task<> stop() {
+    schedules_.close();
     tasks_.stop();
     co_await tasks_.join();
     has_stopped_ = true;
@@ -88,6 +95,7 @@ private:
 
   executor& on_;
   job_store& store_;
+  detail::schedule_keeper schedules_;
   detail::job_tasks tasks_;
   task<> ending_;  // made when there is memory, for the destructor
   bool has_stopped_ = false;
