@@ -27,8 +27,8 @@
 namespace troupe {
 
 /// Any number may run, in any processes, and come and go: what they know is in the network.
-/// Without any, delayed and scheduled jobs do not start, and jobs of lost instruments wait. Whatever
-/// fails, it goes on, after a while.
+/// Without any, delayed and scheduled jobs do not start, and jobs of lost instruments wait.
+/// Whatever fails, it goes on, after a while.
 ///
 /// Runs on the executor of the network, which outlives it. Its destructor waits, so it is destroyed
 /// on a thread that may block, or after `stop`.

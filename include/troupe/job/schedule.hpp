@@ -35,6 +35,7 @@
 #include <troupe/job/cron.hpp>
 #include <troupe/net/job_store.hpp>
 #include <troupe/net/network.hpp>
+#include <troupe/sync/atomic.hpp>
 #include <troupe/time/backoff.hpp>
 #include <troupe/time/clock.hpp>
 
@@ -162,7 +163,7 @@ public:
   /// Until it is closed, whatever fails.
   task<> run() {
     backoff patience({.first = std::chrono::milliseconds(50), .max = std::chrono::seconds(5)});
-    for (;;) {
+    while (!closed_.load(order::acquire)) {
       bool is_well = false;
       try {
         const std::optional<job_delivery> tick = co_await taker_->take();
@@ -184,8 +185,11 @@ public:
     }
   }
 
-  /// Takes nothing any more.
-  void close() noexcept { taker_->close(); }
+  /// Takes nothing any more. Said before `run` is asked to stop, or that might not end.
+  void close() noexcept {
+    closed_.store(true, order::release);
+    taker_->close();
+  }
 
 private:
   task<> handle(const job_delivery& tick) {
@@ -258,6 +262,7 @@ private:
   job_store& store_;
   executor& on_;
   const std::unique_ptr<job_taker> taker_;
+  atomic<bool> closed_{false};  // release: who was woken by `close`, or a stop after it, sees it
 };
 
 // --- looking for them, making and ending them ---------------------------------------------------
