@@ -55,7 +55,8 @@ public:
     std::string name = (std::filesystem::temp_directory_path() / "troupe-redis-XXXXXX").string();
     if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("no directory");
     directory_ = name;
-    start();
+    for (int i = 0; i != 5 && !try_to_start(true); ++i) port_ = free_port();  // somebody had it
+    if (pid_ < 0) fail();
   }
   redis_server(const redis_server&) = delete;
   redis_server& operator=(const redis_server&) = delete;
@@ -72,15 +73,10 @@ public:
   /// As it was, on the same port, with what it has kept. It listens when this returns, and has
   /// loaded its data where `is_loaded`.
   void start(bool is_loaded = true) {
-    spawn();
-    for (int i = 0; i != 1000; ++i) {
-      const auto answer = is_loaded ? said("PING") : std::string(is_listening() ? "PONG" : "");
-      if (answer == "PONG" || answer.starts_with("NOAUTH")) return;
-      ::poll(nullptr, 0, 10);
+    for (int i = 0; i != 5; ++i) {
+      if (try_to_start(is_loaded)) return;
     }
-    std::ifstream log(directory_ / "log");
-    throw std::runtime_error("redis-server has not started: " +
-                             std::string(std::istreambuf_iterator<char>(log), {}));
+    fail();
   }
   /// From the next start on its command line has these words as well.
   void add(const words& more) { more_.insert(more_.end(), more.begin(), more.end()); }
@@ -124,6 +120,33 @@ public:
   }
 
 private:
+  /// False: it has ended at once.
+  bool try_to_start(bool is_loaded) {
+    spawn();
+    for (int i = 0; i != 3000; ++i) {
+      if (is_loaded ? is_ready() : is_listening()) return true;
+      if (::waitpid(pid_, nullptr, WNOHANG) == pid_) {
+        pid_ = -1;
+        return false;
+      }
+      ::poll(nullptr, 0, 10);
+    }
+    fail();
+  }
+  [[noreturn]] void fail() {
+    kill();
+    std::ifstream log(directory_ / "log");
+    throw std::runtime_error("redis-server has not started; it has to be installed: " +
+                             std::string(std::istreambuf_iterator<char>(log), {}));
+  }
+
+  /// It is this one that answers, and not another that has the port.
+  bool is_ready() const {
+    if (said("PING").starts_with("LOADING")) return false;
+    const std::string about = said("INFO server");
+    return about.starts_with("NOAUTH") ||
+           about.find("process_id:" + std::to_string(pid_)) != std::string::npos;
+  }
   bool is_listening() const {
     const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
     sockaddr_in to{};
@@ -166,7 +189,7 @@ private:
     ::_exit(127);
   }
 
-  const std::uint16_t port_;
+  std::uint16_t port_;
   words more_;
   const bool is_durable_;
   std::filesystem::path directory_;

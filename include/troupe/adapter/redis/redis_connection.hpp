@@ -218,6 +218,7 @@ inline void redis_connection::connected(time_point now) {
   problem_ = {errc::timed_out,
               options_.url() + " takes connections, but does not say anything: is it Redis?"};
   if (tls_ == nullptr) return greet();
+  problem_.text = options_.url() + " takes connections, but does not answer in TLS";
   stream_.begin_tls(*tls_);
   state_ = state::shaking;
   shake(now);
@@ -225,7 +226,10 @@ inline void redis_connection::connected(time_point now) {
 
 inline void redis_connection::shake(time_point now) {
   const redis_io done = stream_.shake();
-  if (done.outcome == redis_io::moved) return greet();
+  if (done.outcome == redis_io::moved) {
+    problem_.text = options_.url() + " does not say anything but TLS: is it Redis?";
+    return greet();
+  }
   read_needs_room_ = done.outcome == redis_io::wants_write;
   if (done.outcome == redis_io::failed) {
     return lose({errc::refused, options_.url() + ": " + done.why, true}, now);
@@ -330,6 +334,8 @@ inline void redis_connection::hear(redis_reply r, time_point now) {
     if (!greeting_.hear(r, output_)) return;
   } catch (redis_problem& p) {
     wrong = std::move(p);
+  } catch (const error& e) {  // it has answered something else than it was asked
+    wrong = redis_problem{errc::refused, options_.url() + " is no Redis server: " + e.what(), true};
   }
   if (wrong) return lose(std::move(*wrong), now);
   state_ = state::open;

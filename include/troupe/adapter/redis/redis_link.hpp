@@ -177,6 +177,7 @@ private:
   void channel_heard(const redis_reply& r);
   void channels_lost(const redis_problem& p);
   void all_subscribed();
+  void settle_barriers() noexcept;
   void tell_watchers(redis_event what);
   void let_go(redis_call& c) noexcept;
   void fail_waiting(errc code, const std::string& why) noexcept;
@@ -389,7 +390,7 @@ inline void redis_link::take(redis_call& c) {
   if (c.wish != redis_wish::channels) return waiting_.push_back(c);
   barriers_.push_back(c);
   const bool is_done = listeners_.empty() || (channels_.is_open() && unconfirmed_ == 0);
-  if (is_done) all_subscribed();
+  if (is_done) settle_barriers();
 }
 
 /// One that is new, or closed.
@@ -593,11 +594,15 @@ inline void redis_link::fail_barriers(errc code, const std::string& why) noexcep
 }
 
 inline void redis_link::all_subscribed() {
+  settle_barriers();
+  tell_watchers(redis_event::subscribed);
+}
+
+inline void redis_link::settle_barriers() noexcept {
   while (redis_call* const next = barriers_.pop_front()) {
     const call_ptr c(next, adopt_ref);
     c->settle(redis_reply(), served_);
   }
-  tell_watchers(redis_event::subscribed);
 }
 
 inline void redis_link::tell_watchers(redis_event what) {
