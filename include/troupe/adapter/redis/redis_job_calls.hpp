@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <random>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -22,9 +23,9 @@
 #include <troupe/adapter/redis/redis_link.hpp>
 #include <troupe/adapter/redis/redis_reply.hpp>
 #include <troupe/base/error.hpp>
+#include <troupe/base/hash.hpp>
 #include <troupe/base/shared_bytes.hpp>
 #include <troupe/base/unique_function.hpp>
-#include <troupe/coro/executor.hpp>
 #include <troupe/coro/task.hpp>
 #include <troupe/sync/atomic.hpp>
 #include <troupe/time/clock.hpp>
@@ -65,13 +66,12 @@ class redis_job_calls {
 public:
   /// The prefix of a network, as `redis_options` makes it. `on_reset` is called where the epoch has
   /// become another one.
-  redis_job_calls(redis_link& link, executor& on, const redis_job_limits& limits,
+  redis_job_calls(redis_link& link, const redis_job_limits& limits,
                   unique_function<void()> on_reset)
       : link_(link),
-        on_(on),
         limits_(limits),
         key_(link.options().prefix() + "jobs"),
-        process_(sixteen_digits(on.random())),
+        process_(sixteen_digits(by_chance())),
         on_reset_(std::move(on_reset)) {}
 
   [[nodiscard]] redis_link& link() noexcept { return link_; }
@@ -90,6 +90,11 @@ public:
   task<redis_shared_reply> call(const std::string& function, redis_job_header h, const Fill& fill);
 
 private:
+  /// The numbers of an executor are the same in each program.
+  static std::uint64_t by_chance() {
+    std::random_device chance;
+    return std::uint64_t{chance()} << 32 | chance();
+  }
   static std::string sixteen_digits(std::uint64_t n) {
     constexpr char digits[] = "0123456789abcdef";
     std::string text(16, '0');
@@ -104,18 +109,19 @@ private:
   void reset(std::uint64_t was, std::uint64_t is);
 
   redis_link& link_;
-  executor& on_;
   const redis_job_limits limits_;
   const std::string key_;
   const std::string process_;
   unique_function<void()> on_reset_;
+  atomic<std::uint64_t> chance_{by_chance()};
   // Written with release and read with acquire, as what it goes with is guarded by other means.
   atomic<std::uint64_t> epoch_{0};
 };
 
 inline std::string redis_job_calls::packed(const redis_job_header& h, std::uint64_t epoch) {
   constexpr std::uint64_t ends_live = 300;  // seconds: results that nobody has fetched
-  const std::uint64_t candidate = (on_.random() >> 16) | 1;
+  std::uint64_t next = chance_.fetch_add(1, order::relaxed);
+  const std::uint64_t candidate = (splitmix64(next) >> 16) | 1;
   redis_packer p;
   p.u64(epoch).u64(candidate).u64(h.seq).u32(h.ack).u56(h.acked).u8(h.wants_ends ? 1 : 0);
   p.u64(limits_.jobs).u64(limits_.ended).u64(limits_.dead).u64(limits_.output);

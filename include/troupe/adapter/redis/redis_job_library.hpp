@@ -1100,6 +1100,7 @@ local function sweep(keys, args)
   for _, id in ipairs(ids) do
     local r = find(c, id)
     if r then look_at_due(c, r, args[3], args[4]) else c.times[id] = false end
+    keep_within_limits(c)
   end
   flush_set(c, c.p .. ':d', c.times)
   c.times = {}

@@ -222,7 +222,7 @@ inline redis_job_store::redis_job_store(executor& on, redis_link& link,
       lost_(redis_encoded(std::make_shared<const job_error>(redis_job_loss({})))),
       lost_for_good_(redis_encoded(std::make_shared<const job_error>(
           redis_job_loss("too many instruments were lost with it")))),
-      calls_(link, on, limits, [this] { reset(); }),
+      calls_(link, limits, [this] { reset(); }),
       loops_(on) {
   words_ = link.subscribe(calls_.key() + ":c:" + calls_.process(),
                           [this](std::string_view word) { heard(word); });
