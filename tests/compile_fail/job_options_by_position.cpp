@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// expect: options_are_given_by_name
+// expect: job_options'
 // A list of mere values is meant as params: it does not become the first of the options.
 #include <troupe.hpp>
 #include <troupe/job.hpp>

@@ -50,14 +50,15 @@ public:
   }
 
   /// Awaited by one coroutine at a time.
-  [[nodiscard]] task<> stop() {
-    schedules_.close();
-    tasks_.stop();
-    co_await tasks_.join();
-    has_stopped_ = true;
-  }
+  [[nodiscard]] task<> stop() { return stop(tasks_.join()); }
 
 private:
+  task<> stop(task<> joined) {
+    schedules_.close();
+    tasks_.stop();
+    co_await std::move(joined);
+    has_stopped_ = true;
+  }
   task<> tend() {
     backoff patience({.first = std::chrono::milliseconds(50), .max = std::chrono::seconds(5)});
     while (!tasks_.is_stopping()) {

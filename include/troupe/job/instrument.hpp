@@ -89,7 +89,7 @@ private:
 
   /// One job that it has. In the frame of its slot.
   struct attempt : list_hook {
-    explicit attempt(const job_delivery& d, time_point now) noexcept
+    attempt(const job_delivery& d, time_point now)
         : delivery(d), limit(saturating_add(now, d.request->time_limit)) {
       const duration first = d.lease > duration::zero() ? d.lease : d.request->lease;
       const time_point since = (std::min)(d.since, now);
@@ -147,7 +147,9 @@ private:
   }
   void delist(attempt& a) noexcept;
   attempt* find(std::uint64_t fence) noexcept;  // under the lock
-  task<> end();
+  /// All that it needs is made when it is asked for, not when it is awaited.
+  task<> end() { return end(slots_.join(), keepers_.join()); }
+  task<> end(task<> slots_joined, task<> keepers_joined);
 
   executor& on_;
   const workspace scripts_;
@@ -203,10 +205,10 @@ inline instrument::~instrument() {
   detail::block_on(std::move(ending_), &on_);
 }
 
-inline task<> instrument::end() {
-  co_await slots_.join();
+inline task<> instrument::end(task<> slots_joined, task<> keepers_joined) {
+  co_await std::move(slots_joined);
   keepers_.stop();
-  co_await keepers_.join();
+  co_await std::move(keepers_joined);
   has_ended_ = true;
 }
 
