@@ -302,6 +302,7 @@ private:
     taker(std::unique_ptr<troupe::job_taker> on, life& of) : on_(std::move(on)), life_(of) {}
     const std::string& name() const noexcept override { return on_->name(); }
     troupe::task<std::optional<troupe::job_delivery>> take() override {
+      if (is_closed_) return on_->take();  // gives nothing, whatever has become of the network
       return dying(on_->take(), life_);
     }
     troupe::task<> notice() override { return on_->notice(); }
@@ -313,11 +314,15 @@ private:
       return dying(on_->commit(id, fence, std::move(c)), life_);
     }
     bool write(job_id, std::uint64_t, bool, troupe::shared_bytes) override { return false; }
-    void close() noexcept override { on_->close(); }
+    void close() noexcept override {
+      is_closed_ = true;
+      on_->close();
+    }
 
   private:
     std::unique_ptr<troupe::job_taker> on_;
     life& life_;
+    bool is_closed_ = false;
   };
 
   troupe::job_store& on_;
