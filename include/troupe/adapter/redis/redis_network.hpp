@@ -20,6 +20,8 @@
 
 #include <troupe/adapter/redis/redis_claims.hpp>
 #include <troupe/adapter/redis/redis_command.hpp>
+#include <troupe/adapter/redis/redis_job_calls.hpp>
+#include <troupe/adapter/redis/redis_job_store.hpp>
 #include <troupe/adapter/redis/redis_link.hpp>
 #include <troupe/adapter/redis/redis_options.hpp>
 #include <troupe/base/error.hpp>
@@ -48,7 +50,8 @@ namespace troupe {
 /// that they differ. A message is at most as large as the server lets one be that waits for a
 /// subscriber (`client-output-buffer-limit pubsub`, 32 MB).
 ///
-/// Claims are by the server's clock.
+/// Claims are by the server's clock. Its jobs are kept by the server as well; who asks for them
+/// destroys the network on a thread that may block.
 class redis_network final : public network {
 public:
   /// Connects in the background: what is asked meanwhile waits. `on` outlives it. Throws
@@ -92,8 +95,9 @@ private:
   detail::redis_link link_;
   const std::string prefix_;
   detail::redis_claims claims_;
-  spin_lock lock_;  // guards the addresses that are open here
+  spin_lock lock_;  // guards what follows
   std::set<std::string, std::less<>> addresses_;
+  std::unique_ptr<detail::redis_job_store> jobs_;  // made when it is asked for
 };
 
 /// What has come to one address. A message is its sender's address, behind its length in four
@@ -238,7 +242,18 @@ inline void redis_network::closed(const std::string& address) noexcept {
 }
 
 inline job_store& redis_network::jobs() {
-  throw error(errc::refused, {}, "this network keeps no jobs yet");
+  {
+    const spin_guard guard(lock_);
+    if (jobs_) return *jobs_;
+  }
+  detail::redis_job_limits limits;
+  limits.jobs = link_.options().jobs;
+  limits.ended = link_.options().ended_jobs;
+  limits.dead = link_.options().dead_jobs;
+  auto fresh = std::make_unique<detail::redis_job_store>(on_, link_, limits);
+  const spin_guard guard(lock_);
+  if (!jobs_) jobs_.swap(fresh);  // another one dies behind the lock
+  return *jobs_;
 }
 
 }  // namespace troupe

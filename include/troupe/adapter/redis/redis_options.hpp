@@ -57,6 +57,10 @@ struct redis_options {
   std::size_t told_bytes = std::size_t{64} << 20;
   std::size_t inbox = 65536;  ///< So many messages wait at an address; the rest is lost.
 
+  std::size_t jobs = std::size_t{1} << 24;  ///< So many jobs at most, whatever has become of them.
+  std::size_t ended_jobs = 100'000;         ///< Completed or cancelled; then the oldest go.
+  std::size_t dead_jobs = 100'000;
+
   /// True: also a server that may forget what it was told is good enough: one without
   /// `appendonly yes`, or that evicts keys when it is full.
   bool accept_volatile = false;
