@@ -43,6 +43,20 @@ public:
     return std::move(*this);
   }
 
+  /// Adds both as one argument.
+  redis_command& add_joined(std::string_view first, shared_bytes second) {
+    begin(first.size() + second.size());
+    text_ += first;
+    if (second.size() < long_one) {
+      text_ += second.view();
+    } else {
+      shared_size_ += second.size();
+      pieces_.push_back({text_.size(), std::move(second)});
+    }
+    text_ += "\r\n";
+    return *this;
+  }
+
   /// About how many bytes will travel.
   [[nodiscard]] std::size_t size() const noexcept { return text_.size() + shared_size_ + 16; }
 

@@ -131,7 +131,8 @@ private:
   const std::unique_ptr<char[]> buffer_;
 
   state state_ = state::resting;
-  time_point until_{};  // of the rest, or of the attempt to connect
+  time_point until_{};  // of the rest, or of what is done to connect
+  time_point attempt_end_{};
   std::vector<redis_address> addresses_;
   std::size_t next_address_ = 0;
   redis_stream stream_;
@@ -181,7 +182,7 @@ inline void redis_connection::connect(time_point now) {
   first_words_.clear();
   addresses_.clear();
   next_address_ = 0;
-  until_ = saturating_add(now, options_.connect_limit);
+  attempt_end_ = saturating_add(now, options_.connect_limit);
   try {
     addresses_ = redis_resolve(options_.host, options_.port);
   } catch (const std::runtime_error& e) {
@@ -196,6 +197,8 @@ inline void redis_connection::try_address(time_point now) {
     try {
       stream_ = redis_stream(redis_socket(addresses_[next_address_++]));
       state_ = state::connecting;
+      const auto rest = static_cast<duration::rep>(addresses_.size() - next_address_ + 1);
+      until_ = (std::min)(attempt_end_, now + (attempt_end_ - now) / rest);
       problem_ = {errc::connection_lost, options_.url() + " does not answer"};
       return;
     } catch (const std::system_error& e) {
@@ -211,9 +214,11 @@ inline void redis_connection::connected(time_point now) {
     problem_ = {errc::connection_lost, options_.url() + ": " + redis_system_text(failed)};
     return try_address(now);
   }
+  until_ = attempt_end_;
   problem_ = {errc::timed_out,
               options_.url() + " takes connections, but does not say anything: is it Redis?"};
   if (tls_ == nullptr) return greet();
+  problem_.text = options_.url() + " takes connections, but does not answer in TLS";
   stream_.begin_tls(*tls_);
   state_ = state::shaking;
   shake(now);
@@ -221,7 +226,10 @@ inline void redis_connection::connected(time_point now) {
 
 inline void redis_connection::shake(time_point now) {
   const redis_io done = stream_.shake();
-  if (done.outcome == redis_io::moved) return greet();
+  if (done.outcome == redis_io::moved) {
+    problem_.text = options_.url() + " does not say anything but TLS: is it Redis?";
+    return greet();
+  }
   read_needs_room_ = done.outcome == redis_io::wants_write;
   if (done.outcome == redis_io::failed) {
     return lose({errc::refused, options_.url() + ": " + done.why, true}, now);
@@ -326,6 +334,8 @@ inline void redis_connection::hear(redis_reply r, time_point now) {
     if (!greeting_.hear(r, output_)) return;
   } catch (redis_problem& p) {
     wrong = std::move(p);
+  } catch (const error& e) {  // it has answered something else than it was asked
+    wrong = redis_problem{errc::refused, options_.url() + " is no Redis server: " + e.what(), true};
   }
   if (wrong) return lose(std::move(*wrong), now);
   state_ = state::open;
@@ -354,6 +364,7 @@ inline void redis_connection::lose(redis_problem why, time_point now) {
 
 /// The time to connect is over.
 inline void redis_connection::late(time_point now) {
+  if (state_ == state::connecting && next_address_ != addresses_.size()) return try_address(now);
   redis_problem p = problem_;
   p.is_final = state_ != state::connecting && !was_open_;
   lose(std::move(p), now);

@@ -100,6 +100,7 @@ inline void redis_greeting::login(redis_output& to) {
 }
 
 inline bool redis_greeting::hear(const redis_reply& r, redis_output& to) {
+  if (open_.empty()) refuse("says more than it was asked");
   const step s = open_.front();
   open_.pop_front();
   if (r.is_failure()) {
@@ -182,7 +183,7 @@ inline const std::string& redis_greeting::known(const std::string& what) const {
 
 inline void redis_greeting::require_version() const {
   const std::string& version = known("redis_version");
-  if (version.empty()) refuse("does not say that it is Redis");
+  if (version.empty()) refuse("is no Redis server: it does not say its version");
   unsigned major = 0;
   std::from_chars(version.data(), version.data() + version.size(), major);
   if (major < 7) refuse("is Redis " + version + "; 7.0 or later is needed");

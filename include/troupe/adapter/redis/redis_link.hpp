@@ -16,6 +16,7 @@
 #include <exception>
 #include <map>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -116,7 +117,8 @@ public:
   [[nodiscard]] task<> subscribed();
 
   /// Calls `f` each time that the server can be reached again, by commands or by channels: what was
-  /// published meanwhile was not heard. On the link's thread: it must not block nor throw.
+  /// published meanwhile was not heard; and at once, where it can be reached already. On the link's
+  /// thread: it must not block nor throw.
   [[nodiscard]] redis_listening on_event(unique_function<void(redis_event)> f);
 
 private:
@@ -150,6 +152,8 @@ private:
     redis_link& link_;
   };
 
+  static redis_options checked(redis_options o);
+
   // From any thread.
   task<redis_reply> outcome(redis_wish w, redis_command c);
   [[nodiscard]] bool push(redis_call& c) noexcept;
@@ -173,6 +177,7 @@ private:
   void channel_heard(const redis_reply& r);
   void channels_lost(const redis_problem& p);
   void all_subscribed();
+  void settle_barriers() noexcept;
   void tell_watchers(redis_event what);
   void let_go(redis_call& c) noexcept;
   void fail_waiting(errc code, const std::string& why) noexcept;
@@ -204,9 +209,9 @@ private:
   bool turns_away_ = false;    // it was told READONLY: it connects anew when nothing is under way
   std::map<std::string, std::vector<ear_ptr>, std::less<>> listeners_;
   std::vector<ear_ptr> watchers_;
-  std::size_t unconfirmed_ = 0;    // subscriptions that the server has not confirmed
-  std::deque<call_ptr> barriers_;  // who waits for them
-  served_queue served_;            // to be made ready at the end of a step
+  std::size_t unconfirmed_ = 0;  // subscriptions that the server has not confirmed
+  calls barriers_;               // who waits for them; each with a reference
+  served_queue served_;          // to be made ready at the end of a step
 
   std::thread thread_;  // the last one: it uses all the others
 };
@@ -214,11 +219,28 @@ private:
 // --- from any thread ----------------------------------------------------------------------------
 
 inline redis_link::redis_link(executor& on, redis_options options)
-    : options_(std::move(options)),
+    : options_(checked(std::move(options))),
       tls_(options_.tls.enabled ? std::make_unique<const redis_tls>(options_) : nullptr),
       commands_(options_, tls_.get(), redis_purpose::commands, on, command_user_),
       channels_(options_, tls_.get(), redis_purpose::channels, on, channel_user_),
       thread_(start_thread<&redis_link::run>(*this)) {}
+
+inline redis_options redis_link::checked(redis_options o) {
+  const auto demand = [](bool is, const char* what) {
+    if (!is) throw std::invalid_argument(std::string("redis_options: ") + what);
+  };
+  demand(!o.host.empty(), "there is no host");
+  demand(o.port != 0, "the port is 0");
+  demand(!o.name.empty() && o.name.find_first_of("{}") == std::string::npos,
+         "the name is empty, or has a brace in it");
+  demand(std::none_of(o.client_name.begin(), o.client_name.end(),
+                      [](char c) { return c <= ' ' || c > '~'; }),
+         "the client_name has a blank or a character beyond ASCII in it");
+  demand(o.user.empty() || !o.password.empty(), "a user has a password");
+  demand(o.connect_limit > duration::zero() && o.command_limit > duration::zero(),
+         "a limit is not positive");
+  return o;
+}
 
 inline redis_link::~redis_link() {
   {
@@ -327,6 +349,7 @@ inline void redis_link::run() noexcept {
     }
     make_ready(served_);
     wait();
+    make_ready(served_);  // who was answered goes on before others are heard
   }
   give_up();
 }
@@ -365,16 +388,19 @@ inline bool redis_link::take_orders() {
 inline void redis_link::take(redis_call& c) {
   c.deadline = saturating_add(now_, options_.command_limit);
   if (c.wish != redis_wish::channels) return waiting_.push_back(c);
-  barriers_.push_back(call_ptr(&c, adopt_ref));
+  barriers_.push_back(c);
   const bool is_done = listeners_.empty() || (channels_.is_open() && unconfirmed_ == 0);
-  if (is_done) all_subscribed();
+  if (is_done) settle_barriers();
 }
 
 /// One that is new, or closed.
 inline void redis_link::look(const ear_ptr& ear) {
   if (ear->channel.empty()) {
     std::erase_if(watchers_, [&](const ear_ptr& e) { return e.get() == ear.get(); });
-    if (!ear->closed()) watchers_.push_back(ear);
+    if (ear->closed()) return;
+    watchers_.push_back(ear);
+    if (commands_.is_open()) ear->hear(redis_event::connected, {});
+    if (channels_.is_open() && unconfirmed_ == 0) ear->hear(redis_event::subscribed, {});
     return;
   }
   auto at = listeners_.find(ear->channel);
@@ -400,11 +426,14 @@ inline void redis_link::write_waiting() {
   while (commands_.is_open() && !turns_away_ && commands_.output().size() < much_output) {
     redis_call* const next = waiting_.pop_front();
     if (next == nullptr) break;
-    call_ptr c(next, adopt_ref);
+    const call_ptr c(next, adopt_ref);
     let_go(*c);
-    if (!c->begin()) continue;
-    c->sent_at = now_;
     sent_.push_back(c);
+    if (!c->begin()) {
+      sent_.pop_back();
+      continue;
+    }
+    c->sent_at = now_;
     const redis_command command = std::move(c->command);
     commands_.output().add(command);
   }
@@ -439,7 +468,7 @@ inline time_point redis_link::next_step() const noexcept {
   time_point next = commands_.next_step();
   if (!listeners_.empty()) next = (std::min)(next, channels_.next_step());
   if (!waiting_.empty()) next = (std::min)(next, waiting_.front().deadline);
-  if (!barriers_.empty()) next = (std::min)(next, barriers_.front()->deadline);
+  if (!barriers_.empty()) next = (std::min)(next, barriers_.front().deadline);
   if (sent_.size() > late_) next = (std::min)(next, sent_[late_]->deadline);
   if (!sent_.empty() && commands_.is_open()) {
     const time_point heard = (std::max)(commands_.moved_at(), sent_.front()->sent_at);
@@ -459,9 +488,9 @@ inline void redis_link::expire() {
             commands_.is_open() ? options_.url() + " does not take what is sent to it" : p.text,
             served_);
   }
-  while (!barriers_.empty() && barriers_.front()->deadline <= now_) {
-    barriers_.front()->fail(errc::connection_lost, channels_.problem().text, served_);
-    barriers_.pop_front();
+  while (!barriers_.empty() && barriers_.front().deadline <= now_) {
+    const call_ptr c(barriers_.pop_front(), adopt_ref);
+    c->fail(errc::connection_lost, channels_.problem().text, served_);
   }
   expire_sent();
 }
@@ -498,17 +527,16 @@ inline void redis_link::command_heard(redis_reply r) {
     return commands_.lose({errc::connection_lost, options_.url() + " says more than it was asked"},
                           now_);
   }
-  const call_ptr c = std::move(sent_.front());
+  redis_call& c = *sent_.front();
+  const bool has_failed = r.is_failure();
+  if (has_failed && redis_says(r.text(), "READONLY")) turns_away_ = true;
+  if (has_failed && c.wish == redis_wish::answer) {
+    c.fail(redis_code_of(r.text()), options_.url() + " says: " + std::string(r.text()), served_);
+  } else {
+    c.settle(std::move(r), served_);
+  }
   sent_.pop_front();
   if (late_ != 0) --late_;
-  if (r.is_failure()) {
-    if (redis_says(r.text(), "READONLY")) turns_away_ = true;
-    if (c->wish == redis_wish::answer) {
-      return c->fail(redis_code_of(r.text()), options_.url() + " says: " + std::string(r.text()),
-                     served_);
-    }
-  }
-  c->settle(std::move(r), served_);
 }
 
 inline void redis_link::commands_lost(const redis_problem& p) {
@@ -559,14 +587,22 @@ inline void redis_link::channels_lost(const redis_problem& p) {
 }
 
 inline void redis_link::fail_barriers(errc code, const std::string& why) noexcept {
-  for (const call_ptr& c : barriers_) c->fail(code, why, served_);
-  barriers_.clear();
+  while (redis_call* const next = barriers_.pop_front()) {
+    const call_ptr c(next, adopt_ref);
+    c->fail(code, why, served_);
+  }
 }
 
 inline void redis_link::all_subscribed() {
-  for (const call_ptr& c : barriers_) c->settle(redis_reply(), served_);
-  barriers_.clear();
+  settle_barriers();
   tell_watchers(redis_event::subscribed);
+}
+
+inline void redis_link::settle_barriers() noexcept {
+  while (redis_call* const next = barriers_.pop_front()) {
+    const call_ptr c(next, adopt_ref);
+    c->settle(redis_reply(), served_);
+  }
 }
 
 inline void redis_link::tell_watchers(redis_event what) {

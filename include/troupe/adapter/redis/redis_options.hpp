@@ -34,7 +34,7 @@ struct redis_tls_options {
 };
 
 struct redis_options {
-  std::string host = "127.0.0.1";
+  std::string host = "127.0.0.1";  ///< A name is looked up anew for each connection.
   std::uint16_t port = 6379;
   std::string user{};      ///< Empty: the server's default user.
   std::string password{};  ///< Empty: none is needed.

@@ -207,7 +207,7 @@ public:
   /// It has been heard.
   void clear() noexcept {
     char scrap[256];
-    while (::read(read_.get(), scrap, sizeof scrap) > 0) {
+    while (::read(read_.get(), scrap, sizeof scrap) == sizeof scrap) {
     }
   }
   int get() const noexcept { return read_.get(); }
