@@ -8,3 +8,4 @@
 #include <troupe/net/job_store.hpp>
 #include <troupe/net/memory_network.hpp>
 #include <troupe/net/network.hpp>
+#include <troupe/net/valid_job.hpp>

@@ -6,10 +6,13 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -405,6 +408,199 @@ TEST_CASE("job_store: one without a cable gets nothing, and what it had goes to 
   w.run(one->notice());
   CHECK(w.run(one->renew(id, d.fence)) == job_hold::lost);
   CHECK_FALSE(w.commit(*one, d));
+}
+
+TEST_CASE("job_store: a crash is a failure and a loss; a loss is no failure", "[net][job]") {
+  world w;
+  const auto t = w.taker();
+  job_request r = request();
+  r.losses = 5;
+  const job_id once = w.add(r);  // one attempt, whatever ends it
+  CHECK(w.commit(*t, w.take(*t), of_kind(job_commit::crashed)));
+  CHECK(w.info(once).state == job_state::dead);
+  CHECK(w.info(once).failures == 1);
+  CHECK(w.info(once).losses == 1);
+
+  r.attempts = 10;
+  r.losses = 3;
+  const job_id often = w.add(r);
+  for (int i = 0; i != 3; ++i) CHECK(w.commit(*t, w.take(*t), of_kind(job_commit::crashed)));
+  CHECK(w.info(often).state == job_state::dead);
+
+  r.attempts = 1;
+  r.lease = 1s;
+  const job_id lost = w.add(r);
+  static_cast<void>(w.take(*t));
+  w.pass(1s);
+  CHECK(w.info(lost).state == job_state::waiting);
+  CHECK(w.info(lost).failures == 0);
+  CHECK(w.info(lost).error->reason.empty());
+  const job_delivery d = w.take(*t);
+  CHECK(d.losses == 1);
+  CHECK(d.failures == 0);
+  CHECK(w.commit(*t, d));
+}
+
+TEST_CASE("job_store: one that is completed has no error; one queued again is as new",
+          "[net][job]") {
+  world w;
+  const auto t = w.taker();
+  job_request r = request();
+  r.attempts = 2;
+  const job_id id = w.add(r);
+  CHECK(w.commit(*t, w.take(*t), of_kind(job_commit::failed)));
+  CHECK(w.info(id).error->text == "no");
+  CHECK(w.commit(*t, w.take(*t), of_kind(job_commit::released)));
+  CHECK(w.info(id).error->text == "no");  // of the last attempt there was
+  CHECK(w.commit(*t, w.take(*t), result("r")));
+  CHECK(w.info(id).error == nullptr);
+  CHECK(w.run(w.store.settled(id)).error == nullptr);
+
+  r.attempts = 1;
+  const job_id again = w.add(r);
+  job_delivery d = w.take(*t);
+  CHECK(t->write(again, d.fence, true, troupe::shared_bytes("half")));
+  CHECK(t->write(again, d.fence, false, troupe::shared_bytes(std::string(1 << 20, 'x'))));
+  CHECK_FALSE(t->write(again, d.fence, false, troupe::shared_bytes("y")));
+  CHECK(w.commit(*t, d, of_kind(job_commit::failed)));
+  const std::uint64_t seen_so_far = w.run(w.store.news(again, 0)).number;
+  CHECK(w.run(w.store.requeue(again)));
+  CHECK(w.info(again).error == nullptr);
+  CHECK(w.info(again).attempt == 0);
+  d = w.take(*t);
+  CHECK(d.attempt == 1);
+  CHECK(t->write(again, d.fence, false, troupe::shared_bytes("y")));
+  CHECK(w.commit(*t, d));
+  for (const std::uint64_t from : {std::uint64_t{0}, seen_so_far}) {
+    const troupe::job_news news = w.run(w.store.news(again, from));
+    CHECK_FALSE(news.progress.has_value());
+    REQUIRE(news.output.size() == 1);
+    CHECK(news.output[0].body.view() == "y");
+  }
+}
+
+TEST_CASE("job_store: what cannot be is refused, whoever wants it", "[net][job]") {
+  world w;
+  using change = void (*)(job_request&);
+  const change wrong[] = {
+      [](job_request& r) { r.script.clear(); },
+      [](job_request& r) { r.attempts = 0; },
+      [](job_request& r) { r.losses = 0; },
+      [](job_request& r) { r.lease = troupe::duration::zero(); },
+      [](job_request& r) { r.time_limit = -1s; },
+      [](job_request& r) { r.retry.factor = 0.5; },
+      [](job_request& r) { r.retry.factor = std::numeric_limits<double>::quiet_NaN(); },
+      [](job_request& r) { r.retry.factor = std::numeric_limits<double>::infinity(); },
+      [](job_request& r) { r.retry.max = r.retry.first - 1ms; },
+      [](job_request& r) { r.together = 1; },
+  };
+  for (const change make_wrong : wrong) {
+    job_request r = request();
+    make_wrong(r);
+    CHECK_THROWS_AS(w.add(r), std::invalid_argument);
+    CHECK_THROWS_AS(w.run(w.store.run(r)), std::invalid_argument);
+  }
+  const job_id id = w.add(request());
+  const auto t = w.taker();
+  const job_delivery d = w.take(*t);
+  job_commit silent;
+  silent.kind = job_commit::failed;
+  CHECK_THROWS_AS(w.commit(*t, d, silent), std::invalid_argument);
+  CHECK(w.info(id).state == job_state::active);
+  CHECK(w.commit(*t, d));
+}
+
+TEST_CASE("job_store: the dead leave room for others, and there are no more jobs than may be",
+          "[net][job]") {
+  world w({.jobs = 300});
+  const auto t = w.taker();
+  for (int i = 0; i != 1000; ++i) {
+    w.add(request());
+    CHECK(w.commit(*t, w.take(*t), of_kind(job_commit::refused)));
+  }
+  CHECK(w.run(w.store.counts())[job_state::dead] == 150);
+  for (int i = 0; i != 150; ++i) w.add(request());
+  CHECK(w.run(troupe::as_result(w.store.add(request()))).code() == errc::mailbox_full);
+  troupe::memory_network too_large(w.sim, {.jobs = std::size_t{1} << 24});
+  CHECK_THROWS_AS(too_large.jobs(), std::invalid_argument);
+}
+
+TEST_CASE("job_store: what is due is done in portions", "[net][job]") {
+  world w;
+  job_request r = request();
+  r.delay = 1s;
+  for (int i = 0; i != 1000; ++i) w.add(r);
+  w.sim.advance(2s);
+  CHECK(w.run(w.store.sweep()) <= w.sim.now());
+  const std::size_t after_one = w.run(w.store.counts())[job_state::waiting];
+  CHECK(after_one > 0);
+  CHECK(after_one < 1000);
+  while (w.run(w.store.sweep()) <= w.sim.now()) {
+  }
+  CHECK(w.run(w.store.counts())[job_state::waiting] == 1000);
+}
+
+TEST_CASE("job_store: a key has jobs of so many scripts, of others when those are done",
+          "[net][job]") {
+  world w;
+  job_request r = request();
+  r.key = "k";
+  std::vector<troupe::job_script> scripts;
+  for (std::uint32_t version = 1; version <= 256; ++version) {
+    r.version = version;
+    scripts.push_back({"a", version});
+    w.add(r);
+  }
+  r.version = 257;
+  CHECK(w.run(troupe::as_result(w.store.add(r))).code() == errc::mailbox_full);
+  r.version = 7;
+  w.add(r);
+  r.key = "other";
+  r.version = 257;
+  w.add(r);
+  const auto t = w.taker("one", scripts);
+  CHECK(w.commit(*t, w.take(*t)));
+  r.key = "k";
+  w.add(r);  // where that of version 1 was
+  for (int i = 0; i != 256; ++i) CHECK(w.commit(*t, w.take(*t)));
+  CHECK(w.nothing_to_take(*t));
+  const auto newer = w.taker("newer", {{"a", 257}});
+  for (int i = 0; i != 2; ++i) CHECK(w.commit(*newer, w.take(*newer)));
+  CHECK(w.nothing_to_take(*newer));
+}
+
+TEST_CASE("job_store: a page goes on about where it left off", "[net][job]") {
+  world w;
+  const auto t = w.taker();
+  std::vector<job_id> ids;
+  for (int i = 0; i != 1000; ++i) ids.push_back(w.add(request(std::to_string(i))));
+  const troupe::job_page first = w.run(w.store.list(job_state::waiting, {}, 700));
+  CHECK(first.jobs.size() == 700);
+  REQUIRE(first.next == ids[700]);
+  CHECK(w.run(w.store.cancel(ids[700])));
+  const troupe::job_page second = w.run(w.store.list(job_state::waiting, first.next, 700));
+  REQUIRE(second.jobs.size() == 299);
+  CHECK(second.jobs.front().id == ids[701]);
+  CHECK_FALSE(second.next.has_value());
+}
+
+namespace {
+
+troupe::task<std::uint64_t> add_temporaries(troupe::job_store& s, troupe::job_taker& t) {
+  const job_id id = co_await s.add(request(std::string(100, 'p')));
+  const std::optional<job_delivery> d = co_await t.take();
+  const bool is_done = co_await t.commit(d->id, d->fence, result(std::string(100, 'r')));
+  co_return is_done ? id.number : 0;
+}
+
+}  // namespace
+
+TEST_CASE("job_store: requests and commits may be temporaries of awaited expressions",
+          "[net][job]") {
+  static_assert(!std::is_aggregate_v<job_request> && !std::is_aggregate_v<job_commit>);
+  world w;
+  const auto t = w.taker();
+  CHECK(w.run(add_temporaries(w.store, *t)) != 0);
 }
 
 namespace {

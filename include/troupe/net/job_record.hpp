@@ -96,6 +96,7 @@ struct by_lane;
 struct job_lane : list_hook, heap_hook<by_lane> {
   job_script_state* script = nullptr;
   job_tenant* tenant = nullptr;
+  std::size_t jobs = 0;  // that have not ended, waiting or not; 0: it may become another script's
   pairing_heap<job_record, by_job_order, job_order> waiting;
 };
 
@@ -105,19 +106,17 @@ struct job_tenant {
   job_tenant(const job_tenant&) = delete;
   job_tenant& operator=(const job_tenant&) = delete;
   ~job_tenant() {
-    if (!owns_lanes) return;
     while (job_lane* const l = lanes.pop_front()) delete l;
   }
 
   bool is_full() const noexcept { return limit != 0 && active >= limit; }
 
-  std::string_view key;     // in the map
-  std::uint64_t turn = 0;   // rises when it is served: the lowest goes first
-  std::uint32_t limit = 0;  // 0: none
-  std::size_t active = 0;   // jobs that instruments have
-  std::size_t jobs = 0;     // that have not ended
-  intrusive_list<job_lane> lanes;
-  bool owns_lanes = true;
+  std::string_view key;            // in the map
+  std::uint64_t turn = 0;          // rises when it is served: the lowest goes first
+  std::uint32_t limit = 0;         // 0: none
+  std::size_t active = 0;          // jobs that instruments have
+  std::size_t jobs = 0;            // that have not ended
+  intrusive_list<job_lane> lanes;  // owned; those without a key are their scripts' own
 };
 
 /// Among lanes that have jobs which may start.
@@ -133,8 +132,14 @@ struct job_lane_order {
 };
 
 struct job_script_state {
-  pairing_heap<job_lane, by_lane, job_lane_order> ready;  // lanes with jobs that may start
-  job_lane own;                                           // of those without a key
+  /// The lane whose turn it is; nullptr: no job of this script may start.
+  job_lane* first() noexcept {
+    if (own.waiting.empty()) return ready.empty() ? nullptr : &ready.top();
+    return ready.empty() || job_lane_order()(own, ready.top()) ? &own : &ready.top();
+  }
+
+  pairing_heap<job_lane, by_lane, job_lane_order> ready;  // with keys, and jobs that may start
+  job_lane own;  // of those without a key; apart, since all scripts' change places at once
 };
 
 struct job_script_key {

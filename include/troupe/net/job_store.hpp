@@ -77,8 +77,10 @@ struct job_error {
   std::string reason;     ///< Why it is not tried again; empty: it is.
 };
 
-/// A job as it is wanted.
+/// A job as it is wanted. What it may not be, `require_valid` says (net/valid_job.hpp).
 struct job_request {
+  job_request() = default;  // no aggregate: it stands in awaited expressions (docs/compilers.md)
+
   std::string script;
   std::uint32_t version = 1;  ///< Of the script; an instrument that has another one leaves it.
   shared_bytes params;
@@ -88,7 +90,7 @@ struct job_request {
   duration delay = duration::zero();  ///< Before it may start.
   std::uint32_t attempts = 1;         ///< So often it may fail, until it has failed for good.
   backoff_options retry;              ///< Waits between attempts.
-  std::uint32_t losses = 3;           ///< So many instruments may die of it.
+  std::uint32_t losses = 3;           ///< So many instruments may die of it, crashes counted in.
   duration time_limit = std::chrono::minutes(10);  ///< Of one attempt.
   duration lease = std::chrono::seconds(30);  ///< An instrument that is silent so long has lost it.
   duration keep = std::chrono::hours(1);      ///< How long its end is known; zero: to who waits.
@@ -103,13 +105,15 @@ struct job_info {
   job_state state = job_state::waiting;
   std::uint32_t attempt = 0;   ///< Deliveries to instruments, but those that were given back.
   std::uint32_t failures = 0;  ///< Attempts that have failed.
-  std::uint32_t losses = 0;    ///< Instruments that were lost with it.
+  std::uint32_t losses = 0;    ///< Instruments that were lost with it, and its crashes.
   bool stop_asked = false;
-  time_point until = never;  ///< When its delay, its lease or its time to live is over.
-  std::string holder;        ///< The instrument that has it.
+  /// When its delay, its lease or its time to live is over: by the clock of `network::runs_on`
+  /// here. Others count by clocks of their own.
+  time_point until = never;
+  std::string holder;  ///< The instrument that has it.
   std::shared_ptr<const job_request> request;
   shared_bytes result;
-  std::shared_ptr<const job_error> error;  ///< Of its end, or of its last attempt.
+  std::shared_ptr<const job_error> error;  ///< Of its end or its last attempt, if that has failed.
 };
 
 /// How a job has ended.
@@ -139,7 +143,22 @@ struct job_delivery {
   std::uint64_t fence = 0;  ///< Rises with each delivery of any job; names this one.
   std::uint32_t attempt = 1;
   std::uint32_t failures = 0;  ///< Attempts that have failed before.
+  std::uint32_t losses = 0;    ///< Instruments that were lost with it before, and its crashes.
   std::shared_ptr<const job_request> request;
+
+  /// Its first lease, if it is not that of the request: zero. A store from which deliveries can get
+  /// lost gives a short one; who has got it renews it within, or has committed by then. What was
+  /// not heard of by then goes to somebody else, and that is no loss.
+  duration lease = duration::zero();
+  /// From when on it counts, by the clock of `network::runs_on` here: no later than the store has
+  /// it. `never`: since it was got.
+  time_point since = never;
+};
+
+/// A job that an instrument has.
+struct job_claim {
+  job_id id;
+  std::uint64_t fence = 0;
 };
 
 /// What an instrument says at the end of an attempt.
@@ -147,11 +166,13 @@ struct job_commit {
   enum kind_of : std::uint8_t {
     completed,  ///< With `result`.
     failed,     ///< With `error`: again after `after`, while it has attempts left.
-    crashed,    ///< The same, but what ran it died of it: it counts as a loss.
+    crashed,    ///< The same, but what ran it died of it: it counts as a failure and as a loss.
     refused,    ///< With `error`: no attempt can succeed.
     cancelled,  ///< It has heeded the request to stop.
     released    ///< Not its fault: it goes back as if it had not been taken.
   };
+
+  job_commit() = default;  // no aggregate, as `job_request`
 
   kind_of kind = completed;
   shared_bytes result = {};
@@ -170,8 +191,9 @@ enum class job_hold : std::uint8_t {
 ///
 /// Whoever waits in `take` has room for one job: as many are handed out as there are waiting.
 ///
-/// All but `take` throw `errc::connection_lost` where the network cannot be reached; what has
-/// happened to the job is not known then.
+/// `renew_all` and `commit` throw `errc::connection_lost` where the network cannot be reached,
+/// after a while of its own at most; what has happened to the job is not known then. Both may be
+/// said again. `take` and `notice` wait until it can be reached.
 ///
 /// Thread safety: all members but the destructor from any thread.
 class job_taker {
@@ -187,14 +209,20 @@ public:
   /// it is lost.
   [[nodiscard]] virtual task<> notice() = 0;
 
-  [[nodiscard]] virtual task<job_hold> renew(job_id id, std::uint64_t fence) = 0;
+  /// Begins the leases of all of them anew: they count from when this is asked. What has become of
+  /// each, in their order.
+  [[nodiscard]] virtual task<std::vector<job_hold>> renew_all(std::vector<job_claim> jobs) = 0;
+  /// The same for one.
+  [[nodiscard]] inline task<job_hold> renew(job_id id, std::uint64_t fence);
 
-  /// Ends the attempt. False: it is not this one's any more, and nothing has happened.
+  /// Ends the attempt. False: it is not this one's any more, and nothing has happened. Said again
+  /// after its answer was lost it may be either. Throws what `require_valid` throws.
   [[nodiscard]] virtual task<bool> commit(job_id id, std::uint64_t fence, job_commit c) = 0;
 
   /// Tells what the job has come to: its progress, of which the last one counts, or a further piece
-  /// of output. Does not wait. False: it was not taken, since the job is lost or has said as much
-  /// as it may.
+  /// of output. Does not wait: a network that has to queue it does so within a bound, sends it in
+  /// order, and before the commit. False: it was not taken, since the job is known to be lost, has
+  /// said as much as it may, or the queue is full.
   virtual bool write(job_id id, std::uint64_t fence, bool is_progress, shared_bytes body) = 0;
 
   /// Takes nothing any more. What it has can still be renewed and committed.
@@ -205,6 +233,12 @@ protected:
   job_taker(const job_taker&) = default;
   job_taker& operator=(const job_taker&) = default;
 };
+
+inline task<job_hold> job_taker::renew(job_id id, std::uint64_t fence) {
+  auto renewing = renew_all({job_claim{id, fence}});
+  const std::vector<job_hold> holds = co_await std::move(renewing);
+  co_return holds.at(0);
+}
 
 /// A script that an instrument has.
 struct job_script {
@@ -241,11 +275,12 @@ public:
   virtual ~job_store() = default;
 
   /// Its id; or that of the job with the same `once`. Throws `errc::mailbox_full` where there are
-  /// as many jobs as there may be.
+  /// as many jobs as there may be, and what `require_valid` throws.
   [[nodiscard]] virtual task<job_id> add(job_request r) = 0;
 
   /// Adds it and waits for its end, in one: its `keep` may be zero. It goes on where who waits is
-  /// stopped.
+  /// stopped. Once it is added, a connection that is lost does not end the wait, which goes on when
+  /// there is one again.
   [[nodiscard]] virtual task<job_outcome> run(job_request r) = 0;
 
   /// How it has ended, as soon as it has. Throws `errc::refused` for a job that never was, and
@@ -266,7 +301,8 @@ public:
 
   /// It is wanted no more: one that waits ends now, one that runs is asked to. False: it had ended.
   [[nodiscard]] virtual task<bool> cancel(job_id id) = 0;
-  /// A dead one waits again, as if it were new. False: it is not dead.
+  /// A dead one waits again, as if it were new: nothing is left of its attempts, its error, its
+  /// progress and its output. False: it is not dead.
   [[nodiscard]] virtual task<bool> requeue(job_id id) = 0;
   /// Forgets one that has ended. False: it has not.
   [[nodiscard]] virtual task<bool> purge(job_id id) = 0;
@@ -274,10 +310,11 @@ public:
   [[nodiscard]] virtual std::unique_ptr<job_taker> open_taker(std::string name,
                                                               std::vector<job_script> scripts) = 0;
 
-  /// Does what is due: delays, leases and times to live that are over. When more will be; `never`:
-  /// nothing is under way.
+  /// Does what is due: delays, leases and times to live that are over; only so much of it at once
+  /// that nobody is held up. When to come again: a time gone by, where there is more already;
+  /// `never`, where nothing is under way. Like all times here by the clock of `network::runs_on`.
   [[nodiscard]] virtual task<time_point> sweep() = 0;
-  /// Returns when something is due before `t`.
+  /// Returns when something is due before `t`, which a sweep has given.
   [[nodiscard]] virtual task<> due_before(time_point t) = 0;
 
 protected:

@@ -14,6 +14,7 @@
 #include <list>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -55,13 +56,16 @@ struct job_spare {
   job_once_map::node_type once;
 };
 
-enum class job_need : std::uint8_t { nothing, place, room, script, tenant, lane, once };
+enum class job_need : std::uint8_t { nothing, place, room, script, tenant, lane, lanes, once };
 
 class job_table {
 public:
   static constexpr std::uint32_t slot_bits = 24;
   static constexpr std::size_t chunk_size = 256;
+  static constexpr std::size_t most_lanes = 256;  // scripts of which one key has jobs at once
+  static constexpr int most_held = 64;            // that are passed over when one is to be dropped
 
+  /// Throws `std::invalid_argument` for more than can be numbered.
   job_table(std::uint64_t epoch, const job_table_limits& limits);
   job_table(const job_table&) = delete;
   job_table& operator=(const job_table&) = delete;
@@ -80,8 +84,8 @@ public:
   }
 
   bool cancel(job_record& r, job_step& s) noexcept;
-  /// It is dead.
-  job_need requeue(job_record& r, job_spare& spare, job_step& s) noexcept;
+  /// It is dead. What it leaves is put into `before`, which is empty.
+  job_need requeue(job_record& r, job_spare& spare, job_body& before, job_step& s) noexcept;
   bool purge(job_record& r, job_step& s) noexcept;
   /// One who has waited for its end waits no more.
   void let_go(job_record& r, job_step& s) noexcept;
@@ -156,12 +160,13 @@ private:
   void again_or_dead(job_record& r, bool may_again, duration after, job_step& s) noexcept;
   void end(job_record& r, job_state how, job_step& s) noexcept;
   void drop(job_record& r, job_step& s) noexcept;
-  void drop_oldest(std::initializer_list<job_state> of, job_step& s) noexcept;
+  bool drop_oldest(std::initializer_list<job_state> of, job_step& s) noexcept;
   void notice(job_taker_state& t, job_step& s) noexcept;
   static bool uses_once(const job_request& r) noexcept { return !r.once.empty(); }
 
   const job_table_limits limits_;
-  const std::shared_ptr<const job_error> lost_;              // of all that are lost
+  const std::shared_ptr<const job_error> lost_;              // of all that are lost ...
+  const std::shared_ptr<const job_error> lost_for_good_;     // ... and of those that are too often
   std::unique_ptr<std::unique_ptr<job_record[]>[]> places_;  // all chunks there can be
   std::size_t chunks_ = 0;                                   // that are there
   job_record* free_ = nullptr;
@@ -188,22 +193,29 @@ inline std::string once_key(const job_request& r) {
   return key += r.once;
 }
 
-inline std::shared_ptr<const job_error> job_loss() {
+inline std::shared_ptr<const job_error> job_loss(std::string reason) {
   job_error e;
   e.text = "the instrument that had it was lost";
   e.code = static_cast<std::int32_t>(errc::worker_crashed);
-  e.reason = "too many instruments were lost with it";
+  e.reason = std::move(reason);
   return std::make_shared<const job_error>(std::move(e));
+}
+
+/// Dead jobs make no room for others: they are never all that there may be.
+inline job_table_limits sane_limits(job_table_limits l) {
+  if (l.jobs >= std::size_t{1} << job_table::slot_bits) {
+    throw std::invalid_argument("a network in memory holds fewer than 2^24 jobs");
+  }
+  l.dead = (std::min)(l.dead, l.jobs / 2);
+  return l;
 }
 
 inline job_table::job_table(std::uint64_t e, const job_table_limits& limits)
     : epoch(e),
-      limits_(limits),
-      lost_(job_loss()),
-      places_(std::make_unique<std::unique_ptr<job_record[]>[]>(limits.jobs / chunk_size + 1)) {
-  TROUPE_ASSERT(limits.jobs < std::size_t{1} << slot_bits, "a table holds fewer than 2^24 jobs");
-  nobody_.owns_lanes = false;
-}
+      limits_(sane_limits(limits)),
+      lost_(job_loss({})),
+      lost_for_good_(job_loss("too many instruments were lost with it")),
+      places_(std::make_unique<std::unique_ptr<job_record[]>[]>(limits.jobs / chunk_size + 1)) {}
 
 /// Nobody waits any more.
 inline job_table::~job_table() {
@@ -213,14 +225,14 @@ inline job_table::~job_table() {
       if (static_cast<heap_hook<by_job_order>&>(*r).in_heap()) unwait(*r);
     }
   }
-  for (auto& [key, script] : scripts_) intrusive_list<job_lane>::remove(script.own);
 }
 
 // --- places -------------------------------------------------------------------------------------
 
 inline void job_table::add_chunk(std::unique_ptr<job_record[]>& chunk) noexcept {
   std::unique_ptr<job_record[]>& place = places_[chunks_] = std::move(chunk);
-  for (std::size_t i = chunk_size; i-- != 0;) {
+  const std::size_t more = (std::min)(chunk_size, limits_.jobs - chunks_ * chunk_size);
+  for (std::size_t i = more; i-- != 0;) {
     place[i].slot = static_cast<std::uint32_t>(chunks_ * chunk_size + i);
     give_back(place[i]);
   }
@@ -240,7 +252,6 @@ inline job_script_state& job_table::add_script(job_script_map::node_type& node) 
   if (put.inserted) {
     is.own.script = &is;
     is.own.tenant = &nobody_;
-    nobody_.lanes.push_back(is.own);
   } else {
     node = std::move(put.node);  // to die behind the lock
   }
@@ -285,23 +296,35 @@ inline job_need job_table::add(const std::shared_ptr<const job_request>& wish, j
     fresh.is_once = true;
   }
   ++lane->tenant->jobs;
+  ++lane->jobs;
   is = &fresh;
   limit(*lane->tenant, r.together, s);
   begin(fresh, r.delay, s);
   return job_need::nothing;
 }
 
-/// That of a script and a key. Changes nothing where something is missing.
+/// That of a script and a key: if there is none, one that is of no use any more. Changes nothing
+/// where something is missing.
 inline job_need job_table::find_lane(const job_request& r, job_script_state& script,
                                      job_spare& spare, job_lane*& is) noexcept {
   is = &script.own;
   if (r.key.empty()) return job_need::nothing;
   auto at = tenants_.find(r.key);
   if (at != tenants_.end()) {
+    std::size_t count = 0;
+    job_lane* unused = nullptr;
     for (job_lane& l : at->second.lanes) {
       is = &l;
       if (l.script == &script) return job_need::nothing;
+      if (l.jobs == 0) unused = &l;
+      ++count;
     }
+    if (unused != nullptr) {
+      is = unused;
+      is->script = &script;
+      return job_need::nothing;
+    }
+    if (count >= most_lanes) return job_need::lanes;
   }
   if (!spare.lane) return job_need::lane;
   if (at == tenants_.end()) {
@@ -382,18 +405,20 @@ inline void job_table::unwait(job_record& r) noexcept {
   ready(*r.lane);
 }
 
+/// Those without a key are found without.
 inline void job_table::ready(job_lane& l) noexcept {
-  if (!l.in_heap() && !l.waiting.empty() && !l.tenant->is_full()) l.script->ready.push(l);
+  if (l.tenant == &nobody_ || l.in_heap()) return;
+  if (!l.waiting.empty() && !l.tenant->is_full()) l.script->ready.push(l);
 }
 
 /// As many as there are takers for.
 inline void job_table::dispatch(job_script_state& script, job_step& s) noexcept {
-  while (!script.ready.empty()) {
+  while (job_lane* const l = script.first()) {
     job_taker_state* const t = taker_for(script);
     if (t == nullptr) return;
     auto& to = static_cast<job_take_wait&>(*t->takes.pop_front());
     s.served.push_back(to.coroutine());
-    hand(script.ready.top(), *t, to, s);
+    hand(*l, *t, to, s);
   }
 }
 
@@ -413,10 +438,10 @@ inline bool job_table::take(job_taker_state& t, job_take_wait& to, job_step& s) 
   if (t.is_closed) return true;
   if (t.is_cut) return false;
   job_lane* best = nullptr;
-  for (const job_script_state* const script : t.scripts) {
-    if (script->ready.empty()) continue;
-    job_lane& l = script->ready.top();
-    if (best == nullptr || job_lane_order()(l, *best)) best = &l;
+  for (job_script_state* const script : t.scripts) {
+    job_lane* const l = script->first();
+    if (l == nullptr) continue;
+    if (best == nullptr || job_lane_order()(*l, *best)) best = l;
   }
   if (best == nullptr) return false;
   hand(*best, t, to, s);
@@ -450,7 +475,9 @@ inline void job_table::hand(job_lane& l, job_taker_state& t, job_take_wait& to,
   d.fence = r.fence;
   d.attempt = r.attempt;
   d.failures = r.failures;
+  d.losses = r.losses;
   d.request = r.body.request;
+  d.since = s.now;
 }
 
 /// From its holder. It is in no list then.
@@ -482,11 +509,13 @@ inline void job_table::renew(job_record& r, job_step& s) noexcept {
   time(r, saturating_add(s.now, r.body.request->lease), s);
 }
 
+/// One that is completed brings no error. A crash is both a failure and a loss: what may be tried
+/// once only is not tried again because it has crashed.
 inline void job_table::commit(job_record& r, job_commit& c, job_step& s) noexcept {
   take_back(r, s);
   const job_request& wish = *r.body.request;
   // What was there before dies behind the lock, with `c`.
-  if (c.error) r.body.error.swap(c.error);
+  if (c.kind != job_commit::released) r.body.error.swap(c.error);
   switch (c.kind) {
     case job_commit::completed:
       std::swap(r.body.result, c.result);
@@ -495,8 +524,9 @@ inline void job_table::commit(job_record& r, job_commit& c, job_step& s) noexcep
       ++r.failures;
       return again_or_dead(r, r.failures < wish.attempts, c.after, s);
     case job_commit::crashed:
+      ++r.failures;
       ++r.losses;
-      return again_or_dead(r, r.losses < wish.losses, c.after, s);
+      return again_or_dead(r, r.failures < wish.attempts && r.losses < wish.losses, c.after, s);
     case job_commit::cancelled:
       return end(r, job_state::cancelled, s);
     case job_commit::released:
@@ -520,13 +550,15 @@ inline void job_table::lose(job_record& r, job_step& s) noexcept {
   if (r.holder != nullptr) notice(*r.holder, s);
   take_back(r, s);
   ++r.losses;
-  s.error = std::exchange(r.body.error, lost_);
-  again_or_dead(r, r.losses < r.body.request->losses, duration::zero(), s);
+  const bool may_again = r.losses < r.body.request->losses;
+  s.error = std::exchange(r.body.error, may_again ? lost_ : lost_for_good_);
+  again_or_dead(r, may_again, duration::zero(), s);
 }
 
 /// It is in no list.
 inline void job_table::end(job_record& r, job_state how, job_step& s) noexcept {
   job_tenant& tenant = *r.lane->tenant;
+  --r.lane->jobs;
   if (--tenant.jobs == 0 && &tenant != &nobody_) {
     s.tenant = tenants_.extract(tenants_.find(tenant.key));
   }
@@ -547,23 +579,31 @@ inline void job_table::end(job_record& r, job_state how, job_step& s) noexcept {
     return;
   }
   if (!is_dead) time(r, saturating_add(s.now, r.body.request->keep), s);
-  if (is_dead) {
-    if (counts_[how] > limits_.dead) drop_oldest({how}, s);
-  } else if (counts_[job_state::completed] + counts_[job_state::cancelled] > limits_.ended) {
-    drop_oldest({job_state::completed, job_state::cancelled}, s);
+  for (int more = 2; more != 0; --more) {  // one that was held before may have been passed over
+    if (is_dead) {
+      if (counts_[how] <= limits_.dead || !drop_oldest({how}, s)) return;
+    } else {
+      const bool fits =
+          counts_[job_state::completed] + counts_[job_state::cancelled] <= limits_.ended;
+      if (fits || !drop_oldest({job_state::completed, job_state::cancelled}, s)) return;
+    }
   }
 }
 
-/// Whichever of these states has ended first and is held by nobody.
-inline void job_table::drop_oldest(std::initializer_list<job_state> of, job_step& s) noexcept {
+/// Whichever of these states has ended first and is held by nobody. False: those that could be
+/// looked at are held.
+inline bool job_table::drop_oldest(std::initializer_list<job_state> of, job_step& s) noexcept {
   job_record* oldest = nullptr;
   for (const job_state one : of) {
     intrusive_list<job_record>& list = in(one);
     auto at = list.begin();
-    while (at != list.end() && at->holds != 0) ++at;
-    if (at != list.end() && (oldest == nullptr || at->ended < oldest->ended)) oldest = &*at;
+    for (int held = 0; at != list.end() && at->holds != 0 && held != most_held; ++held) ++at;
+    if (at == list.end() || at->holds != 0) continue;
+    if (oldest == nullptr || at->ended < oldest->ended) oldest = &*at;
   }
-  if (oldest != nullptr) drop(*oldest, s);
+  if (oldest == nullptr) return false;
+  drop(*oldest, s);
+  return true;
 }
 
 /// It has ended, and nobody holds it.
@@ -613,16 +653,22 @@ inline bool job_table::purge(job_record& r, job_step& s) noexcept {
   return true;
 }
 
-/// Its losses, failures and attempts are counted anew.
-inline job_need job_table::requeue(job_record& r, job_spare& spare, job_step& s) noexcept {
+/// As if it were new, but that who has read what it told knows what comes after.
+inline job_need job_table::requeue(job_record& r, job_spare& spare, job_body& before,
+                                   job_step& s) noexcept {
   const job_request& wish = *r.body.request;
   job_lane* lane = nullptr;
   const job_need missing = find_lane(wish, *script(wish.script, wish.version), spare, lane);
   if (missing != job_need::nothing) return missing;
   ++lane->tenant->jobs;
+  ++lane->jobs;
   r.lane = lane;
   r.failures = r.losses = r.attempt = 0;
   r.stop_asked = false;
+  r.body.error.swap(before.error);
+  r.body.progress.swap(before.progress);
+  r.body.output.swap(before.output);
+  r.output_size = 0;
   untime(r);
   leave(r);
   limit(*lane->tenant, wish.together, s);

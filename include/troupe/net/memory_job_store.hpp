@@ -27,6 +27,7 @@
 #include <troupe/net/job_record.hpp>
 #include <troupe/net/job_store.hpp>
 #include <troupe/net/job_table.hpp>
+#include <troupe/net/valid_job.hpp>
 #include <troupe/sync/spin_lock.hpp>
 #include <troupe/time/clock.hpp>
 
@@ -67,6 +68,9 @@ private:
   class due_operation;
 
   static constexpr std::size_t longest_page = 1000;
+  static constexpr int most_looked_at = 64;  // of a list while the lock is held
+  static constexpr int most_swept = 256;
+  static constexpr std::size_t most_renewed = 32;  // while the lock is held
   static constexpr std::size_t most_scripts = 65536;
 
   job_id insert(const std::shared_ptr<const job_request>& r, bool holds);
@@ -75,13 +79,24 @@ private:
   job_record* find(job_id id) const noexcept {
     return id.epoch == table_.epoch ? table_.find(id.number) : nullptr;
   }
-  void check(job_id id) const {
+  void require_own(job_id id) const {
     if (id.epoch != table_.epoch) {
       throw error(errc::network_reset, {}, "job " + to_string(id) + " is of another store");
     }
   }
   [[noreturn]] void throw_unknown(job_id id);
   bool news_of(job_id id, std::uint64_t after, job_news& to, std::size_t& needed);
+
+  /// A page on its way.
+  struct listing {
+    job_state state;
+    std::size_t most;
+    std::uint64_t at = 0;     // the job to go on with; 0: the first
+    std::uint64_t about = 0;  // not found: what has a lower number is passed over until one has not
+    job_page page = {};
+    std::vector<std::shared_ptr<const std::string>> holders = {};
+  };
+  bool list_some(listing& l);
 
   executor& on_;
   spin_lock lock_;  // guards all below
@@ -302,6 +317,9 @@ inline void memory_job_store::prepare(job_need missing, job_spare& spare, const 
       if (table_.has_room_for_chunk()) table_.add_chunk(chunk);
       break;
     }
+    case job_need::lanes:
+      throw error(errc::mailbox_full, {},
+                  "key " + r.key + " has jobs of as many scripts as it may");
     case job_need::nothing:
     case job_need::room:
       break;
@@ -331,10 +349,12 @@ inline job_id memory_job_store::insert(const std::shared_ptr<const job_request>&
 }
 
 inline task<job_id> memory_job_store::add(job_request r) {
+  require_valid(r);
   co_return insert(std::make_shared<const job_request>(std::move(r)), false);
 }
 
 inline task<job_outcome> memory_job_store::run(job_request r) {
+  require_valid(r);
   const job_id id = insert(std::make_shared<const job_request>(std::move(r)), true);
   end_operation end(*this, id, true);
   std::optional<job_outcome> outcome = co_await std::move(end);
@@ -353,7 +373,7 @@ inline void memory_job_store::throw_unknown(job_id id) {
 }
 
 inline task<job_outcome> memory_job_store::settled(job_id id) {
-  check(id);
+  require_own(id);
   end_operation end(*this, id, false);
   std::optional<job_outcome> outcome = co_await std::move(end);
   if (!outcome) throw_unknown(id);
@@ -382,7 +402,7 @@ inline bool memory_job_store::news_of(job_id id, std::uint64_t after, job_news& 
 }
 
 inline task<job_news> memory_job_store::news(job_id id, std::uint64_t number) {
-  check(id);
+  require_own(id);
   for (;;) {
     job_news found;
     std::size_t needed = 0;
@@ -408,7 +428,7 @@ inline task<job_news> memory_job_store::news(job_id id, std::uint64_t number) {
 }
 
 inline task<std::optional<job_info>> memory_job_store::get(job_id id) {
-  check(id);
+  require_own(id);
   std::optional<job_info> found;
   std::shared_ptr<const std::string> holder;
   {
@@ -423,34 +443,42 @@ inline task<std::optional<job_info>> memory_job_store::get(job_id id) {
 
 inline task<job_page> memory_job_store::list(job_state state, std::optional<job_id> from,
                                              std::size_t most) {
-  if (from) check(*from);
-  most = (std::min)(most, longest_page);
-  job_page page;
-  std::vector<std::shared_ptr<const std::string>> holders;
-  page.jobs.reserve(most);
-  holders.reserve(most);
-  {
-    const spin_guard guard(lock_);
-    intrusive_list<job_record>& all = table_.in(state);
-    auto at = all.begin();
-    if (from) {
-      job_record* const r = find(*from);
-      if (r != nullptr && r->state == state) {
-        at = all.at(*r);
-      } else {
-        while (at != all.end() && at->number < from->number) ++at;
-      }
-    }
-    for (; at != all.end() && page.jobs.size() != most; ++at) {
-      page.jobs.push_back(table_.info(*at));
-      holders.push_back(at->holder != nullptr ? at->holder->name : nullptr);
-    }
-    if (at != all.end()) page.next = job_id{table_.epoch, at->number};
+  if (from) require_own(*from);
+  listing l{state, (std::min)(most, longest_page)};
+  if (from) l.at = from->number;
+  l.page.jobs.reserve(l.most);
+  l.holders.reserve(l.most);
+  while (list_some(l)) {
   }
-  for (std::size_t i = 0; i != holders.size(); ++i) {
-    if (holders[i]) page.jobs[i].holder = *holders[i];
+  for (std::size_t i = 0; i != l.holders.size(); ++i) {
+    if (l.holders[i]) l.page.jobs[i].holder = *l.holders[i];
   }
-  co_return page;
+  co_return std::move(l.page);
+}
+
+/// A part of it, so that nobody waits long for the lock. False: it is all there.
+inline bool memory_job_store::list_some(listing& l) {
+  const spin_guard guard(lock_);
+  intrusive_list<job_record>& all = table_.in(l.state);
+  auto at = all.begin();
+  if (job_record* const r = table_.find(l.at); r != nullptr && r->state == l.state) {
+    at = all.at(*r);
+  } else if (l.about == 0) {
+    l.about = l.at;
+  }
+  for (int looked = 0; at != all.end(); ++at) {
+    l.at = at->number;
+    if (l.page.jobs.size() == l.most) {
+      l.page.next = job_id{table_.epoch, l.at};
+      return false;
+    }
+    if (++looked > most_looked_at) return true;
+    if (at->number < l.about) continue;
+    l.about = 0;
+    l.page.jobs.push_back(table_.info(*at));
+    l.holders.push_back(at->holder != nullptr ? at->holder->name : nullptr);
+  }
+  return false;
 }
 
 inline task<job_counts> memory_job_store::counts() {
@@ -459,7 +487,7 @@ inline task<job_counts> memory_job_store::counts() {
 }
 
 inline task<bool> memory_job_store::cancel(job_id id) {
-  check(id);
+  require_own(id);
   step s(*this);
   const spin_guard guard(lock_);
   job_record* const r = find(id);
@@ -467,8 +495,9 @@ inline task<bool> memory_job_store::cancel(job_id id) {
 }
 
 inline task<bool> memory_job_store::requeue(job_id id) {
-  check(id);
+  require_own(id);
   job_spare spare;
+  job_body before;
   for (;;) {
     job_need missing = job_need::nothing;
     std::shared_ptr<const job_request> wish;
@@ -478,7 +507,7 @@ inline task<bool> memory_job_store::requeue(job_id id) {
       job_record* const r = find(id);
       if (r == nullptr || r->state != job_state::dead) co_return false;
       wish = r->body.request;
-      missing = table_.requeue(*r, spare, s.is);
+      missing = table_.requeue(*r, spare, before, s.is);
     }
     if (missing == job_need::nothing) co_return true;
     prepare(missing, spare, *wish);
@@ -486,7 +515,7 @@ inline task<bool> memory_job_store::requeue(job_id id) {
 }
 
 inline task<bool> memory_job_store::purge(job_id id) {
-  check(id);
+  require_own(id);
   step s(*this);
   const spin_guard guard(lock_);
   job_record* const r = find(id);
@@ -495,11 +524,12 @@ inline task<bool> memory_job_store::purge(job_id id) {
 
 // --- time ---------------------------------------------------------------------------------------
 
+/// One thing at a time: others get at the lock in between.
 inline task<time_point> memory_job_store::sweep() {
-  for (;;) {
+  for (int done = 0;; ++done) {
     step s(*this);
     const spin_guard guard(lock_);
-    if (!table_.sweep_one(s.is)) co_return table_.next_due();
+    if (done == most_swept || !table_.sweep_one(s.is)) co_return table_.next_due();
   }
 }
 
@@ -547,24 +577,25 @@ public:
     state_.is_noticed = false;
   }
 
-  task<job_hold> renew(job_id id, std::uint64_t fence) override {
-    step s(store_);
-    bool is_cut = false;
-    job_hold hold = job_hold::lost;
-    {
-      const spin_guard guard(store_.lock_);
-      is_cut = state_.is_cut;
-      job_record* const r = is_cut ? nullptr : store_.table_.held(state_, id.number, fence);
-      if (r != nullptr) {
-        store_.table_.renew(*r, s.is);
-        hold = r->stop_asked ? job_hold::stop_asked : job_hold::held;
+  task<std::vector<job_hold>> renew_all(std::vector<job_claim> jobs) override {
+    std::vector<job_hold> holds(jobs.size(), job_hold::lost);
+    for (std::size_t at = 0; at < jobs.size();) {
+      bool is_cut = false;
+      {
+        step s(store_);
+        const spin_guard guard(store_.lock_);
+        is_cut = state_.is_cut;
+        const std::size_t end = (std::min)(jobs.size(), at + most_renewed);
+        for (; at != end && !is_cut; ++at) holds[at] = renew_one(jobs[at], s.is);
       }
+      require_cable(is_cut);
     }
-    require_cable(is_cut);
-    co_return hold;
+    co_return holds;
   }
 
   task<bool> commit(job_id id, std::uint64_t fence, job_commit c) override {
+    require_valid(c);
+    if (c.kind == job_commit::completed) c.error.reset();
     bool is_cut = false;
     bool is_done = false;
     {
@@ -597,6 +628,12 @@ public:
 private:
   static void require_cable(bool is_cut) {
     if (is_cut) throw error(errc::connection_lost, {}, "the network cannot be reached");
+  }
+  job_hold renew_one(const job_claim& c, job_step& s) noexcept {
+    job_record* const r = store_.table_.held(state_, c.id.number, c.fence);
+    if (r == nullptr) return job_hold::lost;
+    store_.table_.renew(*r, s);
+    return r->stop_asked ? job_hold::stop_asked : job_hold::held;
   }
 
   memory_job_store& store_;

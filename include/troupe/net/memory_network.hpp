@@ -47,11 +47,12 @@ struct memory_network_options {
   duration claim_delay = duration::zero();
   /// So many messages wait at an address; what comes beyond that is lost.
   std::size_t inbox = 65536;
-  /// So many jobs at most, whatever has become of them. Of those that have ended the oldest are
-  /// forgotten where there are more, before their time.
+  /// So many jobs at most, whatever has become of them; fewer than 2^24, else `jobs` throws
+  /// `std::invalid_argument`. Of those that have ended the oldest are forgotten where there are
+  /// more, before their time.
   std::size_t jobs = std::size_t{1} << 20;
   std::size_t ended_jobs = 100'000;  ///< Completed or cancelled.
-  std::size_t dead_jobs = 100'000;
+  std::size_t dead_jobs = 100'000;  ///< At most half of `jobs`, since they make no room for others.
 };
 
 /// For programs in one process, tests and simulations. Nothing is copied: a message is a share in
