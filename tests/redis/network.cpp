@@ -292,7 +292,7 @@ TEST_CASE("a server that is silent is one that cannot be reached", "[redis]") {
   tcp_proxy proxy(server.port());
   troupe::broker broker{troupe::broker_options{.threads = 1}};
   troupe::redis_options o = options_for(proxy.url());
-  o.command_limit = 300ms;
+  o.command_limit = 1s;
   redis_network net(broker.runs_on(), o);
   broker.run(net.ready());
   proxy.set(tcp_proxy::mode::hold);
