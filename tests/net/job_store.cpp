@@ -3,6 +3,7 @@
 
 #include <catch2/catch.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -668,6 +669,136 @@ TEST_CASE("job_store: on threads", "[net][job]") {
   broker.run(all());
   CHECK(ended == std::vector<int>{2000, 2000, 2000, 2000});
   CHECK(taken[0].size() + taken[1].size() + taken[2].size() == 8000);
+}
+
+namespace {
+
+/// Who asks for jobs and who runs them, on threads, and what both can see.
+struct crowd {
+  troupe::job_store& store;
+  troupe::job_taker& taker;
+  std::atomic<int> limited{0};  // of the key with a limit: jobs that run
+  std::atomic<int> most_limited{0};
+  std::atomic<int> completed{0};
+  std::atomic<int> cancelled{0};
+  std::atomic<bool> is_over{false};
+};
+constexpr std::uint32_t crowd_limit = 2;
+
+/// Commits, fails, gives back, or says nothing any more, by chance.
+troupe::task<> take_carelessly(crowd& c, std::uint64_t seed) {
+  for (;;) {
+    std::optional<job_delivery> d = co_await c.taker.take();
+    if (!d) co_return;
+    const std::uint64_t chance = troupe::splitmix64(seed) % 100;
+    const bool is_limited = d->request->key == "limited";
+    if (is_limited) {
+      const int now = ++c.limited;
+      int most = c.most_limited.load();
+      while (most < now && !c.most_limited.compare_exchange_weak(most, now)) {
+      }
+    }
+    if (chance % 4 == 0) co_await troupe::yield();
+    static_cast<void>(co_await c.taker.renew(d->id, d->fence));
+    c.taker.write(d->id, d->fence, chance % 2 == 0, troupe::shared_bytes("x"));
+    if (is_limited) --c.limited;
+    if (chance >= 90 && !is_limited) continue;
+    job_commit end = result("r");
+    if (chance >= 70) end = of_kind(chance < 80 ? job_commit::failed : job_commit::released);
+    auto committing = c.taker.commit(d->id, d->fence, std::move(end));
+    static_cast<void>(co_await std::move(committing));
+  }
+}
+
+job_request careless_request(std::uint64_t& seed) {
+  job_request r = request();
+  r.attempts = r.losses = 1'000'000;
+  r.priority = static_cast<std::int32_t>(troupe::splitmix64(seed) % 3);
+  r.ahead = troupe::splitmix64(seed) % 5 == 0;
+  r.lease = 30ms;
+  switch (troupe::splitmix64(seed) % 3) {
+    case 0:
+      r.key = "limited";
+      r.together = crowd_limit;
+      r.lease = 1h;
+      break;
+    case 1:
+      r.key = std::to_string(troupe::splitmix64(seed) % 3);
+      break;
+    default:
+      break;
+  }
+  return r;
+}
+
+troupe::task<> ask_carelessly(crowd& c, std::uint64_t seed, int many) {
+  for (int i = 0; i != many; ++i) {
+    job_request r = careless_request(seed);
+    troupe::job_outcome end;
+    if (troupe::splitmix64(seed) % 2 == 0) {
+      r.keep = troupe::duration::zero();
+      auto running = c.store.run(std::move(r));
+      end = co_await std::move(running);
+    } else {
+      const job_id id = co_await c.store.add(std::move(r));
+      if (troupe::splitmix64(seed) % 3 == 0) static_cast<void>(co_await c.store.cancel(id));
+      const troupe::job_news news = co_await c.store.news(id, 0);
+      static_cast<void>(news);
+      end = co_await c.store.settled(id);
+    }
+    if (end.state == job_state::completed) ++c.completed;
+    if (end.state == job_state::cancelled) ++c.cancelled;
+  }
+}
+
+troupe::task<> sweep_until_over(crowd& c) {
+  while (!c.is_over.load()) {
+    static_cast<void>(co_await c.store.sweep());
+    const troupe::job_page page = co_await c.store.list(job_state::active, {}, 100);
+    static_cast<void>(page);
+    co_await troupe::sleep_for(1ms);
+  }
+}
+
+troupe::task<> notice_until_over(crowd& c) {
+  for (;;) co_await c.taker.notice();
+}
+
+troupe::task<> be_careless(crowd& c, int askers, int many) {
+  troupe::task_scope takers;
+  for (std::uint64_t seed = 1; seed != 7; ++seed) takers.spawn(take_carelessly(c, seed));
+  troupe::task_scope beside;
+  beside.spawn(sweep_until_over(c));
+  beside.spawn(notice_until_over(c));
+  troupe::task_scope asking;
+  for (int i = 0; i != askers; ++i) {
+    asking.spawn(ask_carelessly(c, static_cast<std::uint64_t>(i) + 100, many));
+  }
+  co_await asking.join();
+  c.taker.close();
+  co_await takers.join();
+  c.is_over.store(true);
+  beside.request_stop();
+  auto ending = troupe::as_result(beside.join());
+  static_cast<void>(co_await std::move(ending));
+}
+
+}  // namespace
+
+TEST_CASE("job_store: on threads, with keys, limits, leases that end, and cancelling",
+          "[net][job]") {
+  constexpr int askers = 8;
+  constexpr int many = 150;
+  troupe::thread_pool pool({.threads = 3});
+  troupe::memory_network net(pool);
+  const auto t = net.jobs().open_taker("one", {{"a", 1}});
+  crowd c{net.jobs(), *t};
+  troupe::broker broker({.on = &pool});
+  broker.run(be_careless(c, askers, many));
+  CHECK(c.completed + c.cancelled == askers * many);
+  CHECK(c.completed > 0);
+  CHECK(c.cancelled > 0);
+  CHECK(c.most_limited <= static_cast<int>(crowd_limit));
 }
 
 }  // namespace job_store_tests

@@ -30,13 +30,26 @@
 #include <troupe/job/workspace.hpp>
 #include <troupe/net/job_store.hpp>
 #include <troupe/net/network.hpp>
+#include <troupe/net/valid_job.hpp>
 #include <troupe/time/backoff.hpp>
 #include <troupe/time/clock.hpp>
 
 namespace troupe {
 
-/// How a job is wanted. What it shows is copied when the job is asked for.
+namespace detail {
+
+/// The first member of options that are given by name alone: a list of mere values does not begin
+/// with one, and is refused.
+struct options_are_given_by_name {
+  explicit options_are_given_by_name() = default;
+};
+
+}  // namespace detail
+
+/// How a job is wanted, always by name: `{.priority = 1}`. What it shows is copied when the job is
+/// asked for.
 struct job_options {
+  detail::options_are_given_by_name by_name = detail::options_are_given_by_name();
   std::int32_t priority = 0;          ///< The higher, the sooner; among equals the older one first.
   duration delay = duration::zero();  ///< Before it may start. A composer sees to it.
   std::uint32_t attempts = 1;         ///< So often it may fail. At least 1.
@@ -106,7 +119,8 @@ public:
 
   /// Runs a job ahead of those that are queued; its result. Params are made of `args`. Throws
   /// `job_failed`, and `errc::interrupted` for one that was cancelled. It is known to nobody else,
-  /// and goes on where the caller is stopped.
+  /// and goes on where the caller is stopped. Options that no job may have throw
+  /// `std::invalid_argument`, here and below.
   template <script S, class... Args>
   [[nodiscard]] task<typename S::result> play(Args&&... args) {
     return play<S>(job_options(), std::forward<Args>(args)...);
@@ -210,7 +224,6 @@ private:
   template <script S, class... Args>
   job_request request(const job_options& o, Args&&... args) {
     if (!scripts_.has<S>()) throw error(errc::no_such_module, {}, std::string(script_name<S>()));
-    check(o);
     const typename S::params params = detail::make_params<S>(std::forward<Args>(args)...);
     job_request r;
     r.script = script_name<S>();
@@ -227,18 +240,8 @@ private:
     r.once = o.idempotency_key;
     r.key = o.concurrency_key;
     r.together = o.concurrency;
+    require_valid(r);
     return r;
-  }
-
-  static void check(const job_options& o) {
-    require(o.attempts != 0, "a job has at least one attempt");
-    require(o.losses != 0, "a job is dead after at least one loss");
-    require(o.lease >= std::chrono::milliseconds(30), "a lease is at least 30 ms");
-    require(o.time_limit > duration::zero(), "a time limit is more than nothing");
-    require(
-        o.retry.first >= duration::zero() && o.retry.max >= o.retry.first && o.retry.factor >= 1.0,
-        "waits between attempts do not fall");
-    require(o.concurrency == 0 || !o.concurrency_key.empty(), "a limit of together needs a key");
   }
 
   template <script S>

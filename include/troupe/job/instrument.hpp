@@ -5,7 +5,8 @@
 /// `instrument`: runs the jobs whose scripts it has.
 ///
 /// Layer: job. A slot is a coroutine, which takes a job when it has nothing to do: more jobs than
-/// slots cannot be taken, and no slot is idle while work waits. A keeper beside them renews leases.
+/// slots cannot be taken, and no slot is idle while work waits. A keeper beside them renews leases,
+/// on a thread of its own: also where scripts compute on all threads of the executor.
 
 #include <algorithm>
 #include <chrono>
@@ -24,17 +25,16 @@
 #include <troupe/base/result.hpp>
 #include <troupe/base/scope_exit.hpp>
 #include <troupe/coro/as_result.hpp>
-#include <troupe/coro/async_semaphore.hpp>
 #include <troupe/coro/executor.hpp>
 #include <troupe/coro/result_slot.hpp>
 #include <troupe/coro/sleep.hpp>
 #include <troupe/coro/stop_token.hpp>
 #include <troupe/coro/sync_wait.hpp>
 #include <troupe/coro/task.hpp>
-#include <troupe/coro/within.hpp>
-#include <troupe/job/composer.hpp>
+#include <troupe/job/job_alarm.hpp>
 #include <troupe/job/job_context.hpp>
 #include <troupe/job/job_failure.hpp>
+#include <troupe/job/job_tasks.hpp>
 #include <troupe/job/stoppable_run.hpp>
 #include <troupe/job/workspace.hpp>
 #include <troupe/net/job_store.hpp>
@@ -49,9 +49,15 @@ namespace troupe {
 struct instrument_options {
   unsigned workers = 0;   ///< So many jobs at once; 0: as many as there are cores.
   std::string name = {};  ///< Under which others see it; empty: one of chance.
+  /// How long one that leaves tries to tell a network that cannot be reached what has become of a
+  /// job. What it could not tell is run again elsewhere when its lease is over.
+  duration give_up_after = std::chrono::seconds(5);
 };
 
 /// Takes jobs from the network and runs them on the network's executor, which outlives it.
+///
+/// Requests to stop come from a thread of its own: what a script does in a `stop_callback` is short
+/// and does not block, since it holds up the leases of all its jobs.
 ///
 /// Its destructor asks what runs to stop, gives it back, and waits for it, so it is destroyed on a
 /// thread that may block, or after `drain`.
@@ -74,6 +80,7 @@ public:
   /// time.
   [[nodiscard]] task<> drain() {
     taker_->close();
+    leave();
     return end();
   }
 
@@ -82,11 +89,13 @@ private:
 
   /// One job that it has. In the frame of its slot.
   struct attempt : list_hook {
-    explicit attempt(const job_delivery& d, time_point now) noexcept
-        : delivery(d),
-          limit(saturating_add(now, d.request->time_limit)),
-          leased_until(saturating_add(now, d.request->lease)),
-          renew_at(saturating_add(now, d.request->lease / 3)) {}
+    attempt(const job_delivery& d, time_point now)
+        : delivery(d), limit(saturating_add(now, d.request->time_limit)) {
+      const duration first = d.lease > duration::zero() ? d.lease : d.request->lease;
+      const time_point since = (std::min)(d.since, now);
+      leased_until = saturating_add(since, first);
+      renew_at = saturating_add(since, first / 3);
+    }
 
     time_point next_look() const noexcept {
       return why == stop_cause::none ? (std::min)(renew_at, limit) : renew_at;
@@ -101,13 +110,14 @@ private:
     stop_cause why = stop_cause::none;
   };
   struct look {
-    job_id id;
-    std::uint64_t fence = 0;
+    job_claim claim;
     duration lease{};
     time_point limit{};
     time_point leased_until{};
   };
 
+  task<> begin(unsigned workers);
+  bool begin_one(unsigned which) noexcept;
   task<> slot();
   task<> run(const job_delivery& d, std::uint64_t notices);
   task<troupe::result<shared_bytes>> perform(attempt& a);
@@ -118,10 +128,18 @@ private:
 
   task<> keep();
   task<> listen();
-  task<> renew_all(bool all);
-  task<> look_after(look at);
+  task<> wait_for_look();
+  task<> renew_due();
+  std::vector<look> due_looks(time_point now);
+  void heed(const look& at, time_point asked_at, const job_hold* hold);
   void stop(std::uint64_t fence, stop_cause why);
   void stop_all() noexcept;
+  void leave() noexcept;
+  bool may_still_tell(const attempt& a, time_point failed_first) noexcept;
+  void look_at_all() noexcept {
+    const spin_guard guard(lock_);
+    look_at_all_ = true;
+  }
   void enlist(attempt& a, std::uint64_t notices);
   std::uint64_t notices() const noexcept {
     const spin_guard guard(lock_);
@@ -129,22 +147,28 @@ private:
   }
   void delist(attempt& a) noexcept;
   attempt* find(std::uint64_t fence) noexcept;  // under the lock
-  task<> end();
+  /// All that it needs is made when it is asked for, not when it is awaited.
+  task<> end() { return end(slots_.join(), keepers_.join()); }
+  task<> end(task<> slots_joined, task<> keepers_joined);
 
   executor& on_;
   const workspace scripts_;
   const std::unique_ptr<job_taker> taker_;
-  async_semaphore wake_{0};  // the keeper
-  mutable spin_lock lock_;   // guards the six below
+  const duration give_up_after_;
+  detail::job_alarm wakes_keeper_;
+  mutable spin_lock lock_;  // guards the seven below
   intrusive_list<attempt> running_;
   std::size_t running_count_ = 0;
   time_point looks_at_ = never;  // when the keeper goes on by itself
   bool look_at_all_ = false;
   std::uint64_t notices_ = 0;  // how often it was told to look at all
   bool is_going_ = false;
+  time_point leaves_at_ = never;  // since when it takes nothing any more
   bool has_ended_ = false;
-  detail::job_tasks keepers_;
+  detail::own_thread keepers_thread_;
+  detail::job_tasks keepers_;  // on that thread
   detail::job_tasks slots_;
+  task<> ending_;  // made when there is memory, for the destructor
 };
 
 namespace detail {
@@ -164,31 +188,77 @@ inline instrument::instrument(network& over, workspace scripts, const instrument
       scripts_(std::move(scripts)),
       taker_(over.jobs().open_taker(detail::fresh_instrument_name(on_, options.name),
                                     scripts_.list())),
-      keepers_(on_),
-      slots_(on_) {
-  keepers_.spawn(keep());
-  keepers_.spawn(listen());
-  for (unsigned i = detail::count_workers(options.workers); i != 0; --i) slots_.spawn(slot());
+      give_up_after_(options.give_up_after),
+      keepers_thread_(on_),
+      keepers_(keepers_thread_.where()),
+      slots_(on_),
+      ending_(end()) {
+  // One thing that may fail, before which nothing runs.
+  slots_.spawn(begin(detail::count_workers(options.workers)));
 }
 
 inline instrument::~instrument() {
   if (has_ended_) return;
   taker_->close();
+  leave();
   stop_all();
-  detail::block_on(end(), &on_);
+  detail::block_on(std::move(ending_), &on_);
 }
 
-inline task<> instrument::end() {
-  co_await slots_.join();
-  keepers_.request_stop();
-  co_await keepers_.join();
+inline task<> instrument::end(task<> slots_joined, task<> keepers_joined) {
+  co_await std::move(slots_joined);
+  keepers_.stop();
+  co_await std::move(keepers_joined);
   has_ended_ = true;
+}
+
+/// Starts those who look after jobs, and then the slots. What cannot be started now, for want of
+/// memory, is later.
+inline task<> instrument::begin(unsigned workers) {
+  backoff patience({.first = std::chrono::milliseconds(50), .max = std::chrono::seconds(1)});
+  for (unsigned i = 0; i != workers + 2;) {
+    if (begin_one(i)) {
+      ++i;
+      continue;
+    }
+    {
+      const spin_guard guard(lock_);
+      if (leaves_at_ != never) break;
+    }
+    try {
+      co_await sleep_for(patience.next(on_.random()));
+    } catch (...) {
+    }
+    co_await yield();
+  }
+}
+
+inline bool instrument::begin_one(unsigned which) noexcept {
+  try {
+    if (which == 0) {
+      keepers_.spawn(keep());
+    } else if (which == 1) {
+      keepers_.spawn(listen());
+    } else {
+      slots_.spawn(slot());
+    }
+    return true;
+  } catch (...) {
+    return false;
+  }
+}
+
+/// From now on a commit that does not get through is not tried for ever.
+inline void instrument::leave() noexcept {
+  const time_point now = on_.now();
+  const spin_guard guard(lock_);
+  if (leaves_at_ == never) leaves_at_ = now;
 }
 
 // --- slots --------------------------------------------------------------------------------------
 
 inline task<> instrument::slot() {
-  backoff patience({.first = std::chrono::milliseconds(50), .max = std::chrono::seconds(5)});
+  backoff patience({.first = std::chrono::milliseconds(50), .max = std::chrono::seconds(1)});
   for (;;) {
     bool is_well = false;
     try {
@@ -202,9 +272,13 @@ inline task<> instrument::slot() {
     }
     if (is_well) {
       patience.reset();
-    } else {
-      co_await sleep_for(patience.next(on_.random()));
+      continue;
     }
+    try {
+      co_await sleep_for(patience.next(on_.random()));
+    } catch (...) {
+    }
+    co_await yield();
   }
 }
 
@@ -240,14 +314,12 @@ inline task<troupe::result<shared_bytes>> instrument::perform(attempt& a) {
 /// Tells the network how it has ended, as long as that may still want to know.
 inline task<> instrument::settle(attempt& a, troupe::result<shared_bytes> outcome) {
   backoff patience({.first = std::chrono::milliseconds(20), .max = std::chrono::seconds(1)});
+  time_point failed_first = never;
   for (;;) {
     stop_cause why = stop_cause::none;
-    bool is_late = false;
     {
-      const time_point now = on_.now();
       const spin_guard guard(lock_);
       why = a.why;
-      is_late = a.leased_until <= now;
     }
     if (why == stop_cause::lost) co_return;
     try {
@@ -257,9 +329,19 @@ inline task<> instrument::settle(attempt& a, troupe::result<shared_bytes> outcom
     } catch (...) {
       // Whether it was told is not known: to tell it twice does no harm.
     }
-    if (is_late) co_return;
+    failed_first = (std::min)(failed_first, on_.now());
+    if (!may_still_tell(a, failed_first)) co_return;
     co_await sleep_for(patience.next(on_.random()));
   }
+}
+
+/// Nobody waits for what cannot be told any more: the lease will be over.
+inline bool instrument::may_still_tell(const attempt& a, time_point failed_first) noexcept {
+  const time_point now = on_.now();
+  const spin_guard guard(lock_);
+  if (a.leased_until <= now) return false;
+  if (leaves_at_ == never) return true;
+  return now < saturating_add((std::max)(failed_first, leaves_at_), give_up_after_);
 }
 
 inline job_commit instrument::commit_of(const attempt& a, stop_cause why,
@@ -290,8 +372,13 @@ inline job_commit instrument::commit_of(const attempt& a, stop_cause why,
       e.code = static_cast<std::int32_t>(errc::timed_out);
     }
     if (e.code == static_cast<std::int32_t>(errc::worker_crashed)) c.kind = job_commit::crashed;
-    e.reason = "attempt " + std::to_string(a.delivery.failures + 1) + " of " +
-               std::to_string(wish.attempts) + " has failed";
+    if (a.delivery.failures + 1 >= wish.attempts) {
+      e.reason = "attempt " + std::to_string(a.delivery.failures + 1) + " of " +
+                 std::to_string(wish.attempts) + " has failed";
+    } else if (c.kind == job_commit::crashed && a.delivery.losses + 1 >= wish.losses) {
+      e.reason = "crash or loss " + std::to_string(a.delivery.losses + 1) + " of " +
+                 std::to_string(wish.losses);
+    }
   }
   c.error = std::make_shared<const job_error>(std::move(e));
   return c;
@@ -324,7 +411,7 @@ inline void instrument::enlist(attempt& a, std::uint64_t notices) {
     if (is_sooner) looks_at_ = a.next_look();
   }
   if (is_going) a.asked.request_stop();
-  if (is_sooner) wake_.release();
+  if (is_sooner) wakes_keeper_.ring();
 }
 
 inline void instrument::delist(attempt& a) noexcept {
@@ -353,95 +440,158 @@ inline void instrument::stop(std::uint64_t fence, stop_cause why) {
   asked.request_stop();
 }
 
+/// Without memory. What is taken after this asks itself (`enlist`).
 inline void instrument::stop_all() noexcept {
+  std::size_t left = 0;
   {
     const spin_guard guard(lock_);
     is_going_ = true;
+    left = running_count_;
   }
-  const std::vector<std::uint64_t> fences = detail::gathered<std::uint64_t>(
-      lock_, [this] { return running_count_; },
-      [this](auto& found) {
-        for (const attempt& a : running_) found.push_back(a.delivery.fence);
-      });
-  for (const std::uint64_t fence : fences) stop(fence, stop_cause::going);
+  for (; left != 0; --left) {
+    stop_source asked{nostopstate};
+    {
+      const spin_guard guard(lock_);
+      attempt* const a = running_.pop_front();
+      if (a == nullptr) return;
+      running_.push_back(*a);  // the next one is another one
+      if (a->why == stop_cause::none) a->why = stop_cause::going;
+      asked = a->asked;
+    }
+    asked.request_stop();
+  }
 }
 
 // --- leases -------------------------------------------------------------------------------------
 
 /// Somebody wants something of a job that runs here.
 inline task<> instrument::listen() {
-  for (;;) {
-    auto listening = as_result(taker_->notice());
-    const troupe::result<void> heard = co_await std::move(listening);
-    if (heard.code() == make_error_code(errc::cancelled)) co_return;
-    if (!heard.has_value()) co_await sleep_for(std::chrono::seconds(1));
+  backoff patience({.first = std::chrono::milliseconds(50), .max = std::chrono::seconds(1)});
+  while (!keepers_.is_stopping()) {
+    bool is_well = false;
+    try {
+      co_await taker_->notice();
+      is_well = true;
+    } catch (...) {
+    }
+    if (keepers_.is_stopping()) co_return;
     {
       const spin_guard guard(lock_);
       look_at_all_ = true;
       ++notices_;
     }
-    wake_.release();
+    wakes_keeper_.ring();
+    if (is_well) {
+      patience.reset();
+      continue;
+    }
+    try {
+      co_await sleep_for(patience.next(on_.random()));
+    } catch (...) {
+    }
+    co_await yield();
   }
 }
 
+/// Whatever fails, it goes on.
 inline task<> instrument::keep() {
+  backoff patience({.first = std::chrono::milliseconds(10), .max = std::chrono::seconds(1)});
+  while (!keepers_.is_stopping()) {
+    bool is_well = false;
+    try {
+      co_await wait_for_look();
+      co_await renew_due();
+      is_well = true;
+    } catch (...) {
+      look_at_all();  // who wanted it looked at has said so once
+    }
+    if (is_well) {
+      patience.reset();
+      continue;
+    }
+    try {
+      co_await sleep_for(patience.next(on_.random()));
+    } catch (...) {
+    }
+    co_await yield();
+  }
+}
+
+/// Returns when some job is to be looked after.
+inline task<> instrument::wait_for_look() {
   for (;;) {
     time_point next = never;
-    bool all = false;
     {
       const spin_guard guard(lock_);
       for (const attempt& a : running_) next = (std::min)(next, a.next_look());
+      if (look_at_all_) next = (time_point::min)();
       looks_at_ = next;
-      all = std::exchange(look_at_all_, false);
     }
-    const duration left = next == never ? endless : next - on_.now();
-    if (!all && left > duration::zero()) {
-      auto sleeping = as_result(within(wake_.acquire(), left));
-      const troupe::result<void> slept = co_await std::move(sleeping);
-      if (slept.code() == make_error_code(errc::cancelled)) co_return;
-      if (slept.has_value()) continue;
-    }
-    co_await renew_all(all);
+    if (next <= on_.now()) co_return;
+    co_await wakes_keeper_.until(next);
   }
 }
 
-inline task<> instrument::renew_all(bool all) {
+/// A job whose time is over is not renewed: where its script does not heed the request to stop, it
+/// is lost when its lease is. All others are renewed at once, so that none waits for another's
+/// answer.
+inline task<> instrument::renew_due() {
   const time_point now = on_.now();
-  const std::vector<look> due = detail::gathered<look>(
+  const std::vector<look> due = due_looks(now);
+  std::vector<job_claim> claims;
+  for (const look& at : due) {
+    if (at.limit > now) {
+      claims.push_back(at.claim);
+      continue;
+    }
+    stop(at.claim.fence, stop_cause::timed_out);
+    if (at.leased_until <= now) stop(at.claim.fence, stop_cause::lost);
+  }
+  if (claims.empty()) co_return;
+  auto renewing = as_result(taker_->renew_all(std::move(claims)));
+  const troupe::result<std::vector<job_hold>> holds = co_await std::move(renewing);
+  std::size_t answered = 0;
+  for (const look& at : due) {
+    if (at.limit <= now) continue;
+    heed(at, now, holds.has_value() ? &(*holds)[answered++] : nullptr);
+  }
+}
+
+inline std::vector<instrument::look> instrument::due_looks(time_point now) {
+  bool all = false;
+  return detail::gathered<look>(
       lock_, [this] { return running_count_; },
       [&](auto& found) {
+        all = std::exchange(look_at_all_, false);
         for (attempt& a : running_) {
           if (!all && a.next_look() > now) continue;
           const job_request& wish = *a.delivery.request;
           a.renew_at = saturating_add(now, wish.lease / 3);
-          found.push_back({a.delivery.id, a.delivery.fence, wish.lease, a.limit, a.leased_until});
+          const job_claim claim{a.delivery.id, a.delivery.fence};
+          found.push_back({claim, wish.lease, a.limit, a.leased_until});
         }
       });
-  for (const look& at : due) co_await look_after(at);
 }
 
-/// A job whose time is over is not renewed: where its script does not heed the request to stop, it
-/// is lost when its lease is.
-inline task<> instrument::look_after(look at) {
-  const time_point asked_at = on_.now();
-  if (at.limit <= asked_at) {
-    stop(at.fence, stop_cause::timed_out);
-    if (at.leased_until <= asked_at) stop(at.fence, stop_cause::lost);
-    co_return;
-  }
-  auto renewing = as_result(taker_->renew(at.id, at.fence));
-  const troupe::result<job_hold> hold = co_await std::move(renewing);
-  if (!hold.has_value()) {
-    if (at.leased_until <= on_.now()) stop(at.fence, stop_cause::lost);
-    co_return;
-  }
-  if (*hold == job_hold::lost) co_return stop(at.fence, stop_cause::lost);
+/// `hold`: what the network says; nullptr: it cannot be reached, and is asked again soon. The lease
+/// counts from when it was asked.
+inline void instrument::heed(const look& at, time_point asked_at, const job_hold* hold) {
+  const std::uint64_t fence = at.claim.fence;
+  const time_point now = on_.now();
+  if (hold == nullptr && at.leased_until <= now) return stop(fence, stop_cause::lost);
+  if (hold != nullptr && *hold == job_hold::lost) return stop(fence, stop_cause::lost);
   {
     const spin_guard guard(lock_);
-    attempt* const a = find(at.fence);
-    if (a != nullptr) a->leased_until = saturating_add(asked_at, at.lease);
+    attempt* const a = find(fence);
+    if (a == nullptr) return;
+    if (hold == nullptr) {
+      const duration soon = (std::min)(at.lease / 3, duration(std::chrono::seconds(1)));
+      a->renew_at = saturating_add(now, soon);
+    } else {
+      a->leased_until = saturating_add(asked_at, at.lease);
+    }
   }
-  if (*hold == job_hold::stop_asked) stop(at.fence, stop_cause::cancelled);
+  if (hold != nullptr && *hold == job_hold::stop_asked) stop(fence, stop_cause::cancelled);
 }
 
 }  // namespace troupe

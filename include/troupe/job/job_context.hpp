@@ -33,7 +33,8 @@ public:
   [[nodiscard]] std::uint64_t fence() const noexcept { return delivery_.fence; }
 
   /// Asked: the job is wanted no more, its time is over, it is somebody else's, or the instrument
-  /// goes. Coroutines have the same token as `this_task::stop_token()`.
+  /// goes. Coroutines have the same token as `this_task::stop_token()`. What is called back by it
+  /// runs on the thread that renews leases: it is short, and does not block.
   [[nodiscard]] const troupe::stop_token& stop_token() const noexcept { return stop_; }
 
   /// How far it has come. Only the latest is kept. False: it was not taken.

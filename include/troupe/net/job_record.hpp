@@ -22,7 +22,7 @@
 #include <troupe/base/shared_bytes.hpp>
 #include <troupe/coro/wait_list.hpp>
 #include <troupe/net/job_store.hpp>
-#include <troupe/net/pairing_heap.hpp>
+#include <troupe/net/leftist_heap.hpp>
 #include <troupe/time/clock.hpp>
 
 namespace troupe::detail {
@@ -97,7 +97,7 @@ struct job_lane : list_hook, heap_hook<by_lane> {
   job_script_state* script = nullptr;
   job_tenant* tenant = nullptr;
   std::size_t jobs = 0;  // that have not ended, waiting or not; 0: it may become another script's
-  pairing_heap<job_record, by_job_order, job_order> waiting;
+  leftist_heap<job_record, by_job_order, job_order> waiting;
 };
 
 /// One key, while it has jobs that have not ended.
@@ -138,7 +138,7 @@ struct job_script_state {
     return ready.empty() || job_lane_order()(own, ready.top()) ? &own : &ready.top();
   }
 
-  pairing_heap<job_lane, by_lane, job_lane_order> ready;  // with keys, and jobs that may start
+  leftist_heap<job_lane, by_lane, job_lane_order> ready;  // with keys, and jobs that may start
   job_lane own;  // of those without a key; apart, since all scripts' change places at once
 };
 

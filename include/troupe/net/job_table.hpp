@@ -177,7 +177,7 @@ private:
 
   intrusive_list<job_record> lists_[job_state_count];  // in the order in which they came there
   job_counts counts_;
-  pairing_heap<job_record, by_job_time, job_time_order> timed_;
+  leftist_heap<job_record, by_job_time, job_time_order> timed_;
   job_script_map scripts_;
   job_tenant_map tenants_;
   job_tenant nobody_;  // those without a key

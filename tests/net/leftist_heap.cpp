@@ -2,6 +2,7 @@
 
 #include <catch2/catch.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -10,23 +11,27 @@
 #include <vector>
 
 #include <troupe/base/hash.hpp>
-#include <troupe/net/pairing_heap.hpp>
+#include <troupe/net/leftist_heap.hpp>
 
-namespace pairing_heap_tests {
+namespace leftist_heap_tests {
 namespace {
 
 struct by_key;
 struct item : troupe::detail::heap_hook<by_key> {
   std::pair<std::uint64_t, std::size_t> key;
 };
+int compared = 0;
 struct before {
-  bool operator()(const item& a, const item& b) const noexcept { return a.key < b.key; }
+  bool operator()(const item& a, const item& b) const noexcept {
+    ++compared;
+    return a.key < b.key;
+  }
 };
-using heap = troupe::detail::pairing_heap<item, by_key, before>;
+using heap = troupe::detail::leftist_heap<item, by_key, before>;
 
 }  // namespace
 
-TEST_CASE("pairing_heap: gives the first, whatever was put in and taken out before", "[net]") {
+TEST_CASE("leftist_heap: gives the first, whatever was put in and taken out before", "[net]") {
   std::uint64_t seed = GENERATE(1u, 2u, 3u, 4u);
   std::vector<std::unique_ptr<item>> items;
   for (std::size_t i = 0; i != 200; ++i) {
@@ -62,4 +67,27 @@ TEST_CASE("pairing_heap: gives the first, whatever was put in and taken out befo
   CHECK(model.empty());
 }
 
-}  // namespace pairing_heap_tests
+TEST_CASE("leftist_heap: no step takes longer than a logarithm, in whatever order", "[net]") {
+  constexpr std::size_t many = 1 << 14;
+  constexpr int most = 2 * 15;  // two ways down by the right
+  const int order = GENERATE(0, 1, 2);
+  std::uint64_t seed = 1;
+  const auto items = std::make_unique<item[]>(many);
+  heap h;
+  int worst = 0;
+  const auto measure = [&worst](auto step) {
+    compared = 0;
+    step();
+    worst = (std::max)(worst, compared);
+  };
+  for (std::size_t i = 0; i != many; ++i) {
+    const std::uint64_t keys[] = {i, many - i, troupe::splitmix64(seed)};
+    items[i].key = {keys[order], i};
+    measure([&] { h.push(items[i]); });
+  }
+  for (std::size_t i = 0; i < many; i += 3) measure([&] { h.erase(items[i]); });
+  while (!h.empty()) measure([&] { h.erase(h.top()); });
+  CHECK(worst <= most);
+}
+
+}  // namespace leftist_heap_tests
