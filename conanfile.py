@@ -26,8 +26,8 @@ class TroupeConan(ConanFile):
     settings = "os", "arch", "compiler", "build_type"
     exports_sources = "include/*", "LICENSE"
     no_copy_source = True
-    options = {"with_json": [True, False]}
-    default_options = {"with_json": False}
+    options = {"with_json": [True, False], "with_redis": [True, False]}
+    default_options = {"with_json": False, "with_redis": False}
     test_package_folder = "packaging/conan/all/test_package"
 
     def set_version(self):
@@ -40,6 +40,9 @@ class TroupeConan(ConanFile):
     def requirements(self):
         if self.options.with_json:
             self.requires("nlohmann_json/3.12.0", transitive_headers=True)
+        if self.options.with_redis:
+            self.requires("hiredis/1.3.0", transitive_headers=True)
+            self.requires("openssl/[>=1.1 <4]", transitive_headers=True)
 
     def package_id(self):
         self.info.clear()
@@ -76,3 +79,11 @@ class TroupeConan(ConanFile):
             json.bindirs = []
             json.libdirs = []
             json.requires = ["core", "nlohmann_json::nlohmann_json"]
+
+        if self.options.with_redis:
+            redis = self.cpp_info.components["redis"]
+            redis.set_property("cmake_target_name", "troupe::redis")
+            redis.set_property("pkg_config_name", "troupe-redis")
+            redis.bindirs = []
+            redis.libdirs = []
+            redis.requires = ["core", "hiredis::hiredis", "openssl::openssl"]

@@ -105,6 +105,24 @@ check_json() {
   [[ $("$work/consumer") == '[1,2]' ]] || fail "the consumer printed something else"
 }
 
+# The adapter to Redis, found in both ways; there is no server, and the program says so.
+check_redis() {
+  pkg-config --exists hiredis openssl || skip "there is no hiredis, or no OpenSSL"
+  cmake -S "$root" -B "$work/install" -DCMAKE_INSTALL_PREFIX="$prefix" -DTROUPE_REDIS=ON \
+    -DTROUPE_BUILD_TESTS=OFF -DTROUPE_BUILD_EXAMPLES=OFF -DTROUPE_BUILD_BENCH=OFF
+  cmake --install "$work/install"
+  mv "$prefix" "$work/moved"
+  cmake -S "$here/cmake_redis" -B "$work/build" -DCMAKE_PREFIX_PATH="$work/moved"
+  cmake --build "$work/build"
+  [[ $("$work/build/consumer") == 'connection lost' ]] || fail "the consumer printed something else"
+  export PKG_CONFIG_PATH=$work/moved/share/pkgconfig
+  # The flags are words to be split.
+  # shellcheck disable=SC2046
+  "$CXX" -std=c++20 "$here/cmake_redis/main.cpp" $(pkg-config --cflags --libs troupe-redis) \
+    -o "$work/consumer"
+  [[ $("$work/consumer") == 'connection lost' ]] || fail "the consumer printed something else"
+}
+
 # A module, and a program that runs it in a sandbox by a helper that is built with the two.
 check_function() {
   [[ $(uname -s) == Linux ]] || skip "modules are for Linux"
@@ -210,7 +228,9 @@ check_conan() {
 }
 
 case $way in
-  find_package | function | pkg_config | json | subdirectory | fetchcontent | meson | vcpkg | conan) "check_$way" ;;
+  find_package | function | pkg_config | json | redis | subdirectory | fetchcontent | meson | vcpkg | conan)
+    "check_$way"
+    ;;
   *) fail "no such way: $way" ;;
 esac
 echo "packaging: $way works"

@@ -18,8 +18,8 @@ class TroupeConan(ConanFile):
     package_type = "header-library"
     settings = "os", "arch", "compiler", "build_type"
     no_copy_source = True
-    options = {"with_json": [True, False]}
-    default_options = {"with_json": False}
+    options = {"with_json": [True, False], "with_redis": [True, False]}
+    default_options = {"with_json": False, "with_redis": False}
 
     def layout(self):
         basic_layout(self, src_folder="src")
@@ -27,6 +27,9 @@ class TroupeConan(ConanFile):
     def requirements(self):
         if self.options.with_json:
             self.requires("nlohmann_json/3.12.0", transitive_headers=True)
+        if self.options.with_redis:
+            self.requires("hiredis/1.3.0", transitive_headers=True)
+            self.requires("openssl/[>=1.1 <4]", transitive_headers=True)
 
     def package_id(self):
         self.info.clear()
@@ -66,3 +69,11 @@ class TroupeConan(ConanFile):
             json.bindirs = []
             json.libdirs = []
             json.requires = ["core", "nlohmann_json::nlohmann_json"]
+
+        if self.options.with_redis:
+            redis = self.cpp_info.components["redis"]
+            redis.set_property("cmake_target_name", "troupe::redis")
+            redis.set_property("pkg_config_name", "troupe-redis")
+            redis.bindirs = []
+            redis.libdirs = []
+            redis.requires = ["core", "hiredis::hiredis", "openssl::openssl"]

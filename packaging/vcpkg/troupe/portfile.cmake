@@ -12,6 +12,7 @@ vcpkg_check_features(
     OUT_FEATURE_OPTIONS FEATURE_OPTIONS
     FEATURES
         json TROUPE_JSON
+        redis TROUPE_REDIS
 )
 
 vcpkg_cmake_configure(
