@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -403,6 +404,25 @@ TEST_CASE("random numbers of a pool differ", "[exec][thread_pool]") {
   const std::uint64_t first = pool.random();
   const std::uint64_t second = pool.random();
   REQUIRE(first != second);
+}
+
+// Instruments, claims and processes are named by them: a program that is started again, or beside
+// itself, must not make the same names.
+TEST_CASE("pools do not draw the same numbers, one after the other or at once",
+          "[exec][thread_pool]") {
+  std::set<std::uint64_t> drawn;
+  constexpr std::size_t pools = 20;
+  for (std::size_t i = 0; i < pools; ++i) {
+    thread_pool one({.threads = 1});
+    thread_pool other({.threads = 1});
+    for (thread_pool* const pool : {&one, &other}) {
+      drawn.insert(pool->random());  // from outside
+      drawn.insert(run_on(*pool, [](thread_pool& p) -> troupe::task<std::uint64_t> {
+        co_return p.random();
+      }(*pool)));
+    }
+  }
+  REQUIRE(drawn.size() == 4 * pools);
 }
 
 TEST_CASE("a pool can name and pin its threads", "[exec][thread_pool]") {

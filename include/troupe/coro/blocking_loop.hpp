@@ -44,6 +44,9 @@ public:
   time_point now() const noexcept override {
     return pool_ != nullptr ? pool_->now() : steady_now();
   }
+  wall_time wall_now() const noexcept override {
+    return pool_ != nullptr ? pool_->wall_now() : troupe::wall_now();
+  }
   std::uint64_t random() noexcept override {
     if (pool_ != nullptr) return pool_->random();
     thread_state& state = this_thread_state();

@@ -46,6 +46,10 @@ public:
   /// The time by the executor's own clock; virtual under the simulator.
   virtual time_point now() const noexcept = 0;
 
+  /// The calendar's time, for what happens at a date; it may be set back. Virtual under the
+  /// simulator.
+  virtual wall_time wall_now() const noexcept { return troupe::wall_now(); }
+
   /// The next number of the executor's random source. From any thread.
   virtual std::uint64_t random() noexcept = 0;
 

@@ -110,6 +110,12 @@ public:
 
   /// Virtual; starts an hour after the epoch of the clock.
   time_point now() const noexcept override { return now_; }
+  /// Virtual too; goes with `now`, from `sim_options::date` on.
+  wall_time wall_now() const noexcept override {
+    return options_.date + (now_ - first_moment) + calendar_shift_;
+  }
+  /// Somebody sets the calendar's clock forward, or back.
+  void set_calendar_by(duration d) noexcept { calendar_shift_ += d; }
   std::uint64_t random() noexcept override { return splitmix64(numbers_); }
   void wake_at(time_point) noexcept override {}  // the loop looks at the timers itself
 
@@ -129,6 +135,8 @@ private:
   friend class detail::sim_thread<Lazy>;
   class in_loop;
 
+  /// Not the epoch: code may take that for "unset".
+  static constexpr time_point first_moment{std::chrono::hours(1)};
   static constexpr std::uint64_t buggify_odds = 64;
   static constexpr std::uint64_t longest_delay = 10'000'000;  // of a virtual thread held up, in ns
   static constexpr std::size_t blocking_count = 4;            // virtual threads for `offload`
@@ -155,9 +163,10 @@ private:
   std::string account();
 
   const sim_options options_;
-  detail::thread_state& thread_;           // of the thread that made it
-  time_point now_{std::chrono::hours(1)};  // not the epoch: code may take that for "unset"
-  std::uint64_t numbers_;                  // for the users: does not change the order
+  detail::thread_state& thread_;  // of the thread that made it
+  time_point now_ = first_moment;
+  duration calendar_shift_{};
+  std::uint64_t numbers_;  // for the users: does not change the order
   mutable detail::sim_schedule<Lazy> schedule_;
   std::uint64_t steps_ = 0;
   std::uint64_t step_limit_;

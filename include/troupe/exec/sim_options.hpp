@@ -6,8 +6,11 @@
 ///
 /// Layer: exec. Plain values.
 
+#include <chrono>
 #include <cstdint>
 #include <type_traits>
+
+#include <troupe/time/clock.hpp>
 
 namespace troupe {
 
@@ -33,6 +36,7 @@ struct sim_options {
   sim_strategy strategy = sim_strategy::by_seed;
   unsigned change_points = 3;   ///< For `pct`: at how many steps, at most, priorities change.
   std::uint64_t max_steps = 0;  ///< A run that takes more ends with an error; 0: no limit.
+  wall_time date = std::chrono::sys_days(std::chrono::year(2000) / 1 / 1);  ///< Of its beginning.
 };
 
 static_assert(std::is_trivially_destructible_v<sim_options>,

@@ -117,6 +117,16 @@ private:
   static constexpr std::size_t grab_limit = 16;       // taken from the injector at once
   static constexpr duration observer_interval = std::chrono::milliseconds(10);
 
+  /// Names are made of its numbers that other processes and machines must not make as well: where
+  /// it lies is the process's, and the clocks are those of the machine and the moment.
+  static std::uint64_t chance_of(const void* pool) noexcept {
+    const auto count = [](auto t) {
+      return static_cast<std::uint64_t>(t.time_since_epoch().count());
+    };
+    return hash_combine(hash_combine(reinterpret_cast<std::uintptr_t>(pool), count(steady_now())),
+                        count(troupe::wall_now()));
+  }
+
   worker* this_worker() const noexcept;
   void notify() noexcept;
   void push(worker& self, runnable& r) noexcept;
@@ -153,6 +163,7 @@ private:
   detail::atomic<std::uint32_t> stalled_{0};       // threads that do not come back
   detail::atomic<bool> stopping_{false};           // true: threads end when nothing is ready
   detail::atomic<std::uint64_t> seed_{0x5bd1e995};
+  const std::uint64_t chance_ = chance_of(this);  // no two pools have one, of whatever processes
   detail::atomic<unsigned> posting_{0};  // outsiders inside `yield`, which touches the pool last
 
   // The thread that sleeps no longer than until the next timer: its index, or nobody.
@@ -274,9 +285,14 @@ inline bool basic_thread_pool<Lazy>::others_wait() const noexcept {
 
 template <class Lazy>
 inline std::uint64_t basic_thread_pool<Lazy>::random() noexcept {
-  if (worker* const self = this_worker()) return splitmix64(self->random);
-  std::uint64_t state = seed_.fetch_add(0x9e3779b97f4a7c15u, detail::order::relaxed);
-  return splitmix64(state);
+  std::uint64_t drawn = 0;
+  if (worker* const self = this_worker()) {
+    drawn = splitmix64(self->random);
+  } else {
+    std::uint64_t state = seed_.fetch_add(0x9e3779b97f4a7c15u, detail::order::relaxed);
+    drawn = splitmix64(state);
+  }
+  return hash_combine(chance_, drawn);
 }
 
 template <class Lazy>

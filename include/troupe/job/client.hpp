@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -22,7 +23,9 @@
 #include <troupe/codec/decode.hpp>
 #include <troupe/codec/encode.hpp>
 #include <troupe/coro/task.hpp>
+#include <troupe/job/cron.hpp>
 #include <troupe/job/job_failure.hpp>
+#include <troupe/job/schedule.hpp>
 #include <troupe/job/script.hpp>
 #include <troupe/job/workspace.hpp>
 #include <troupe/net/job_store.hpp>
@@ -111,7 +114,8 @@ private:
 /// Thread safety: all members but the destructor from any thread.
 class client {
 public:
-  client(network& over, workspace scripts) : store_(over.jobs()), scripts_(std::move(scripts)) {}
+  client(network& over, workspace scripts)
+      : over_(over), store_(over.jobs()), scripts_(std::move(scripts)) {}
 
   /// Runs a job ahead of those that are queued; its result. Params are made of `args`. Throws
   /// `job_failed`, and `errc::interrupted` for one that was cancelled. It is known to nobody else,
@@ -176,7 +180,47 @@ public:
   /// Forgets one that has ended. False: it has not.
   [[nodiscard]] task<bool> purge(job_id id) { return store_.purge(id); }
 
+  /// From now on a job is added whenever `when`, an expression for `cron`, says so: by a composer,
+  /// until `unschedule`. True: that is a change; false: the schedule of this name was the same.
+  ///
+  /// Occurrences that are missed are not made up for: one comes as soon as it can, then the next in
+  /// its turn. While the job of one waits, no further one is added.
+  ///
+  /// Throws `std::invalid_argument` for what is no such expression, for one that never fires, for a
+  /// name that is empty or longer than 200 bytes, and for options with a delay or an idempotency
+  /// key. Those jobs have idempotency keys, one for each occurrence, and their ends are known for
+  /// a minute at least.
+  template <script S, class... Args>
+  [[nodiscard]] task<bool> schedule(std::string_view name, std::string_view when, Args&&... args) {
+    return schedule<S>(name, when, job_options(), std::forward<Args>(args)...);
+  }
+  template <script S, class... Args>
+  [[nodiscard]] task<bool> schedule(std::string_view name, std::string_view when, job_options o,
+                                    Args&&... args) {
+    require(!name.empty() && name.size() <= 200, "a schedule's name has 1 to 200 bytes");
+    require(o.delay == duration::zero(), "the calendar says when a scheduled job starts");
+    require(o.idempotency_key.empty(), "a scheduled job has an idempotency key of its own");
+    detail::schedule_plan plan;
+    plan.name = name;
+    plan.cron = cron(when).text();
+    plan.work = detail::to_scheduled_work(request<S>(o, std::forward<Args>(args)...));
+    return detail::put_schedule(over_, std::move(plan));
+  }
+  /// No further job of this schedule is added once it returns; those that were are left as they
+  /// are. False: there was none.
+  [[nodiscard]] task<bool> unschedule(std::string_view name) {
+    return detail::end_schedule(over_, std::string(name));
+  }
+  /// All of them, by name. Looks through all jobs that have not ended, as the two above do.
+  [[nodiscard]] task<std::vector<job_schedule>> schedules() {
+    return detail::list_schedules(store_);
+  }
+
 private:
+  static void require(bool is, const char* what) {
+    if (!is) throw std::invalid_argument(what);
+  }
+
   template <script S, class... Args>
   job_request request(const job_options& o, Args&&... args) {
     if (!scripts_.has<S>()) throw error(errc::no_such_module, {}, std::string(script_name<S>()));
@@ -223,6 +267,7 @@ private:
     }
   }
 
+  network& over_;
   job_store& store_;
   const workspace scripts_;
 };

@@ -18,6 +18,7 @@
 #include <troupe/coro/task.hpp>
 #include <troupe/coro/within.hpp>
 #include <troupe/job/job_tasks.hpp>
+#include <troupe/job/schedule.hpp>
 #include <troupe/net/job_store.hpp>
 #include <troupe/net/network.hpp>
 #include <troupe/time/backoff.hpp>
@@ -26,15 +27,19 @@
 namespace troupe {
 
 /// Any number may run, in any processes, and come and go: what they know is in the network.
-/// Without any, delayed jobs do not start, and jobs of lost instruments wait. Whatever fails, it
-/// goes on, after a while.
+/// Without any, delayed and scheduled jobs do not start, and jobs of lost instruments wait.
+/// Whatever fails, it goes on, after a while.
 ///
 /// Runs on the executor of the network, which outlives it. Its destructor waits, so it is destroyed
 /// on a thread that may block, or after `stop`.
 class composer {
 public:
   explicit composer(network& over)
-      : on_(over.runs_on()), store_(over.jobs()), tasks_(over.runs_on()), ending_(stop()) {
+      : on_(over.runs_on()),
+        store_(over.jobs()),
+        schedules_(store_, on_),
+        tasks_(on_),
+        ending_(stop()) {
     tasks_.spawn(tend());
   }
   composer(const composer&) = delete;
@@ -48,15 +53,19 @@ public:
 
 private:
   task<> stop(task<> joined) {
+    schedules_.close();
     tasks_.stop();
     co_await std::move(joined);
     has_stopped_ = true;
   }
   task<> tend() {
     backoff patience({.first = std::chrono::milliseconds(50), .max = std::chrono::seconds(5)});
+    bool has_schedules = false;
     while (!tasks_.is_stopping()) {
       bool is_well = false;
       try {
+        if (!has_schedules) tasks_.spawn(schedules_.run());
+        has_schedules = true;
         co_await round();
         is_well = true;
       } catch (...) {
@@ -89,6 +98,7 @@ private:
 
   executor& on_;
   job_store& store_;
+  detail::schedule_keeper schedules_;
   detail::job_tasks tasks_;
   task<> ending_;  // made when there is memory, for the destructor
   bool has_stopped_ = false;

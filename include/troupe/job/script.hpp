@@ -62,27 +62,29 @@ template <class S>
 }
 
 template <class S>
-struct script_telling {
-  using progress = double;
-  using output = std::string;
+struct script_progress {
+  using type = double;
 };
 template <class S>
   requires requires { typename S::progress; }
-struct script_telling<S> {
-  using progress = typename S::progress;
-  using output = std::string;
+struct script_progress<S> {
+  using type = typename S::progress;
 };
 template <class S>
-  requires requires { typename S::output; } && (!requires { typename S::progress; })
-struct script_telling<S> {
-  using progress = double;
-  using output = typename S::output;
+struct script_output {
+  using type = std::string;
 };
 template <class S>
-  requires requires { typename S::output; } && requires { typename S::progress; }
-struct script_telling<S> {
-  using progress = typename S::progress;
-  using output = typename S::output;
+  requires requires { typename S::output; }
+struct script_output<S> {
+  using type = typename S::output;
+};
+
+/// The types of what it tells.
+template <class S>
+struct script_telling {
+  using progress = typename script_progress<S>::type;
+  using output = typename script_output<S>::type;
 };
 
 template <class S, class... Args>
