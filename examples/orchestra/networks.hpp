@@ -24,7 +24,7 @@ inline constexpr const char* network_help =
     "memory: all in this process (this program was built without Redis)";
 #endif
 
-/// Throws where there is none of this name.
+/// Throws where there is none of this name, or it cannot be reached.
 inline std::unique_ptr<troupe::network> open_network(troupe::executor& on,
                                                      const std::string& name) {
   if (name == "memory") return std::make_unique<troupe::memory_network>(on);
@@ -32,7 +32,9 @@ inline std::unique_ptr<troupe::network> open_network(troupe::executor& on,
     throw std::invalid_argument("--network is memory or redis://host, not \"" + name + '"');
   }
 #ifdef ORCHESTRA_REDIS
-  return std::make_unique<troupe::redis_network>(on, troupe::redis_options::parse(name));
+  auto net = std::make_unique<troupe::redis_network>(on, troupe::redis_options::parse(name));
+  troupe::sync_wait(net->ready());
+  return net;
 #else
   static_cast<void>(on);
   throw std::invalid_argument(

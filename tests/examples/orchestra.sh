@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# orchestra.sh <server> <worker> <redis-server>: a picture rendered by workers of which one is killed
+# orchestra.sh <server> <worker> <redis-server> [<troupe-jobs>]: a picture rendered by workers of which one is killed
 # and one is asked to go, on a Redis server made for it. Only what this script has started is ended.
 set -u
 server=$1
 worker=$2
 redis=$3
+tool=${4:-}
 folder=$(mktemp -d)
 children=()
 
@@ -79,7 +80,7 @@ says first 'Orchestra ready'
 says second 'Orchestra ready'
 
 start server "$server" --network "$network" --picture "$folder/picture.ppm" \
-  --size 400x300 --iterations 20000 --count 2 --every 0.1
+  --size 400x300 --iterations 20000 --count 2 --every 0.1 --schedule '* * * * * *'
 server_pid=$started
 says server 'rows'  # the first tile is done
 kill -9 "$first"
@@ -91,4 +92,12 @@ says second 'Done'
 wait "$server_pid" || fail 'the server has failed'
 says server 'as it should be'
 says server 'Job succeeded: 1 + 3 = 4'
+if [[ -n $tool ]]; then
+  "$tool" --network "$network" schedules > "$folder/tool.log" 2>&1 || fail 'the tool has failed'
+  says tool 'sum: add v1 at \* \* \* \* \* \*'
+  "$tool" --network "$network" unschedule sum >> "$folder/tool.log" 2>&1 \
+    || fail 'the schedule does not end'
+  "$tool" --network "$network" list --state completed >> "$folder/tool.log" 2>&1
+  says tool 'render_tile'
+fi
 echo 'all as expected'

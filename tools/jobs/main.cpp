@@ -173,7 +173,9 @@ std::unique_ptr<troupe::network> open_network(troupe::executor& on_it, const wis
   options.name = w.name;
   options.client_name = "troupe-jobs";
   options.accept_volatile = w.accepts_volatile;
-  return std::make_unique<troupe::redis_network>(on_it, options);
+  auto net = std::make_unique<troupe::redis_network>(on_it, options);
+  troupe::sync_wait(net->ready());
+  return net;
 }
 #else
 std::unique_ptr<troupe::network> open_network(troupe::executor&, const wishes&) {

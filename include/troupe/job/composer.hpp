@@ -41,7 +41,6 @@ public:
         tasks_(on_),
         ending_(stop()) {
     tasks_.spawn(tend());
-    tasks_.spawn(schedules_.run());
   }
   composer(const composer&) = delete;
   composer& operator=(const composer&) = delete;
@@ -61,9 +60,12 @@ private:
   }
   task<> tend() {
     backoff patience({.first = std::chrono::milliseconds(50), .max = std::chrono::seconds(5)});
+    bool has_schedules = false;
     while (!tasks_.is_stopping()) {
       bool is_well = false;
       try {
+        if (!has_schedules) tasks_.spawn(schedules_.run());
+        has_schedules = true;
         co_await round();
         is_well = true;
       } catch (...) {

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <stdexcept>
@@ -20,7 +21,6 @@
 
 #include <troupe/adapter/redis/redis_claims.hpp>
 #include <troupe/adapter/redis/redis_command.hpp>
-#include <troupe/adapter/redis/redis_job_calls.hpp>
 #include <troupe/adapter/redis/redis_job_store.hpp>
 #include <troupe/adapter/redis/redis_link.hpp>
 #include <troupe/adapter/redis/redis_options.hpp>
@@ -39,7 +39,10 @@
 
 namespace troupe {
 
-/// `redis_network net{broker.runs_on(), redis_options::parse("redis://127.0.0.1:6379")};`
+/// `redis_network net{pool, redis_options::parse("redis://127.0.0.1:6379")};`
+///
+/// Outlives the brokers that use it. Where its jobs were asked for, it is destroyed on a thread
+/// that may block.
 ///
 /// All processes whose networks have one name on one server take part. docs/redis.md says what the
 /// server must be like, and what becomes of everything while it cannot be reached.
@@ -50,8 +53,7 @@ namespace troupe {
 /// that they differ. A message is at most as large as the server lets one be that waits for a
 /// subscriber (`client-output-buffer-limit pubsub`, 32 MB).
 ///
-/// Claims are by the server's clock. Its jobs are kept by the server as well; who asks for them
-/// destroys the network on a thread that may block.
+/// Claims are by the server's clock, and so is all that jobs have to do with time.
 class redis_network final : public network {
 public:
   /// Connects in the background: what is asked meanwhile waits. `on` outlives it. Throws
@@ -71,7 +73,10 @@ public:
   [[nodiscard]] task<std::vector<network_claim>> claims(std::string prefix) override {
     return claims_.beginning_with(std::move(prefix));
   }
-  [[nodiscard]] inline job_store& jobs() override;
+  [[nodiscard]] job_store& jobs() override {
+    std::call_once(jobs_made_, [this] { make_jobs(); });
+    return *jobs_;
+  }
   [[nodiscard]] executor& runs_on() noexcept override { return on_; }
 
   /// Returns when the server can be reached, and knows of all addresses that are open here. Throws
@@ -90,13 +95,21 @@ private:
     return prefix_ + "at:" + std::string(address);
   }
   void closed(const std::string& address) noexcept;
+  void make_jobs() {
+    detail::redis_job_limits limits;
+    limits.jobs = link_.options().jobs;
+    limits.ended = link_.options().ended_jobs;
+    limits.dead = link_.options().dead_jobs;
+    jobs_ = std::make_unique<detail::redis_job_store>(on_, link_, limits);
+  }
 
   executor& on_;
   detail::redis_link link_;
   const std::string prefix_;
   detail::redis_claims claims_;
-  spin_lock lock_;  // guards what follows
+  spin_lock lock_;  // guards the addresses that are open here
   std::set<std::string, std::less<>> addresses_;
+  std::once_flag jobs_made_;
   std::unique_ptr<detail::redis_job_store> jobs_;  // made when it is asked for
 };
 
@@ -239,21 +252,6 @@ inline void redis_network::closed(const std::string& address) noexcept {
   const spin_guard guard(lock_);
   const auto at = addresses_.find(address);
   if (at != addresses_.end()) freed = addresses_.extract(at);
-}
-
-inline job_store& redis_network::jobs() {
-  {
-    const spin_guard guard(lock_);
-    if (jobs_) return *jobs_;
-  }
-  detail::redis_job_limits limits;
-  limits.jobs = link_.options().jobs;
-  limits.ended = link_.options().ended_jobs;
-  limits.dead = link_.options().dead_jobs;
-  auto fresh = std::make_unique<detail::redis_job_store>(on_, link_, limits);
-  const spin_guard guard(lock_);
-  if (!jobs_) jobs_.swap(fresh);  // another one dies behind the lock
-  return *jobs_;
 }
 
 }  // namespace troupe
