@@ -13,7 +13,7 @@
 ///
 ///     :meta        version, epoch, counters, when something is due next
 ///     :clock       the time instead of the server's own; for tests, not there otherwise
-///     :j:<number>  a job's record    :q:<number>  its request
+///     :j:<number>  a job's record    :q:<number>  its request, if it is long
 ///     :r: :e: :g: :o:<number>        its result, error, progress and output, if it has them
 ///     :s           all jobs, by state and in the order in which they came there
 ///     :d           delays, leases and times to live, by when they are over
@@ -44,8 +44,8 @@ namespace troupe::detail {
 inline constexpr std::array redis_job_library_parts{
     std::string_view(R"lua(#!lua name=troupe_jobs_@
 
--- A record is the head that its adder has packed, and what changes:
-local HEAD = '>I4I5I4I4I4I8I8I4I4c0I4c0I4c0'
+-- A record is the head that its adder has packed, with a request that is short, and what changes:
+local HEAD = '>I4I5I4I4I4I8I8I4I4c0I4c0I4c0I4c0'
 local REST = 'BBI4I4I4I8I8I8I8I8I4I8I4c0I4c0I4c0'
 local RECORD, CHANGES = HEAD .. REST, '>' .. REST
 local META = '>I4I8I8I8I8I8I8I8I8I8I8I8I8I8I8'
@@ -114,7 +114,7 @@ local function begin(keys, args, kind, may_write)
   c.job_key, c.request_key = c.p .. ':j:', c.p .. ':q:'
   c.jobs, c.dirty = {}, {}
   c.sets, c.gone, c.index, c.times = {}, {}, {}, {}
-  c.lanes, c.ready, c.woken, c.ends, c.keyed = {}, {}, {}, {}, {}
+  c.lanes, c.ready, c.woken, c.ends, c.keyed, c.holders = {}, {}, {}, {}, {}, {}
   return c
 end
 
@@ -142,14 +142,14 @@ end
 -- ---------------------------------------------------------------- records
 
 -- A table that is made with all its fields at once need not grow.
-local function parse(id, raw)
+local function parse(id, at, raw)
   local length, rank, attempts, most_losses, together, lease, keep, size, script, key, once,
-    state, flags, attempt, failures, losses, fence, news, progress_news, till, output, pieces,
+    request, state, flags, attempt, failures, losses, fence, news, progress_news, till, output, pieces,
     place, holder, waiters, watchers = struct.unpack(RECORD, raw)
   return {
-    id = id, head = string.sub(raw, 1, length), rank = rank, attempts = attempts,
+    id = id, at = at, head = string.sub(raw, 1, length), rank = rank, attempts = attempts,
     most_losses = most_losses, together = together, lease = lease, keep = keep, size = size,
-    script = script, key = key, once = once, state = state, flags = flags, attempt = attempt,
+    script = script, key = key, once = once, request = request, state = state, flags = flags, attempt = attempt,
     failures = failures, losses = losses, fence = fence, news = news,
     progress_news = progress_news, till = till, output = output, pieces = pieces, place = place,
     holder = holder, waiters = waiters, watchers = watchers, is_dirty = false, is_gone = false,
@@ -157,13 +157,13 @@ local function parse(id, raw)
   }
 end
 
-local function fresh(id, head, waiters)
-  local length, rank, attempts, most_losses, together, lease, keep, size, script, key, once =
-    struct.unpack(HEAD, head)
+local function fresh(id, at, head, waiters)
+  local length, rank, attempts, most_losses, together, lease, keep, size, script, key, once,
+    request = struct.unpack(HEAD, head)
   return {
-    id = id, head = head, rank = rank, attempts = attempts,
+    id = id, at = at, head = head, rank = rank, attempts = attempts,
     most_losses = most_losses, together = together, lease = lease, keep = keep, size = size,
-    script = script, key = key, once = once, state = 0, flags = 0, attempt = 0,
+    script = script, key = key, once = once, request = request, state = 0, flags = 0, attempt = 0,
     failures = 0, losses = 0, fence = 0, news = 0,
     progress_news = 0, till = 0, output = 0, pieces = 0, place = 0,
     holder = '', waiters = waiters, watchers = '', is_dirty = false, is_gone = false,
@@ -192,7 +192,7 @@ local function load_all(c, ids)
     local got = c.call('MGET', unpack(keys, at, to))
     for i = at, to do
       local raw = got[i - at + 1]
-      if raw then c.jobs[from[i]] = parse(from[i], raw) end
+      if raw then c.jobs[from[i]] = parse(from[i], keys[i], raw) end
     end
     at = to + 1
   end
@@ -463,8 +463,8 @@ local function drop(c, r)
   c.index[r.id] = false
   tell(c, r)
   local g, p = c.gone, c.p
-  g[#g + 1] = c.job_key .. r.id
-  g[#g + 1] = c.request_key .. r.id
+  g[#g + 1] = r.at
+  if r.size ~= 0 then g[#g + 1] = c.request_key .. r.id end
   if has(r, HAS_RESULT) then g[#g + 1] = p .. ':r:' .. r.id end
   if has(r, HAS_ERROR) then g[#g + 1] = p .. ':e:' .. r.id end
   if has(r, HAS_PROGRESS) then g[#g + 1] = p .. ':g:' .. r.id end
@@ -497,7 +497,8 @@ local function again_or_dead(c, r, may_again, after)
 end
 
 local function notice(c, r)
-  local process, taker = string.sub(r.holder, 1, PROCESS), string.match(r.holder, '^(%d*)', PROCESS + 1)
+  local process = string.sub(r.holder, 1, PROCESS)
+  local taker = string.match(r.holder, '^(%d*)', PROCESS + 1)
   c.call('PUBLISH', c.p .. ':c:' .. process, 'n' .. taker)
 end
 
@@ -572,7 +573,7 @@ local function flush_records(c)
   in_pieces(c, 'DEL', nil, c.gone)
   for _, r in ipairs(c.dirty) do
     if not r.is_gone then
-      put(c, c.job_key .. r.id, pack(r))
+      put(c, r.at, pack(r))
       if r.bodies then
         for name, value in pairs(r.bodies) do put(c, c.p .. ':' .. name .. ':' .. r.id, value) end
       end
@@ -667,7 +668,7 @@ end
 -- Its number; 'F' where there is no room.
 local function add(c, item, request)
   local waits, delay, at = struct.unpack('>BI8', item)
-  local r = fresh(nil, string.sub(item, at), waits == 1 and c.process or '')
+  local r = fresh('', '', string.sub(item, at), waits == 1 and c.process or '')
   if r.once ~= '' then
     local same = known_by(c, r.once)
     if same then
@@ -678,8 +679,9 @@ local function add(c, item, request)
   if not has_room(c) then return 'F' end
   c.numbers = math.max(c.numbers + 1, c.now)
   r.id = digits(c.numbers)
+  r.at = c.job_key .. r.id
   c.jobs[r.id] = r
-  put(c, c.request_key .. r.id, request)
+  if r.size ~= 0 then put(c, c.request_key .. r.id, request) end
   if r.once ~= '' then c.call('SET', c.p .. ':k:' .. r.once, r.id) end
   if r.key ~= '' then
     limit(c, join_tenant(c, r.script, r.key), r.together)
@@ -766,8 +768,18 @@ local function unlist_taken(c, own)
   end
 end
 
+local function choose_of_one(c, script, most)
+  flush_lane(c, script)
+  local key = lane_key(c, script, '')
+  local all = c.call('ZRANGE', key, 0, most - 1)
+  for i = 1, #all do all[i] = string.sub(all[i], 6) end
+  if #all > 0 then c.call('ZREMRANGEBYRANK', key, 0, #all - 1) end
+  return all
+end
+
 -- The numbers, in the order in which they are to be had.
 local function choose(c, scripts, most)
+  if c.tenants == 0 and #scripts == 1 then return choose_of_one(c, scripts[1], most) end
   local own, ids = {}, {}
   while #ids < most do
     local best = best_of(c, own, scripts, most)
@@ -847,25 +859,24 @@ local function take(c, taker, wanted, was_hungry, name, packed)
   return table.concat(got)
 end
 
--- What was handed out, with all that is to be known of it; nothing for a request that is big.
+-- What was handed out, with all that is to be known of it; nothing for a request that is large.
 local function deliver(c, got)
-  local found, keys = {}, {}
+  local all, keys, places = {}, {}, {}
   for at = 1, #got, 23 do
     local id, fence = struct.unpack('>c16I7', got, at)
     local r = find(c, id)
     if r and r.fence == fence then
-      found[#found + 1] = id .. struct.pack('>I7I4I4I4I8I4', fence, r.attempt, r.failures,
-                                      r.losses, r.output, r.pieces)
-      keys[#keys + 1] = c.p .. (r.size > BIG and ':big:' or ':q:') .. r.id
+      all[#all + 1] = id .. struct.pack('>I7I4I4I4I8I4', fence, r.attempt, r.failures,
+                                        r.losses, r.output, r.pieces)
+      all[#all + 1] = r.request
+      if r.size ~= 0 and r.size <= BIG then
+        keys[#keys + 1] = c.request_key .. id
+        places[#places + 1] = #all
+      end
     end
   end
-  local all = {}
   if #keys == 0 then return all end
-  local requests = c.call('MGET', unpack(keys))
-  for i, d in ipairs(found) do
-    all[2 * i - 1] = d
-    all[2 * i] = requests[i] or ''
-  end
+  for i, request in ipairs(c.call('MGET', unpack(keys))) do all[places[i]] = request or '' end
   return all
 end
 
@@ -874,8 +885,12 @@ end
 local function held(c, taker, id, fence)
   local r = find(c, id)
   if not r or r.state ~= ACTIVE or r.fence ~= fence then return nil end
-  local holder = c.process .. taker .. '/'
-  if string.sub(r.holder, 1, #holder) ~= holder then return nil end
+  local holder = c.holders[taker]
+  if holder == nil then
+    holder = c.process .. text(taker) .. '/'
+    c.holders[taker] = holder
+  end
+  if string.find(r.holder, holder, 1, true) ~= 1 then return nil end
   return r
 end
 
@@ -994,15 +1009,15 @@ local function perform(c, op, args, i)
     return '1'
   elseif op == 'c' then
     local _, taker, id, fence, kind, after = struct.unpack('>BI4c16I7BI8', args[i])
-    local r = held(c, text(taker), id, fence)
+    local r = held(c, taker, id, fence)
     return r and commit(c, r, kind, after, args[i + 1], args[i + 2]) or '0'
   elseif op == 'r' then
     local _, taker, id, fence = struct.unpack('>BI4c16I7', args[i])
-    local r = held(c, text(taker), id, fence)
+    local r = held(c, taker, id, fence)
     return r and renew(c, r) or 'l'
   elseif op == 'p' then
     local _, taker, id, fence, is_progress = struct.unpack('>BI4c16I7B', args[i])
-    local r = held(c, text(taker), id, fence)
+    local r = held(c, taker, id, fence)
     return r and write(c, r, is_progress == 1, args[i + 1]) or '0'
   end
   local id = string.sub(args[i], 2)
@@ -1129,9 +1144,10 @@ end
 
 local function describe(c, r, to)
   to[#to + 1] = r.id .. struct.pack('>BI4I4I4BBI8', r.state, r.attempt, r.failures, r.losses,
-    has(r, STOP) and 1 or 0, r.till ~= 0 and 1 or 0, r.till ~= 0 and math.max(r.till - c.now, 0) or 0)
+    has(r, STOP) and 1 or 0, r.till ~= 0 and 1 or 0,
+    r.till ~= 0 and math.max(r.till - c.now, 0) or 0)
   to[#to + 1] = string.match(string.sub(r.holder, PROCESS + 1), '/(.*)$') or ''
-  to[#to + 1] = c.call('GET', c.p .. ':q:' .. r.id)
+  to[#to + 1] = r.size == 0 and r.request or c.call('GET', c.request_key .. r.id)
   to[#to + 1] = body(c, r, HAS_RESULT, 'r')
   to[#to + 1] = body(c, r, HAS_ERROR, 'e')
   return #to[#to - 2] + #to[#to - 1] + #to[#to]

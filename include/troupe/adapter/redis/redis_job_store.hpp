@@ -813,9 +813,9 @@ inline redis_job_ask_ptr redis_add_ask(const job_request& r, bool waits) {
   std::string request = redis_encoded(r);
   if (request.size() > largest) throw error(errc::too_large, {}, "a job holds less than 500 MB");
   redis_packer head;
-  head.u8(waits ? 1 : 0).u64(redis_microseconds(r.delay)).raw(redis_job_head(r, request.size()));
+  head.u8(waits ? 1 : 0).u64(redis_microseconds(r.delay)).raw(redis_job_head(r, request));
   a->head = head.take();
-  a->first = shared_bytes(std::move(request));
+  if (request.size() > redis_short_request) a->first = shared_bytes(std::move(request));
   a->width = 2;
   a->awaits_end = waits;
   a->is_patient = waits;

@@ -143,8 +143,13 @@ inline std::uint64_t redis_job_rank(const job_request& r) noexcept {
   return (r.ahead ? 0U : std::uint64_t{1} << 32) + inverted;
 }
 
-/// What the library knows of a job: the head of its record. `size`: that of the request.
-inline std::string redis_job_head(const job_request& r, std::size_t size) {
+/// A request that is longer has a key of its own.
+inline constexpr std::size_t redis_short_request = 1024;
+
+/// What the library knows of a job: the head of its record, in which a short request is.
+inline std::string redis_job_head(const job_request& r, std::string_view request) {
+  const bool is_short = request.size() <= redis_short_request;
+  const std::size_t size = is_short ? 0 : request.size();
   redis_packer parts;
   parts.u40(redis_job_rank(r)).u32(r.attempts).u32(r.losses).u32(r.together);
   parts.u64(redis_microseconds(r.lease)).u64(redis_microseconds(r.keep));
@@ -152,7 +157,8 @@ inline std::string redis_job_head(const job_request& r, std::size_t size) {
   parts.text(redis_script_key(r.script, r.version)).text(r.key);
   std::string once;
   if (!r.once.empty()) once = redis_packer().text(r.script).raw(r.once).take();
-  const std::string rest = parts.text(once).take();
+  parts.text(once).text(is_short ? request : std::string_view());
+  const std::string rest = parts.take();
   return redis_packer().u32(rest.size() + 4).raw(rest).take();
 }
 
