@@ -144,13 +144,13 @@ end
 -- A table that is made with all its fields at once need not grow.
 local function parse(id, at, raw)
   local length, rank, attempts, most_losses, together, lease, keep, size, script, key, once,
-    request, state, flags, attempt, failures, losses, fence, news, progress_news, till, output, pieces,
-    place, holder, waiters, watchers = struct.unpack(RECORD, raw)
+    request, state, flags, attempt, failures, losses, fence, news, progress_news, till, output,
+    pieces, place, holder, waiters, watchers = struct.unpack(RECORD, raw)
   return {
     id = id, at = at, head = string.sub(raw, 1, length), rank = rank, attempts = attempts,
     most_losses = most_losses, together = together, lease = lease, keep = keep, size = size,
-    script = script, key = key, once = once, request = request, state = state, flags = flags, attempt = attempt,
-    failures = failures, losses = losses, fence = fence, news = news,
+    script = script, key = key, once = once, request = request, state = state, flags = flags,
+    attempt = attempt, failures = failures, losses = losses, fence = fence, news = news,
     progress_news = progress_news, till = till, output = output, pieces = pieces, place = place,
     holder = holder, waiters = waiters, watchers = watchers, is_dirty = false, is_gone = false,
     bodies = false
