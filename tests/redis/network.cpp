@@ -437,6 +437,15 @@ TEST_CASE("a gateway of several processes lives on a Redis network", "[redis]") 
 
   // The server dies and comes back: who is a member stays one, and is found again.
   server.restart();
+  const auto listeners = [&] {
+    const std::string all = server.said("CLIENT LIST TYPE pubsub");
+    int n = 0;
+    for (std::size_t at = all.find(" sub=1 "); at != std::string::npos; ++n) {
+      at = all.find(" sub=1 ", at + 1);
+    }
+    return n;
+  };
+  for (int i = 0; i != 2000 && listeners() != 2; ++i) one.run(pause(10ms));
   bool is_back = false;
   for (int i = 0; i != 200 && !is_back; ++i) {
     try {

@@ -55,7 +55,11 @@ public:
   std::uint16_t port() const { return port_; }
   std::string url() const { return "redis://127.0.0.1:" + std::to_string(port_); }
 
-  void set(mode m) { mode_ = m; }
+  /// What comes from its return on is treated so.
+  void set(mode m) {
+    mode_ = m;
+    while (seen_ != m) std::this_thread::yield();
+  }
   /// Ends all connections that there are, by resets.
   void reset() {
     resets_ = true;
@@ -81,7 +85,9 @@ private:
   void run() {
     while (!ending_) {
       std::vector<pollfd> all{{listener_, POLLIN, 0}};
-      const bool reads = mode_ != mode::hold;
+      const mode now = mode_;
+      seen_ = now;
+      const bool reads = now != mode::hold;
       for (const auto& p : pairs_) {
         for (int i = 0; i != 2; ++i) {
           short events = reads && p->held[i].size() < 1'000'000 ? POLLIN : 0;
@@ -98,7 +104,7 @@ private:
         continue;
       }
       if (all[0].revents != 0) admit();
-      if (reads) carry();
+      if (reads) carry(now);
     }
     for (const auto& p : pairs_) end(*p, false);
   }
@@ -116,9 +122,9 @@ private:
     pairs_.push_back(std::make_unique<pair>(pair{{client, server}, {}}));
   }
 
-  void carry() {
+  void carry(mode now) {
     for (std::size_t i = 0; i != pairs_.size();) {
-      if (carry(*pairs_[i], 0) && carry(*pairs_[i], 1)) {
+      if (carry(*pairs_[i], 0, now) && carry(*pairs_[i], 1, now)) {
         ++i;
         continue;
       }
@@ -128,16 +134,16 @@ private:
   }
 
   /// From one side to the other. False: that was the end.
-  bool carry(pair& p, int from) {
+  static bool carry(pair& p, int from, mode now) {
     char buffer[65536];
     std::string& held = p.held[from];
-    const std::size_t most = mode_ == mode::drip ? 1 : sizeof buffer;
+    const std::size_t most = now == mode::drip ? 1 : sizeof buffer;
     if (held.size() < 1'000'000) {
       const auto n = ::recv(p.sides[from], buffer, most, MSG_DONTWAIT);
       if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) return false;
       if (n > 0) held.append(buffer, static_cast<std::size_t>(n));
     }
-    if (mode_ == mode::deaf && from == 1) return true;
+    if (now == mode::deaf && from == 1) return true;
     const std::size_t size = (std::min)(held.size(), most);
     if (size == 0) return true;
     const auto n = ::send(p.sides[1 - from], held.data(), size, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -157,6 +163,7 @@ private:
   int listener_ = -1;
   std::uint16_t port_ = 0;
   std::atomic<mode> mode_{mode::forward};
+  std::atomic<mode> seen_{mode::forward};
   std::atomic<bool> resets_{false};
   std::atomic<bool> ending_{false};
   std::atomic<int> connections_{0};

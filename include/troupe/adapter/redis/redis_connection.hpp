@@ -72,7 +72,9 @@ public:
   /// When the last byte has come, or gone.
   [[nodiscard]] time_point moved_at() const noexcept { return moved_at_; }
   /// Why it is not open.
-  [[nodiscard]] const redis_problem& problem() const noexcept { return problem_; }
+  [[nodiscard]] const redis_problem& problem() const noexcept {
+    return problem_.text.empty() ? attempt_ : problem_;
+  }
 
   /// Does what is due: begins to connect, or gives up.
   inline void step(time_point now);
@@ -138,7 +140,8 @@ private:
   redis_stream stream_;
   std::unique_ptr<::redisReader, free_reader> reader_;
   redis_output output_;
-  redis_problem problem_{errc::connection_lost, "there was no time to connect"};
+  redis_problem attempt_{errc::connection_lost, "there was no time to connect"};  // as it stands
+  redis_problem problem_;    // of the last attempt; no text: there was none since it was open
   std::string first_words_;  // of a server that may be none
   time_point opened_at_{};
   time_point moved_at_{};
@@ -199,26 +202,26 @@ inline void redis_connection::try_address(time_point now) {
       state_ = state::connecting;
       const auto rest = static_cast<duration::rep>(addresses_.size() - next_address_ + 1);
       until_ = (std::min)(attempt_end_, now + (attempt_end_ - now) / rest);
-      problem_ = {errc::connection_lost, options_.url() + " does not answer"};
+      attempt_ = {errc::connection_lost, options_.url() + " does not answer"};
       return;
     } catch (const std::system_error& e) {
-      problem_ = {errc::connection_lost, options_.url() + ": " + e.code().message()};
+      attempt_ = {errc::connection_lost, options_.url() + ": " + e.code().message()};
     }
   }
-  lose(problem_, now);
+  lose(attempt_, now);
 }
 
 inline void redis_connection::connected(time_point now) {
   const int failed = stream_.socket().connect_error();
   if (failed != 0) {
-    problem_ = {errc::connection_lost, options_.url() + ": " + redis_system_text(failed)};
+    attempt_ = {errc::connection_lost, options_.url() + ": " + redis_system_text(failed)};
     return try_address(now);
   }
   until_ = attempt_end_;
-  problem_ = {errc::timed_out,
+  attempt_ = {errc::timed_out,
               options_.url() + " takes connections, but does not say anything: is it Redis?"};
   if (tls_ == nullptr) return greet();
-  problem_.text = options_.url() + " takes connections, but does not answer in TLS";
+  attempt_.text = options_.url() + " takes connections, but does not answer in TLS";
   stream_.begin_tls(*tls_);
   state_ = state::shaking;
   shake(now);
@@ -227,7 +230,7 @@ inline void redis_connection::connected(time_point now) {
 inline void redis_connection::shake(time_point now) {
   const redis_io done = stream_.shake();
   if (done.outcome == redis_io::moved) {
-    problem_.text = options_.url() + " does not say anything but TLS: is it Redis?";
+    attempt_.text = options_.url() + " does not say anything but TLS: is it Redis?";
     return greet();
   }
   read_needs_room_ = done.outcome == redis_io::wants_write;
@@ -365,7 +368,7 @@ inline void redis_connection::lose(redis_problem why, time_point now) {
 /// The time to connect is over.
 inline void redis_connection::late(time_point now) {
   if (state_ == state::connecting && next_address_ != addresses_.size()) return try_address(now);
-  redis_problem p = problem_;
+  redis_problem p = attempt_;
   p.is_final = state_ != state::connecting && !was_open_;
   lose(std::move(p), now);
 }
