@@ -315,7 +315,7 @@ struct sum {
 };
 
 TEST_CASE("jobs go from process to process, also when the server is killed meanwhile", "[redis]") {
-  redis_server server;
+  redis_server server({"--appendfsync", "always"});
   place here(server.url()), there(server.url());
   troupe::workspace scripts;
   scripts.add<sum>();
