@@ -67,14 +67,14 @@ static_assert(std::is_trivially_destructible_v<job_options>,
               "it may stand in an awaited expression (docs/compilers.md)");
 
 /// What a job has told since the last time.
-template <script S>
+template <script_form S>
 struct job_update {
   std::optional<typename detail::script_telling<S>::progress> progress;  ///< The latest, if new.
   std::vector<typename detail::script_telling<S>::output> output;
 };
 
 /// What one job tells, from its beginning on.
-template <script S>
+template <script_form S>
 class job_stream {
 public:
   job_stream(job_store& from, job_id id) noexcept : from_(&from), id_(id) {}
@@ -121,11 +121,11 @@ public:
   /// `job_failed`, and `errc::interrupted` for one that was cancelled. It is known to nobody else,
   /// and goes on where the caller is stopped. Options that no job may have throw
   /// `std::invalid_argument`, here and below.
-  template <script S, class... Args>
+  template <script_form S, class... Args>
   [[nodiscard]] task<typename S::result> play(Args&&... args) {
     return play<S>(job_options(), std::forward<Args>(args)...);
   }
-  template <script S, class... Args>
+  template <script_form S, class... Args>
   [[nodiscard]] task<typename S::result> play(job_options o, Args&&... args) {
     if (o.idempotency_key.empty()) o.result_ttl = duration::zero();
     job_request r = request<S>(o, std::forward<Args>(args)...);
@@ -134,11 +134,11 @@ public:
   }
 
   /// Adds a job; its id.
-  template <script S, class... Args>
+  template <script_form S, class... Args>
   [[nodiscard]] task<job_id> queue(Args&&... args) {
     return queue<S>(job_options(), std::forward<Args>(args)...);
   }
-  template <script S, class... Args>
+  template <script_form S, class... Args>
   [[nodiscard]] task<job_id> queue(job_options o, Args&&... args) {
     return store_.add(request<S>(o, std::forward<Args>(args)...));
   }
@@ -147,7 +147,7 @@ public:
   /// `job_failed`; `errc::interrupted` for one that was cancelled; `errc::result_lost` for one that
   /// is known no more; `errc::refused` for one that never was; `errc::bad_message` for a result of
   /// another type.
-  template <script S>
+  template <script_form S>
   [[nodiscard]] task<typename S::result> result(job_id id) {
     return await_result<S>(store_, id);
   }
@@ -155,7 +155,7 @@ public:
   [[nodiscard]] task<job_outcome> completion(job_id id) { return store_.settled(id); }
 
   /// Its progress and output, from the beginning.
-  template <script S>
+  template <script_form S>
   [[nodiscard]] job_stream<S> stream(job_id id) {
     return job_stream<S>(store_, id);
   }
@@ -190,11 +190,11 @@ public:
   /// name that is empty or longer than 200 bytes, and for options with a delay or an idempotency
   /// key. Those jobs have idempotency keys, one for each occurrence, and their ends are known for
   /// a minute at least.
-  template <script S, class... Args>
+  template <script_form S, class... Args>
   [[nodiscard]] task<bool> schedule(std::string_view name, std::string_view when, Args&&... args) {
     return schedule<S>(name, when, job_options(), std::forward<Args>(args)...);
   }
-  template <script S, class... Args>
+  template <script_form S, class... Args>
   [[nodiscard]] task<bool> schedule(std::string_view name, std::string_view when, job_options o,
                                     Args&&... args) {
     require(!name.empty() && name.size() <= 200, "a schedule's name has 1 to 200 bytes");
@@ -221,7 +221,7 @@ private:
     if (!is) throw std::invalid_argument(what);
   }
 
-  template <script S, class... Args>
+  template <script_form S, class... Args>
   job_request request(const job_options& o, Args&&... args) {
     if (!scripts_.has<S>()) throw error(errc::no_such_module, {}, std::string(script_name<S>()));
     const typename S::params params = detail::make_params<S>(std::forward<Args>(args)...);
@@ -244,19 +244,19 @@ private:
     return r;
   }
 
-  template <script S>
+  template <script_form S>
   static task<typename S::result> run(job_store& store, job_request r) {
     auto running = store.run(std::move(r));
     const job_outcome end = co_await std::move(running);
     co_return value_of<S>(end);
   }
-  template <script S>
+  template <script_form S>
   static task<typename S::result> await_result(job_store& store, job_id id) {
     const job_outcome end = co_await store.settled(id);
     co_return value_of<S>(end);
   }
 
-  template <script S>
+  template <script_form S>
   static typename S::result value_of(const job_outcome& end) {
     if (end.state == job_state::cancelled) {
       throw error(errc::interrupted, {}, "the job was cancelled");

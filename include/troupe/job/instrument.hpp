@@ -296,7 +296,7 @@ inline task<troupe::result<shared_bytes>> instrument::perform(attempt& a) {
   try {
     const job_request& wish = *a.delivery.request;
     const detail::script_runner runner = scripts_.find(wish.script, wish.version);
-    if (runner == nullptr) throw error(errc::no_such_module, {}, wish.script);
+    if (!runner) throw error(errc::no_such_module, {}, wish.script);
     job_context ctx(*taker_, a.delivery, a.asked.get_token());
     detail::result_slot<shared_bytes> result;
     detail::started_task<shared_bytes> child(runner(wish.params, ctx).release());

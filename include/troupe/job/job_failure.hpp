@@ -51,6 +51,18 @@ public:
   explicit unreadable_params(const std::string& why) : error(errc::bad_message, {}, why) {}
 };
 
+/// What was thrown elsewhere, by a class that is not known here.
+class foreign_failure : public std::runtime_error {
+public:
+  foreign_failure(std::string type, const std::string& what)
+      : std::runtime_error(what), type_(std::make_shared<const std::string>(std::move(type))) {}
+
+  const std::string& type() const noexcept { return *type_; }
+
+private:
+  std::shared_ptr<const std::string> type_;  // copied without memory
+};
+
 inline std::string readable_name(const std::type_info& type) {
 #if __has_include(<cxxabi.h>)
   int status = 0;
@@ -69,6 +81,9 @@ inline job_error describe_job_failure(const std::exception_ptr& failure) {
     why.type = readable_name(typeid(e));
     why.text = e.what();
     why.code = e.code().value();
+  } catch (const foreign_failure& e) {
+    why.type = e.type();
+    why.text = e.what();
   } catch (const std::exception& e) {
     why.type = readable_name(typeid(e));
     why.text = e.what();

@@ -19,14 +19,16 @@ namespace troupe {
 
 class job_context;
 
-/// A class with `params` and `result`, which travel, and `operator()(params)` or
-/// `operator()(params, job_context&)`, plain or a coroutine. Each attempt has an instance of its
-/// own, made by default.
+/// What a client needs of a script: `params` and `result`, which travel.
 template <class S>
-concept script = std::is_default_constructible_v<S> && decodable<typename S::params> &&
-                 encodable<typename S::params> &&
-                 (std::is_void_v<typename S::result> ||
-                  (decodable<typename S::result> && encodable<typename S::result>)) &&
+concept script_form = decodable<typename S::params> && encodable<typename S::params> &&
+                      (std::is_void_v<typename S::result> ||
+                       (decodable<typename S::result> && encodable<typename S::result>));
+
+/// The same with `operator()(params)` or `operator()(params, job_context&)`, plain or a coroutine.
+/// Each attempt has an instance of its own, made by default.
+template <class S>
+concept script = script_form<S> && std::is_default_constructible_v<S> &&
                  (std::is_invocable_v<S&, typename S::params> ||
                   std::is_invocable_v<S&, typename S::params, job_context&>);
 

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -29,7 +30,31 @@
 namespace troupe {
 namespace detail {
 
-using script_runner = task<shared_bytes> (*)(const shared_bytes& params, job_context& ctx);
+/// How a script is run: a function, and what it knows. Runs nothing where it is empty.
+class script_runner {
+public:
+  using function = task<shared_bytes> (*)(const void* known, const shared_bytes& params,
+                                          job_context& ctx);
+
+  script_runner() noexcept = default;
+  explicit script_runner(function run, std::shared_ptr<const void> known = nullptr) noexcept
+      : run_(run), known_(std::move(known)) {}
+
+  explicit operator bool() const noexcept { return run_ != nullptr; }
+
+  /// What it borrows, and this, outlive the task.
+  task<shared_bytes> operator()(const shared_bytes& params, job_context& ctx) const {
+    return run_(known_.get(), params, ctx);
+  }
+
+  friend bool operator==(const script_runner& a, const script_runner& b) noexcept {
+    return a.run_ == b.run_ && a.known_ == b.known_;
+  }
+
+private:
+  function run_ = nullptr;
+  std::shared_ptr<const void> known_;
+};
 
 template <class S>
 decltype(auto) call_script(S& s, typename S::params&& params, job_context& ctx) {
@@ -42,7 +67,7 @@ decltype(auto) call_script(S& s, typename S::params&& params, job_context& ctx) 
 
 /// One attempt of an `S`. What it borrows outlives it.
 template <class S>
-task<shared_bytes> run_script(const shared_bytes& params, job_context& ctx) {
+task<shared_bytes> run_script(const void*, const shared_bytes& params, job_context& ctx) {
   using params_type = typename S::params;
   using result_type = typename S::result;
   using given = decltype(call_script<S>(std::declval<S&>(), std::declval<params_type>(), ctx));
@@ -99,31 +124,47 @@ public:
   /// Throws `std::invalid_argument` where another one has its name and version.
   template <script S>
   workspace& add() {
-    const detail::script_runner run = &detail::run_script<S>;
-    const auto put =
-        scripts_.try_emplace({std::string(script_name<S>()), script_version<S>()}, run);
-    if (!put.second && put.first->second != run) {
-      throw std::invalid_argument("two scripts are called " + std::string(script_name<S>()));
-    }
+    put({std::string(script_name<S>()), script_version<S>()},
+        detail::script_runner(&detail::run_script<S>));
     return *this;
   }
 
-  template <script S>
-  [[nodiscard]] bool has() const noexcept {
-    return find(script_name<S>(), script_version<S>()) != nullptr;
+  /// A script that clients may ask for, and others run: of `S` its `params`, `result`, name and
+  /// version count.
+  template <script_form S>
+  workspace& declare() {
+    scripts_.try_emplace({std::string(script_name<S>()), script_version<S>()});
+    return *this;
   }
 
-  /// How to run it; nullptr: it is not known.
+  /// It was added or declared.
+  template <script_form S>
+  [[nodiscard]] bool has() const noexcept {
+    return scripts_.find(std::pair(script_name<S>(), script_version<S>())) != scripts_.end();
+  }
+
+  /// For the library: a script that is run in some other way. Throws as `add`.
+  void put(job_script s, detail::script_runner run) {
+    const auto at = scripts_.try_emplace({std::move(s.name), s.version}).first;
+    if (at->second && !(at->second == run)) {
+      throw std::invalid_argument("two scripts are called " + at->first.first);
+    }
+    at->second = std::move(run);
+  }
+
+  /// How to run it; empty: it is not known here.
   [[nodiscard]] detail::script_runner find(std::string_view name,
                                            std::uint32_t version) const noexcept {
     const auto at = scripts_.find(std::pair(name, version));
-    return at == scripts_.end() ? nullptr : at->second;
+    return at == scripts_.end() ? detail::script_runner() : at->second;
   }
 
-  /// All of them, in the order of their names.
+  /// All that can be run here, in the order of their names.
   [[nodiscard]] std::vector<job_script> list() const {
     std::vector<job_script> all;
-    for (const auto& [key, run] : scripts_) all.push_back({key.first, key.second});
+    for (const auto& [key, run] : scripts_) {
+      if (run) all.push_back({key.first, key.second});
+    }
     return all;
   }
 
