@@ -110,8 +110,8 @@ TEST_CASE("a server that falls silent is given up, and looked for again", "[redi
   redis_server server;
   tcp_proxy proxy(server.port());
   troupe::redis_options o = options_for(proxy.url());
-  o.command_limit = 300ms;
-  o.connect_limit = 300ms;
+  o.command_limit = 1s;
+  o.connect_limit = 1s;
   linked l(o);
   CHECK(l.ask("PING").text() == "PONG");
   proxy.set(tcp_proxy::mode::hold);
@@ -234,8 +234,8 @@ TEST_CASE("channels that fall silent are given up", "[redis]") {
   tcp_proxy proxy(server.port());
   std::atomic<int> subscribed{0};
   troupe::redis_options o = options_for(proxy.url());
-  o.command_limit = 200ms;
-  o.connect_limit = 200ms;
+  o.command_limit = 500ms;
+  o.connect_limit = 500ms;
   linked l(o);
   const auto events = l.link->on_event([&](redis_event what) {
     if (what == redis_event::subscribed) ++subscribed;
@@ -243,10 +243,10 @@ TEST_CASE("channels that fall silent are given up", "[redis]") {
   const auto listening = l.link->subscribe("c", [](std::string_view) {});
   l.broker.run(l.link->subscribed());
   const int before = subscribed;
-  pass(l, 600ms);  // three times as long as it would take, and it answers
+  pass(l, 1500ms);  // three times as long as it would take, and it answers
   CHECK(subscribed == before);
   proxy.set(tcp_proxy::mode::hold);
-  pass(l, 600ms);
+  pass(l, 1500ms);
   proxy.reset();
   proxy.set(tcp_proxy::mode::forward);
   for (int i = 0; i != 1000 && subscribed == before; ++i) pass(l, 10ms);

@@ -132,7 +132,7 @@ struct in_redis final : side {
   }
 
   redis_server& server;
-  std::int64_t clock = 1'000'000'000'000;
+  std::int64_t clock = 1'000'000'000'000'000;
   job_process process;
 };
 

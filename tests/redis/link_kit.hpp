@@ -19,10 +19,13 @@ using troupe::detail::redis_command;
 using troupe::detail::redis_link;
 using troupe::detail::redis_reply;
 
+/// Patient, as tests run on machines that do much else.
 inline troupe::redis_options options_for(const std::string& url) {
   using namespace std::chrono_literals;
   troupe::redis_options o = troupe::redis_options::parse(url);
   o.reconnect.max = 200ms;
+  o.connect_limit = 20s;
+  o.command_limit = 20s;
   return o;
 }
 

@@ -17,6 +17,7 @@
 #include <troupe/adapter/redis/redis.hpp>
 #include <troupe/gateway.hpp>
 #include <troupe/gateway/shared_gateway.hpp>
+#include <troupe/job.hpp>
 #include <troupe/net.hpp>
 
 #include "redis/link_kit.hpp"
@@ -291,7 +292,7 @@ TEST_CASE("a server that is silent is one that cannot be reached", "[redis]") {
   tcp_proxy proxy(server.port());
   troupe::broker broker{troupe::broker_options{.threads = 1}};
   troupe::redis_options o = options_for(proxy.url());
-  o.command_limit = 300ms;
+  o.command_limit = 1s;
   redis_network net(broker.runs_on(), o);
   broker.run(net.ready());
   proxy.set(tcp_proxy::mode::hold);
@@ -300,6 +301,42 @@ TEST_CASE("a server that is silent is one that cannot be reached", "[redis]") {
     FAIL("it was released");
   } catch (const troupe::error& e) {
     CHECK(e.code() == errc::connection_lost);
+  }
+}
+
+// --- jobs over it -------------------------------------------------------------------------------
+
+struct sum {
+  struct params {
+    int a = 0, b = 0;
+  };
+  using result = int;
+  int operator()(params p) { return p.a + p.b; }
+};
+
+TEST_CASE("jobs go from process to process, also when the server is killed meanwhile", "[redis]") {
+  redis_server server;
+  place here(server.url()), there(server.url());
+  troupe::workspace scripts;
+  scripts.add<sum>();
+  troupe::client jobs{here.net, scripts};
+  troupe::composer composer{there.net};
+  troupe::instrument instrument{there.net, scripts, {.workers = 4}};
+  const int played = here.run(
+      [](troupe::client& c) -> troupe::task<int> { co_return co_await c.play<sum>(1, 2); }(jobs));
+  CHECK(played == 3);
+  std::vector<troupe::job_id> queued;
+  for (int i = 0; i != 50; ++i) {
+    queued.push_back(here.run([](troupe::client& c, int n) -> troupe::task<troupe::job_id> {
+      co_return co_await c.queue<sum>({}, n, 1);
+    }(jobs, i)));
+    if (i == 25) server.restart();
+  }
+  for (int i = 0; i != 50; ++i) {
+    const int result = here.run([](troupe::client& c, troupe::job_id id) -> troupe::task<int> {
+      co_return co_await c.result<sum>(id);
+    }(jobs, queued[static_cast<std::size_t>(i)]));
+    CHECK(result == i + 1);
   }
 }
 

@@ -24,8 +24,7 @@ using namespace redis_tests;
 using troupe::errc;
 
 /// A command over such a link fails so, and says this.
-void refuses(troupe::redis_options o, errc code, const std::string& words) {
-  o.connect_limit = 500ms;
+void refuses(const troupe::redis_options& o, errc code, const std::string& words) {
   linked l(o);
   const auto [is, text] = l.failure("SET", "key", "value");
   CHECK(is == code);
@@ -125,17 +124,17 @@ TEST_CASE("a server that is loading its data is waited for", "[redis]") {
     }
   }
   server.kill();
-  redis_server::words slow{"--key-load-delay", "20000", "--loading-process-events-interval-bytes",
+  redis_server::words slow{"--key-load-delay", "30000", "--loading-process-events-interval-bytes",
                            "1024"};
   server.add(slow);
   server.start(false);
   linked l(server.url());
-  CHECK(l.ask("DBSIZE").integer() == 100);  // two seconds of loading, and not before it is done
+  CHECK(l.ask("DBSIZE").integer() == 100);  // three seconds of loading, and not before it is done
 
   server.kill();
   server.start(false);
   troupe::redis_options o = options_for(server.url());
-  o.command_limit = 300ms;
+  o.command_limit = 1s;
   linked impatient(o);
   const auto [code, text] = impatient.failure("DBSIZE");
   CHECK(code == errc::connection_lost);
@@ -189,7 +188,9 @@ TEST_CASE("what is no Redis server is named for what it says", "[redis]") {
   scripted_server mail([](std::string_view) { return std::string("+OK\r\n"); });
   refuses(mail.url(), errc::refused, "is no Redis server");
   scripted_server silent([](std::string_view) { return std::string(); });
-  refuses(silent.url(), errc::timed_out, "does not say anything: is it Redis?");
+  troupe::redis_options hurried = options_for(silent.url());
+  hurried.connect_limit = 500ms;
+  refuses(hurried, errc::timed_out, "does not say anything: is it Redis?");
   scripted_server rude([](std::string_view) { return std::string("END"); });
   refuses(rude.url(), errc::connection_lost, "closes connections without saying anything");
 }
@@ -207,7 +208,7 @@ TEST_CASE("a host that nobody knows is named", "[redis]") {
 TEST_CASE("a server that is too busy for another client is tried again", "[redis]") {
   redis_server server({"--maxclients", "1"});
   troupe::redis_options o = options_for(server.url());
-  o.command_limit = 500ms;
+  o.command_limit = 1s;
   auto first = std::make_unique<linked>(server.url());
   CHECK(first->ask("PING").text() == "PONG");
   linked second(o);

@@ -79,8 +79,6 @@ struct secure_server {
   troupe::redis_options options(const std::string& host = "127.0.0.1") const {
     troupe::redis_options o = options_for("rediss://" + host + ":" + std::to_string(tls_port));
     o.tls.authorities_file = made() / "ca.pem";
-    o.connect_limit = 1s;
-    o.command_limit = 2s;
     return o;
   }
 

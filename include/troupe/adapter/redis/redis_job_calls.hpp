@@ -123,7 +123,7 @@ inline std::string redis_job_calls::packed(const redis_job_header& h, std::uint6
   std::uint64_t next = chance_.fetch_add(1, order::relaxed);
   const std::uint64_t candidate = (splitmix64(next) >> 16) | 1;
   redis_packer p;
-  p.u64(epoch).u64(candidate).u64(h.seq).u32(h.ack).u56(h.acked).u8(h.wants_ends ? 1 : 0);
+  p.u64(epoch).u64(candidate).u64(h.seq).u32(h.ack).job(h.acked).u8(h.wants_ends ? 1 : 0);
   p.u64(limits_.jobs).u64(limits_.ended).u64(limits_.dead).u64(limits_.output);
   return p.u64(limits_.pieces).u64(ends_live).take();
 }

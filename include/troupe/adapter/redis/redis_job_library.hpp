@@ -13,7 +13,7 @@
 ///
 ///     :meta        version, epoch, counters, when something is due next
 ///     :clock       the time instead of the server's own; for tests, not there otherwise
-///     :j:<number>  a job's record    :q:<number>  its request
+///     :j:<number>  a job's record    :q:<number>  its request, if it is long
 ///     :r: :e: :g: :o:<number>        its result, error, progress and output, if it has them
 ///     :s           all jobs, by state and in the order in which they came there
 ///     :d           delays, leases and times to live, by when they are over
@@ -27,8 +27,8 @@
 ///                  lost, gets them again, and nothing happens twice
 ///     :c:<process>, :due  channels: what a process should look after; something is due sooner
 ///
-/// Numbers of jobs and fences are the server's microseconds, or one more than the last: they rise
-/// also where a server has lost its last second. A double holds them exactly.
+/// Numbers of jobs and fences are the server's microseconds, 16 digits of them, or one more than
+/// the last: they rise also where a server has lost its last second. A double holds them exactly.
 ///
 /// A call first reads, then changes its own copies, and at the end writes all of them: most of what
 /// happens to a job costs a share of a command for many.
@@ -44,11 +44,12 @@ namespace troupe::detail {
 inline constexpr std::array redis_job_library_parts{
     std::string_view(R"lua(#!lua name=troupe_jobs_@
 
--- A record is the head that its adder has packed, and what changes:
-local HEAD = '>I4I5I4I4I4I8I8I4I4c0I4c0I4c0'
-local REST = '>BBI4I4I4I8I8I8I8I8I4I8I4c0I4c0I4c0'
+-- A record is the head that its adder has packed, with a request that is short, and what changes:
+local HEAD = '>I4I5I4I4I4I8I8I4I4c0I4c0I4c0I4c0'
+local REST = 'BBI4I4I4I8I8I8I8I8I4I8I4c0I4c0I4c0'
+local RECORD, CHANGES = HEAD .. REST, '>' .. REST
 local META = '>I4I8I8I8I8I8I8I8I8I8I8I8I8I8I8'
-local CALL = '>I8I8I8I4I7BI8I8I8I8I8I8'
+local CALL = '>I8I8I8I4c16BI8I8I8I8I8I8'
 
 local PROTOCOL = 1
 local WAITING, DELAYED, ACTIVE, COMPLETED, DEAD, CANCELLED = 0, 1, 2, 3, 4, 5
@@ -59,7 +60,9 @@ local BIG = 262144       -- a result of more bytes is fetched apart
 local REMEMBERED = 600   -- seconds: the answers to the last call of a process
 local PROCESS = 16       -- bytes of its name
 
-local function text(n) return string.format('%.0f', n) end
+-- Jobs are named by the 16 digits of their numbers: in keys, in lanes, and where they travel.
+local function digits(n) return string.format('%016d', n) end
+local function text(n) return string.format('%d', n) end
 local function has(r, flag) return math.floor(r.flags / flag) % 2 == 1 end
 local function set(r, flag) if not has(r, flag) then r.flags = r.flags + flag end end
 local function unset(r, flag) if has(r, flag) then r.flags = r.flags - flag end end
@@ -108,9 +111,10 @@ local function begin(keys, args, kind, may_write)
   if c.wanted ~= 0 and c.wanted ~= c.epoch then
     return nil, redis.error_reply('TROUPERESET ' .. text(c.epoch))
   end
+  c.job_key, c.request_key = c.p .. ':j:', c.p .. ':q:'
   c.jobs, c.dirty = {}, {}
   c.sets, c.gone, c.index, c.times = {}, {}, {}, {}
-  c.lanes, c.ready, c.woken, c.ends, c.keyed = {}, {}, {}, {}, {}
+  c.lanes, c.ready, c.woken, c.ends, c.keyed, c.holders = {}, {}, {}, {}, {}, {}
   return c
 end
 
@@ -137,21 +141,38 @@ end
 
 -- ---------------------------------------------------------------- records
 
-local function parse(c, id, raw)
-  local r = {id = id, n = tonumber(id)}
-  local length, at
-  length, r.rank, r.attempts, r.most_losses, r.together, r.lease, r.keep, r.size,
-    r.script, r.key, r.once =
-    struct.unpack(HEAD, raw)
-  r.head = string.sub(raw, 1, length)
-  r.state, r.flags, r.attempt, r.failures, r.losses, r.fence, r.news, r.progress_news, r.till,
-    r.output, r.pieces, r.place, r.holder, r.waiters, r.watchers =
-    struct.unpack(REST, raw, length + 1)
-  return r
+-- A table that is made with all its fields at once need not grow.
+local function parse(id, at, raw)
+  local length, rank, attempts, most_losses, together, lease, keep, size, script, key, once,
+    request, state, flags, attempt, failures, losses, fence, news, progress_news, till, output, pieces,
+    place, holder, waiters, watchers = struct.unpack(RECORD, raw)
+  return {
+    id = id, at = at, head = string.sub(raw, 1, length), rank = rank, attempts = attempts,
+    most_losses = most_losses, together = together, lease = lease, keep = keep, size = size,
+    script = script, key = key, once = once, request = request, state = state, flags = flags, attempt = attempt,
+    failures = failures, losses = losses, fence = fence, news = news,
+    progress_news = progress_news, till = till, output = output, pieces = pieces, place = place,
+    holder = holder, waiters = waiters, watchers = watchers, is_dirty = false, is_gone = false,
+    bodies = false
+  }
+end
+
+local function fresh(id, at, head, waiters)
+  local length, rank, attempts, most_losses, together, lease, keep, size, script, key, once,
+    request = struct.unpack(HEAD, head)
+  return {
+    id = id, at = at, head = head, rank = rank, attempts = attempts,
+    most_losses = most_losses, together = together, lease = lease, keep = keep, size = size,
+    script = script, key = key, once = once, request = request, state = 0, flags = 0, attempt = 0,
+    failures = 0, losses = 0, fence = 0, news = 0,
+    progress_news = 0, till = 0, output = 0, pieces = 0, place = 0,
+    holder = '', waiters = waiters, watchers = '', is_dirty = false, is_gone = false,
+    bodies = false
+  }
 end
 
 local function pack(r)
-  return r.head .. struct.pack(REST, r.state, r.flags, r.attempt, r.failures, r.losses, r.fence,
+  return r.head .. struct.pack(CHANGES, r.state, r.flags, r.attempt, r.failures, r.losses, r.fence,
     r.news, r.progress_news, r.till, r.output, r.pieces, r.place, #r.holder, r.holder,
     #r.waiters, r.waiters, #r.watchers, r.watchers)
 end
@@ -161,7 +182,7 @@ local function load_all(c, ids)
   for _, id in ipairs(ids) do
     if c.jobs[id] == nil then
       c.jobs[id] = false
-      keys[#keys + 1] = c.p .. ':j:' .. id
+      keys[#keys + 1] = c.job_key .. id
       from[#from + 1] = id
     end
   end
@@ -171,7 +192,7 @@ local function load_all(c, ids)
     local got = c.call('MGET', unpack(keys, at, to))
     for i = at, to do
       local raw = got[i - at + 1]
-      if raw then c.jobs[from[i]] = parse(c, from[i], raw) end
+      if raw then c.jobs[from[i]] = parse(from[i], keys[i], raw) end
     end
     at = to + 1
   end
@@ -243,7 +264,7 @@ end
 -- ---------------------------------------------------------------- lanes and tenants
 
 local function lane_key(c, script, key) return c.p .. ':w:' .. script .. key end
-local function member(r) return struct.pack('>I5I7', r.rank, r.n) end
+local function member(r) return struct.pack('>I5', r.rank) .. r.id end
 
 -- What this call has added to the lane of those without a key, so that it may be read.
 local function flush_lane(c, script)
@@ -281,7 +302,8 @@ local function write_tenant(c, t)
   put(c, c.p .. ':t:' .. t.key, table.concat(parts))
 end
 
-local function lane_of(c, script, key)
+)lua"),
+    std::string_view(R"lua(local function lane_of(c, script, key)
   local t = find_tenant(c, key)
   if t == nil then
     t = {key = key, turn = c.turns, limit = 0, active = 0, jobs = 0, lanes = {}}
@@ -333,14 +355,13 @@ local function unready(c, l)
   c.ready[l.script] = nil
 end
 
-)lua"),
-    std::string_view(R"lua(local function ready(c, l)
+local function ready(c, l)
   if l.at ~= '' or is_full(l.tenant) then return end
   local first = c.call('ZRANGE', lane_key(c, l.script, l.tenant.key), 0, 0)[1]
   if not first then return end
-  local rank, number = struct.unpack('>I5I7', first)
-  l.at = struct.pack('>I5I7I7', rank, l.tenant.turn, number)
-  c.call('ZADD', c.p .. ':y:' .. l.script, 0, l.at .. l.tenant.key)
+  local rank, id = struct.unpack('>I5c16', first)
+  l.at = struct.pack('>I5I7', rank, l.tenant.turn) .. id
+  c.call('ZADD', c.p .. ':y:' .. l.script, '0', l.at .. l.tenant.key)
   c.ready[l.script] = nil
 end
 
@@ -363,12 +384,12 @@ local function wait(c, r)
       l = {}
       c.lanes[r.script] = l
     end
-    l[#l + 1] = 0
+    l[#l + 1] = '0'
     l[#l + 1] = member(r)
   else
     local l = lane_of(c, r.script, r.key)
     unready(c, l)
-    c.call('ZADD', lane_key(c, r.script, r.key), 0, member(r))
+    c.call('ZADD', lane_key(c, r.script, r.key), '0', member(r))
     ready(c, l)
   end
   tell(c, r)
@@ -403,7 +424,7 @@ local function body(c, r, flag, name)
 end
 
 local function keep_body(r, name, value)
-  r.bodies = r.bodies or {}
+  if not r.bodies then r.bodies = {} end
   r.bodies[name] = value
 end
 
@@ -423,10 +444,10 @@ end
 -- To who has waited for it. The process fetches it.
 local function push_end(c, r, process)
   local result, err = body(c, r, HAS_RESULT, 'r'), body(c, r, HAS_ERROR, 'e')
-  local what = struct.pack('>I7BI4c0I4c0', r.n, r.state, #result, result, #err, err)
+  local what = r.id .. struct.pack('>BI4c0I4c0', r.state, #result, result, #err, err)
   if #what > BIG then
     c.call('SET', c.p .. ':b:' .. process .. r.id, what, 'EX', c.ends_live)
-    what = struct.pack('>I7B', r.n, 255)
+    what = r.id .. struct.pack('>B', 255)
   end
   local l = c.ends[process]
   if l == nil then
@@ -442,8 +463,8 @@ local function drop(c, r)
   c.index[r.id] = false
   tell(c, r)
   local g, p = c.gone, c.p
-  g[#g + 1] = p .. ':j:' .. r.id
-  g[#g + 1] = p .. ':q:' .. r.id
+  g[#g + 1] = r.at
+  if r.size ~= 0 then g[#g + 1] = c.request_key .. r.id end
   if has(r, HAS_RESULT) then g[#g + 1] = p .. ':r:' .. r.id end
   if has(r, HAS_ERROR) then g[#g + 1] = p .. ':e:' .. r.id end
   if has(r, HAS_PROGRESS) then g[#g + 1] = p .. ':g:' .. r.id end
@@ -476,7 +497,8 @@ local function again_or_dead(c, r, may_again, after)
 end
 
 local function notice(c, r)
-  local process, taker = string.sub(r.holder, 1, PROCESS), string.match(r.holder, '^(%d*)', PROCESS + 1)
+  local process = string.sub(r.holder, 1, PROCESS)
+  local taker = string.match(r.holder, '^(%d*)', PROCESS + 1)
   c.call('PUBLISH', c.p .. ':c:' .. process, 'n' .. taker)
 end
 
@@ -505,7 +527,7 @@ local function flush_set(c, key, all)
   local to, from = {}, {}
   for m, score in pairs(all) do
     if score then
-      to[#to + 1] = score
+      to[#to + 1] = text(score)  -- Redis writes numbers of Lua as fractions, which takes longer
       to[#to + 1] = m
     else
       from[#from + 1] = m
@@ -551,7 +573,7 @@ local function flush_records(c)
   in_pieces(c, 'DEL', nil, c.gone)
   for _, r in ipairs(c.dirty) do
     if not r.is_gone then
-      put(c, c.p .. ':j:' .. r.id, pack(r))
+      put(c, r.at, pack(r))
       if r.bodies then
         for name, value in pairs(r.bodies) do put(c, c.p .. ':' .. name .. ':' .. r.id, value) end
       end
@@ -586,7 +608,8 @@ local function flush_ends(c)
   end
 end
 
-local function finish_call(c, answers)
+)lua"),
+    std::string_view(R"lua(local function finish_call(c, answers)
   for script in pairs(c.lanes) do flush_lane(c, script) end
   keep_within_limits(c)
   flush_records(c)
@@ -642,16 +665,10 @@ local function has_room(c)
   return drop_oldest(c, 1, COMPLETED, CANCELLED) > 0
 end
 
-)lua"),
-    std::string_view(R"lua(-- Its number; 'F' where there is no room.
+-- Its number; 'F' where there is no room.
 local function add(c, item, request)
   local waits, delay, at = struct.unpack('>BI8', item)
-  local raw = string.sub(item, at)
-  local r = {head = raw}
-  local length
-  length, r.rank, r.attempts, r.most_losses, r.together, r.lease, r.keep, r.size,
-    r.script, r.key, r.once =
-    struct.unpack(HEAD, raw)
+  local r = fresh('', '', string.sub(item, at), waits == 1 and c.process or '')
   if r.once ~= '' then
     local same = known_by(c, r.once)
     if same then
@@ -661,12 +678,10 @@ local function add(c, item, request)
   end
   if not has_room(c) then return 'F' end
   c.numbers = math.max(c.numbers + 1, c.now)
-  r.n, r.id = c.numbers, text(c.numbers)
-  r.flags, r.attempt, r.failures, r.losses, r.fence, r.news = 0, 0, 0, 0, 0, 0
-  r.progress_news, r.till, r.output, r.pieces, r.place = 0, 0, 0, 0, 0
-  r.holder, r.waiters, r.watchers = '', waits == 1 and c.process or '', ''
+  r.id = digits(c.numbers)
+  r.at = c.job_key .. r.id
   c.jobs[r.id] = r
-  put(c, c.p .. ':q:' .. r.id, request)
+  if r.size ~= 0 then put(c, c.request_key .. r.id, request) end
   if r.once ~= '' then c.call('SET', c.p .. ':k:' .. r.once, r.id) end
   if r.key ~= '' then
     limit(c, join_tenant(c, r.script, r.key), r.together)
@@ -712,7 +727,7 @@ end
 local function is_before(a, b)
   if a.rank ~= b.rank then return a.rank < b.rank end
   if a.turn ~= b.turn then return a.turn < b.turn end
-  return a.number < b.number
+  return a.id < b.id
 end
 
 -- The best lane of these scripts: which job, and whose.
@@ -722,14 +737,14 @@ local function best_of(c, own, scripts, most)
     local first = first_of_own(c, own, script, most)
     if first then
       local l = {script = script, turn = c.nobody}
-      l.rank, l.number = struct.unpack('>I5I7', first)
+      l.rank, l.id = struct.unpack('>I5c16', first)
       if not best or is_before(l, best) then best = l end
     end
     local keyed = c.tenants > 0 and first_ready(c, script)
     if keyed then
       local l = {script = script}
       local at
-      l.rank, l.turn, l.number, at = struct.unpack('>I5I7I7', keyed)
+      l.rank, l.turn, l.id, at = struct.unpack('>I5I7c16', keyed)
       l.key = string.sub(keyed, at)
       if not best or is_before(l, best) then best = l end
     end
@@ -741,7 +756,7 @@ local function serve_turn(c, best)
   c.turns = c.turns + 1
   local t = find_tenant(c, best.key)
   for _, l in ipairs(t.lanes) do unready(c, l) end
-  c.call('ZREM', lane_key(c, best.script, best.key), struct.pack('>I5I7', best.rank, best.number))
+  c.call('ZREM', lane_key(c, best.script, best.key), struct.pack('>I5', best.rank) .. best.id)
   t.active = t.active + 1
   t.turn = c.turns
   for _, l in ipairs(t.lanes) do ready(c, l) end
@@ -753,8 +768,18 @@ local function unlist_taken(c, own)
   end
 end
 
+local function choose_of_one(c, script, most)
+  flush_lane(c, script)
+  local key = lane_key(c, script, '')
+  local all = c.call('ZRANGE', key, 0, most - 1)
+  for i = 1, #all do all[i] = string.sub(all[i], 6) end
+  if #all > 0 then c.call('ZREMRANGEBYRANK', key, 0, #all - 1) end
+  return all
+end
+
 -- The numbers, in the order in which they are to be had.
 local function choose(c, scripts, most)
+  if c.tenants == 0 and #scripts == 1 then return choose_of_one(c, scripts[1], most) end
   local own, ids = {}, {}
   while #ids < most do
     local best = best_of(c, own, scripts, most)
@@ -768,7 +793,7 @@ local function choose(c, scripts, most)
         c.nobody = c.turns
       end
     end
-    ids[#ids + 1] = text(best.number)
+    ids[#ids + 1] = best.id
   end
   unlist_taken(c, own)
   return ids
@@ -826,7 +851,7 @@ local function take(c, taker, wanted, was_hungry, name, packed)
   for i, id in ipairs(ids) do
     local r = find(c, id)
     hand(c, r, holder)
-    got[i] = struct.pack('>I7I7', r.n, r.fence)
+    got[i] = id .. struct.pack('>I7', r.fence)
   end
   local is_hungry = #ids < wanted
   if is_hungry or was_hungry then be_hungry(c, taker, scripts, is_hungry) end
@@ -834,35 +859,38 @@ local function take(c, taker, wanted, was_hungry, name, packed)
   return table.concat(got)
 end
 
--- What was handed out, with all that is to be known of it; nothing for a request that is big.
+-- What was handed out, with all that is to be known of it; nothing for a request that is large.
 local function deliver(c, got)
-  local found, keys = {}, {}
-  for at = 1, #got, 14 do
-    local number, fence = struct.unpack('>I7I7', got, at)
-    local r = find(c, text(number))
+  local all, keys, places = {}, {}, {}
+  for at = 1, #got, 23 do
+    local id, fence = struct.unpack('>c16I7', got, at)
+    local r = find(c, id)
     if r and r.fence == fence then
-      found[#found + 1] = struct.pack('>I7I7I4I4I4I8I4', number, fence, r.attempt, r.failures,
-                                      r.losses, r.output, r.pieces)
-      keys[#keys + 1] = c.p .. (r.size > BIG and ':big:' or ':q:') .. r.id
+      all[#all + 1] = id .. struct.pack('>I7I4I4I4I8I4', fence, r.attempt, r.failures,
+                                        r.losses, r.output, r.pieces)
+      all[#all + 1] = r.request
+      if r.size ~= 0 and r.size <= BIG then
+        keys[#keys + 1] = c.request_key .. id
+        places[#places + 1] = #all
+      end
     end
   end
-  local all = {}
   if #keys == 0 then return all end
-  local requests = c.call('MGET', unpack(keys))
-  for i, d in ipairs(found) do
-    all[2 * i - 1] = d
-    all[2 * i] = requests[i] or ''
-  end
+  for i, request in ipairs(c.call('MGET', unpack(keys))) do all[places[i]] = request or '' end
   return all
 end
 
 -- ---------------------------------------------------------------- what instruments do
 
-local function held(c, taker, number, fence)
-  local r = find(c, text(number))
+local function held(c, taker, id, fence)
+  local r = find(c, id)
   if not r or r.state ~= ACTIVE or r.fence ~= fence then return nil end
-  local holder = c.process .. taker .. '/'
-  if string.sub(r.holder, 1, #holder) ~= holder then return nil end
+  local holder = c.holders[taker]
+  if holder == nil then
+    holder = c.process .. text(taker) .. '/'
+    c.holders[taker] = holder
+  end
+  if string.find(r.holder, holder, 1, true) ~= 1 then return nil end
   return r
 end
 
@@ -871,7 +899,8 @@ local function renew(c, r)
   return has(r, STOP) and 's' or 'h'
 end
 
-local RELEASED = 5
+)lua"),
+    std::string_view(R"lua(local RELEASED = 5
 local commits = {
   [0] = function(c, r, after, result)  -- completed
     set_body(c, r, HAS_RESULT, 'r', result)
@@ -934,8 +963,7 @@ local function cancel(c, r)
   return '1'
 end
 
-)lua"),
-    std::string_view(R"lua(local function forget_past(c, r)
+local function forget_past(c, r)
   r.failures, r.losses, r.attempt, r.output, r.pieces, r.progress_news = 0, 0, 0, 0, 0, 0
   unset(r, STOP)
   set_body(c, r, HAS_ERROR, 'e', '')
@@ -961,7 +989,10 @@ local function purge(c, r)
   return '1'
 end
 
-local function unknown(c, number) return number ~= 0 and number <= c.numbers and 'l' or 'n' end
+local function unknown(c, id)
+  local number = tonumber(id)
+  return number ~= 0 and number <= c.numbers and 'l' or 'n'
+end
 
 -- The op of an item, and how many arguments it has.
 local widths = {t = 3, c = 3, r = 1, p = 2, x = 1, q = 1, d = 1, w = 1, s = 2}
@@ -977,22 +1008,22 @@ local function perform(c, op, args, i)
     pass_on(c, scripts)
     return '1'
   elseif op == 'c' then
-    local _, taker, number, fence, kind, after = struct.unpack('>BI4I7I7BI8', args[i])
-    local r = held(c, text(taker), number, fence)
+    local _, taker, id, fence, kind, after = struct.unpack('>BI4c16I7BI8', args[i])
+    local r = held(c, taker, id, fence)
     return r and commit(c, r, kind, after, args[i + 1], args[i + 2]) or '0'
   elseif op == 'r' then
-    local _, taker, number, fence = struct.unpack('>BI4I7I7', args[i])
-    local r = held(c, text(taker), number, fence)
+    local _, taker, id, fence = struct.unpack('>BI4c16I7', args[i])
+    local r = held(c, taker, id, fence)
     return r and renew(c, r) or 'l'
   elseif op == 'p' then
-    local _, taker, number, fence, is_progress = struct.unpack('>BI4I7I7B', args[i])
-    local r = held(c, text(taker), number, fence)
+    local _, taker, id, fence, is_progress = struct.unpack('>BI4c16I7B', args[i])
+    local r = held(c, taker, id, fence)
     return r and write(c, r, is_progress == 1, args[i + 1]) or '0'
   end
-  local _, number = struct.unpack('>BI7', args[i])
-  local r = find(c, text(number))
+  local id = string.sub(args[i], 2)
+  local r = find(c, id)
   if op == 'w' then
-    if not r then return unknown(c, number) end
+    if not r then return unknown(c, id) end
     await_end(c, r)
     return 'w'
   end
@@ -1007,11 +1038,9 @@ local function prefetch(c, args)
   while i <= #args do
     local op = string.sub(args[i], 1, 1)
     if op == 'c' or op == 'r' or op == 'p' then
-      local _, _, number = struct.unpack('>BI4I7', args[i])
-      ids[#ids + 1] = text(number)
+      ids[#ids + 1] = string.sub(args[i], 6, 21)
     elseif op ~= 't' and op ~= 's' then
-      local _, number = struct.unpack('>BI7', args[i])
-      ids[#ids + 1] = text(number)
+      ids[#ids + 1] = string.sub(args[i], 2)
     end
     i = i + widths[op]
   end
@@ -1049,7 +1078,7 @@ local function fetch(c, again)
   local key = c.p .. ':ends:' .. c.process
   if c.ack > 0 and not again then
     local last = c.call('LINDEX', key, c.ack - 1)
-    if last and struct.unpack('>I7', last) == c.acked then c.call('LTRIM', key, c.ack, -1) end
+    if last and string.sub(last, 1, 16) == c.acked then c.call('LTRIM', key, c.ack, -1) end
   end
   local all = c.call('LRANGE', key, 0, 127)
   if #all > 0 then c.call('EXPIRE', key, c.ends_live) end
@@ -1114,10 +1143,11 @@ end
 -- ---------------------------------------------------------------- looking
 
 local function describe(c, r, to)
-  to[#to + 1] = struct.pack('>I7BI4I4I4BBI8', r.n, r.state, r.attempt, r.failures, r.losses,
-    has(r, STOP) and 1 or 0, r.till ~= 0 and 1 or 0, r.till ~= 0 and math.max(r.till - c.now, 0) or 0)
+  to[#to + 1] = r.id .. struct.pack('>BI4I4I4BBI8', r.state, r.attempt, r.failures, r.losses,
+    has(r, STOP) and 1 or 0, r.till ~= 0 and 1 or 0,
+    r.till ~= 0 and math.max(r.till - c.now, 0) or 0)
   to[#to + 1] = string.match(string.sub(r.holder, PROCESS + 1), '/(.*)$') or ''
-  to[#to + 1] = c.call('GET', c.p .. ':q:' .. r.id)
+  to[#to + 1] = r.size == 0 and r.request or c.call('GET', c.request_key .. r.id)
   to[#to + 1] = body(c, r, HAS_RESULT, 'r')
   to[#to + 1] = body(c, r, HAS_ERROR, 'e')
   return #to[#to - 2] + #to[#to - 1] + #to[#to]
@@ -1159,7 +1189,8 @@ local function place_of(c, state, id)
   return from
 end
 
--- args: state, most, bytes, from or nothing
+)lua"),
+    std::string_view(R"lua(-- args: state, most, bytes, from or nothing
 local function list(keys, args)
   local c, why = begin(keys, args, 'r', false)
   if not c then return why end
@@ -1192,14 +1223,12 @@ local function output_after(c, r, number)
   return c.call('LRANGE', key, low, -1)
 end
 
-)lua"),
-    std::string_view(
-        R"lua(-- args: id, number. What has come after it; or the caller will be told when something does.
+-- args: id, number. What has come after it; or the caller will be told when something does.
 local function news(keys, args)
   local c, why = begin(keys, args, 'n', true)
   if not c then return why end
   local r = find(c, args[3])
-  if not r then return {about(c), {unknown(c, tonumber(args[3]))}, {}} end
+  if not r then return {about(c), {unknown(c, args[3])}, {}} end
   local number = tonumber(args[4])
   if r.news <= number and r.state < COMPLETED then
     local names = with_name(r.watchers, c.process)

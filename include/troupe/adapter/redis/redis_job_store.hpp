@@ -589,8 +589,7 @@ inline void redis_job_store::settle_adds(const batch& b, const redis_shared_repl
         a->fail(errc::mailbox_full, "the network has as many jobs as it may", served);
         continue;
       }
-      std::uint64_t number = 0;
-      std::from_chars(text.data(), text.data() + text.size(), number);
+      const std::uint64_t number = redis_job_number(text);
       if (!a->awaits_end) {
         a->settle('1', number, served);
         continue;
@@ -659,7 +658,7 @@ inline task<> redis_job_store::hand_out(order_of& o, redis_shared_reply reply, r
   for (std::size_t i = 0; i + 1 < list.size(); i += 2) {
     redis_unpacker from(list[i].text());
     job_delivery d;
-    d.id = {calls_.epoch(), from.u56()};
+    d.id = {calls_.epoch(), from.job()};
     d.fence = from.u56();
     d.attempt = from.u32();
     d.failures = from.u32();
@@ -670,7 +669,7 @@ inline task<> redis_job_store::hand_out(order_of& o, redis_shared_reply reply, r
     told.pieces = from.u32();
     shared_bytes request = redis_bytes(reply, list[i + 1].text());
     if (request.empty()) {
-      const redis_shared_reply large = co_await fetch_value(":q:" + std::to_string(d.id.number));
+      const redis_shared_reply large = co_await fetch_value(":q:" + redis_job_text(d.id.number));
       if (large->is_null()) continue;  // it has ended meanwhile
       request = redis_bytes(large, large->text());
     }
@@ -744,7 +743,7 @@ inline task<> redis_job_store::settle_ends(const batch& b, redis_shared_reply re
     last = end.number;
     if (!end.outcome) {
       const redis_shared_reply large =
-          co_await fetch_value(":b:" + calls_.process() + std::to_string(end.number));
+          co_await fetch_value(":b:" + calls_.process() + redis_job_text(end.number));
       if (large->is_null()) continue;
       end = redis_unpacked_end(large->text());
     }
@@ -781,7 +780,7 @@ inline void redis_job_store::wait_again() {
   }
   for (const std::uint64_t job : jobs) {
     const redis_job_ask_ptr a = make_redis_job_ask();
-    a->head = redis_packer().u8('w').u56(job).take();
+    a->head = redis_packer().u8('w').job(job).take();
     a->job = job;
     a->is_patient = true;
     a->awaits_end = true;
@@ -814,9 +813,9 @@ inline redis_job_ask_ptr redis_add_ask(const job_request& r, bool waits) {
   std::string request = redis_encoded(r);
   if (request.size() > largest) throw error(errc::too_large, {}, "a job holds less than 500 MB");
   redis_packer head;
-  head.u8(waits ? 1 : 0).u64(redis_microseconds(r.delay)).raw(redis_job_head(r, request.size()));
+  head.u8(waits ? 1 : 0).u64(redis_microseconds(r.delay)).raw(redis_job_head(r, request));
   a->head = head.take();
-  a->first = shared_bytes(std::move(request));
+  if (request.size() > redis_short_request) a->first = shared_bytes(std::move(request));
   a->width = 2;
   a->awaits_end = waits;
   a->is_patient = waits;
@@ -881,7 +880,7 @@ inline task<> redis_job_store::check(job_id id) {
 inline task<job_outcome> redis_job_store::settled(job_id id) {
   co_await check(id);
   const redis_job_ask_ptr a = make_redis_job_ask();
-  a->head = redis_packer().u8('w').u56(id.number).take();
+  a->head = redis_packer().u8('w').job(id.number).take();
   a->awaits_end = true;
   a->asked_at = on_.now();
   const scope_exit leave([&]() noexcept {
@@ -905,7 +904,7 @@ inline task<job_outcome> redis_job_store::settled(job_id id) {
 inline task<bool> redis_job_store::change(char letter, job_id id) {
   co_await check(id);
   redis_job_ask_ptr a = make_redis_job_ask();
-  a->head = redis_packer().u8(static_cast<unsigned char>(letter)).u56(id.number).take();
+  a->head = redis_packer().u8(static_cast<unsigned char>(letter)).job(id.number).take();
   const char answer = co_await ask(std::move(a));
   co_return answer == '1';
 }
@@ -916,7 +915,7 @@ inline task<bool> redis_job_store::change(char letter, job_id id) {
 inline task<job_news> redis_job_store::news(job_id id, std::uint64_t number) {
   co_await check(id);
   const std::string function = redis_job_function("news");
-  const auto fill = [&](redis_command& c) { c.add(id.number).add(number); };
+  const auto fill = [&](redis_command& c) { c.add(redis_job_text(id.number)).add(number); };
   for (;;) {
     const redis_job_ask_ptr a = make_redis_job_ask();
     const scope_exit leave([&]() noexcept {
@@ -954,7 +953,7 @@ inline job_info redis_job_store::info_from(const redis_shared_reply& reply, redi
                                            std::size_t at) {
   redis_unpacker from(parts[at].text());
   job_info i;
-  i.id = {calls_.epoch(), from.u56()};
+  i.id = {calls_.epoch(), from.job()};
   i.state = redis_job_state(from.u8());
   i.attempt = from.u32();
   i.failures = from.u32();
@@ -973,7 +972,7 @@ inline job_info redis_job_store::info_from(const redis_shared_reply& reply, redi
 inline task<std::optional<job_info>> redis_job_store::get(job_id id) {
   co_await check(id);
   const std::string function = redis_job_function("get");
-  const auto fill = [&](redis_command& c) { c.add(id.number); };
+  const auto fill = [&](redis_command& c) { c.add(redis_job_text(id.number)); };
   const redis_shared_reply reply = co_await look(function, fill);
   const redis_view found = (*reply)[1];
   std::optional<job_info> is;
@@ -989,7 +988,7 @@ inline task<job_page> redis_job_store::list(job_state state, std::optional<job_i
   const std::string function = redis_job_function("list");
   const auto fill = [&](redis_command& c) {
     c.add(static_cast<unsigned>(state)).add(wanted).add(page_bytes);
-    if (from) c.add(from->number);
+    if (from) c.add(redis_job_text(from->number));
   };
   const redis_shared_reply reply = co_await look(function, fill);
   const redis_view found = (*reply)[1];
@@ -999,10 +998,7 @@ inline task<job_page> redis_job_store::list(job_state state, std::optional<job_i
   }
   const redis_view next = (*reply)[2];
   if (next.size() != 0) {
-    const std::string_view text = next[0].text();
-    job_id id{calls_.epoch(), 0};
-    std::from_chars(text.data(), text.data() + text.size(), id.number);
-    page.next = id;
+    page.next = job_id{calls_.epoch(), redis_job_number(next[0].text())};
   }
   co_return page;
 }

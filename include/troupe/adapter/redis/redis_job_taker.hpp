@@ -78,7 +78,7 @@ protected:
 inline redis_packer redis_about_delivery(char letter, std::uint32_t serial, std::uint64_t number,
                                          std::uint64_t fence) {
   redis_packer p;
-  p.u8(static_cast<unsigned char>(letter)).u32(serial).u56(number).u56(fence);
+  p.u8(static_cast<unsigned char>(letter)).u32(serial).job(number).u56(fence);
   return p;
 }
 

@@ -9,6 +9,7 @@
 /// not know of a request travels in troupe's own form, and its params as they are.
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -31,7 +32,27 @@
 
 namespace troupe::detail {
 
-/// Writes what Lua's `struct` reads: `>I1`, `>I4`, `>I5`, `>I7`, `>I8` and `>I4c0`.
+/// The digits of a number that names a job: always as many.
+inline constexpr std::size_t redis_job_digits = 16;
+
+inline std::string redis_job_text(std::uint64_t n) {
+  std::string text(redis_job_digits, '0');
+  for (std::size_t i = text.size(); i-- != 0; n /= 10) text[i] = static_cast<char>('0' + n % 10);
+  return text;
+}
+
+inline std::uint64_t redis_job_number(std::string_view text) {
+  std::uint64_t n = 0;
+  const char* const end = text.data() + text.size();
+  const std::from_chars_result read = std::from_chars(text.data(), end, n);
+  if (read.ec != std::errc() || read.ptr != end) {
+    throw error(errc::bad_message, {}, "what Redis has kept names no job");
+  }
+  return n;
+}
+
+/// Writes what Lua's `struct` reads: `>B`, `>I4`, `>I5`, `>I7`, `>I8`, `>I4c0`, and the numbers of
+/// jobs.
 class redis_packer {
 public:
   redis_packer& u8(std::uint64_t n) { return put(n, 1); }
@@ -43,6 +64,7 @@ public:
     u32(t.size());
     return raw(t);
   }
+  redis_packer& job(std::uint64_t n) { return raw(redis_job_text(n)); }
   redis_packer& raw(std::string_view t) {
     out_ += t;
     return *this;
@@ -68,6 +90,7 @@ public:
   std::uint32_t u32() { return static_cast<std::uint32_t>(get(4)); }
   std::uint64_t u56() { return get(7); }
   std::uint64_t u64() { return get(8); }
+  std::uint64_t job() { return redis_job_number(raw(redis_job_digits)); }
   std::string_view text() { return raw(u32()); }
   std::string_view raw(std::size_t size) {
     if (rest_.size() < size) throw error(errc::bad_message, {}, "what Redis has kept is cut off");
@@ -120,8 +143,13 @@ inline std::uint64_t redis_job_rank(const job_request& r) noexcept {
   return (r.ahead ? 0U : std::uint64_t{1} << 32) + inverted;
 }
 
-/// What the library knows of a job: the head of its record. `size`: that of the request.
-inline std::string redis_job_head(const job_request& r, std::size_t size) {
+/// A request that is longer has a key of its own.
+inline constexpr std::size_t redis_short_request = 1024;
+
+/// What the library knows of a job: the head of its record, in which a short request is.
+inline std::string redis_job_head(const job_request& r, std::string_view request) {
+  const bool is_short = request.size() <= redis_short_request;
+  const std::size_t size = is_short ? 0 : request.size();
   redis_packer parts;
   parts.u40(redis_job_rank(r)).u32(r.attempts).u32(r.losses).u32(r.together);
   parts.u64(redis_microseconds(r.lease)).u64(redis_microseconds(r.keep));
@@ -129,7 +157,8 @@ inline std::string redis_job_head(const job_request& r, std::size_t size) {
   parts.text(redis_script_key(r.script, r.version)).text(r.key);
   std::string once;
   if (!r.once.empty()) once = redis_packer().text(r.script).raw(r.once).take();
-  const std::string rest = parts.text(once).take();
+  parts.text(once).text(is_short ? request : std::string_view());
+  const std::string rest = parts.take();
   return redis_packer().u32(rest.size() + 4).raw(rest).take();
 }
 
@@ -230,7 +259,7 @@ struct redis_job_end {
 inline redis_job_end redis_unpacked_end(std::string_view bytes) {
   redis_unpacker from(bytes);
   redis_job_end end;
-  end.number = from.u56();
+  end.number = from.job();
   const std::uint8_t state = from.u8();
   if (state == redis_job_end::is_apart) return end;
   job_outcome o;

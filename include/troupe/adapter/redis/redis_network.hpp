@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <stdexcept>
@@ -20,6 +21,7 @@
 
 #include <troupe/adapter/redis/redis_claims.hpp>
 #include <troupe/adapter/redis/redis_command.hpp>
+#include <troupe/adapter/redis/redis_job_store.hpp>
 #include <troupe/adapter/redis/redis_link.hpp>
 #include <troupe/adapter/redis/redis_options.hpp>
 #include <troupe/base/error.hpp>
@@ -37,7 +39,10 @@
 
 namespace troupe {
 
-/// `redis_network net{broker.runs_on(), redis_options::parse("redis://127.0.0.1:6379")};`
+/// `redis_network net{pool, redis_options::parse("redis://127.0.0.1:6379")};`
+///
+/// Outlives the brokers that use it. Where its jobs were asked for, it is destroyed on a thread
+/// that may block.
 ///
 /// All processes whose networks have one name on one server take part. docs/redis.md says what the
 /// server must be like, and what becomes of everything while it cannot be reached.
@@ -48,7 +53,7 @@ namespace troupe {
 /// that they differ. A message is at most as large as the server lets one be that waits for a
 /// subscriber (`client-output-buffer-limit pubsub`, 32 MB).
 ///
-/// Claims are by the server's clock.
+/// Claims are by the server's clock, and so is all that jobs have to do with time.
 class redis_network final : public network {
 public:
   /// Connects in the background: what is asked meanwhile waits. `on` outlives it. Throws
@@ -68,7 +73,11 @@ public:
   [[nodiscard]] task<std::vector<network_claim>> claims(std::string prefix) override {
     return claims_.beginning_with(std::move(prefix));
   }
-  [[nodiscard]] inline job_store& jobs() override;
+  [[nodiscard]] job_store& jobs() override {
+    std::call_once(jobs_made_,
+                   [this] { jobs_ = std::make_unique<detail::redis_job_store>(on_, link_); });
+    return *jobs_;
+  }
   [[nodiscard]] executor& runs_on() noexcept override { return on_; }
 
   /// Returns when the server can be reached, and knows of all addresses that are open here. Throws
@@ -94,6 +103,8 @@ private:
   detail::redis_claims claims_;
   spin_lock lock_;  // guards the addresses that are open here
   std::set<std::string, std::less<>> addresses_;
+  std::once_flag jobs_made_;
+  std::unique_ptr<detail::redis_job_store> jobs_;  // made when it is asked for
 };
 
 /// What has come to one address. A message is its sender's address, behind its length in four
@@ -235,10 +246,6 @@ inline void redis_network::closed(const std::string& address) noexcept {
   const spin_guard guard(lock_);
   const auto at = addresses_.find(address);
   if (at != addresses_.end()) freed = addresses_.extract(at);
-}
-
-inline job_store& redis_network::jobs() {
-  throw error(errc::refused, {}, "this network keeps no jobs yet");
 }
 
 }  // namespace troupe
