@@ -37,7 +37,7 @@ start() {
 says() {
   local i
   for ((i = 0; i < 600; i++)); do
-    grep -q "$2" "$folder/$1.log" && return 0
+    grep -qs "$2" "$folder/$1.log" && return 0
     sleep 0.1
   done
   fail "$1 does not say $2"

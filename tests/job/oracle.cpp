@@ -198,6 +198,16 @@ bool is_idle_with_work(town& t) {
 /// So that a take which is under way has come to its end.
 void settle_down(town& t) { t.sim.advance(1us); }
 
+/// A thread of the simulation may be held up for 10 ms just when it was given a job.
+bool stays_idle_with_work(town& t) {
+  for (int look = 0; look != 4; ++look) {
+    if (!is_idle_with_work(t)) return false;
+    t.sim.advance(15ms);
+    settle_down(t);
+  }
+  return true;
+}
+
 accepted add_one(town& t, std::size_t number) {
   const std::string once = std::to_string(number);
   troupe::job_options o = random_options(t);
@@ -223,7 +233,7 @@ void live(town& t, std::vector<accepted>& all) {
     t.sim.advance(std::chrono::milliseconds(t.chance(60)));
     if (is_lossless) CHECK(is_fairly_shared(t));  // a delivery that was lost counts until it is due
     settle_down(t);
-    CHECK_FALSE(is_idle_with_work(t));
+    CHECK_FALSE(stays_idle_with_work(t));
   }
   t.mend_all();
 }
