@@ -438,10 +438,10 @@ TEST_CASE("a gateway of several processes lives on a Redis network", "[redis]") 
   // The server dies and comes back: who is a member stays one, and is found again.
   server.restart();
   const auto listeners = [&] {
-    const std::string all = server.said("CLIENT LIST TYPE pubsub");
+    const std::string heard = server.said("CLIENT LIST TYPE pubsub");
     int n = 0;
-    for (std::size_t at = all.find(" sub=1 "); at != std::string::npos; ++n) {
-      at = all.find(" sub=1 ", at + 1);
+    for (std::size_t at = heard.find(" sub=1 "); at != std::string::npos; ++n) {
+      at = heard.find(" sub=1 ", at + 1);
     }
     return n;
   };
