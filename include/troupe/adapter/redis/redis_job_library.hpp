@@ -144,13 +144,13 @@ end
 -- A table that is made with all its fields at once need not grow.
 local function parse(id, at, raw)
   local length, rank, attempts, most_losses, together, lease, keep, size, script, key, once,
-    request, state, flags, attempt, failures, losses, fence, news, progress_news, till, output, pieces,
-    place, holder, waiters, watchers = struct.unpack(RECORD, raw)
+    request, state, flags, attempt, failures, losses, fence, news, progress_news, till, output,
+    pieces, place, holder, waiters, watchers = struct.unpack(RECORD, raw)
   return {
     id = id, at = at, head = string.sub(raw, 1, length), rank = rank, attempts = attempts,
     most_losses = most_losses, together = together, lease = lease, keep = keep, size = size,
-    script = script, key = key, once = once, request = request, state = state, flags = flags, attempt = attempt,
-    failures = failures, losses = losses, fence = fence, news = news,
+    script = script, key = key, once = once, request = request, state = state, flags = flags,
+    attempt = attempt, failures = failures, losses = losses, fence = fence, news = news,
     progress_news = progress_news, till = till, output = output, pieces = pieces, place = place,
     holder = holder, waiters = waiters, watchers = watchers, is_dirty = false, is_gone = false,
     bodies = false
@@ -161,11 +161,10 @@ local function fresh(id, at, head, waiters)
   local length, rank, attempts, most_losses, together, lease, keep, size, script, key, once,
     request = struct.unpack(HEAD, head)
   return {
-    id = id, at = at, head = head, rank = rank, attempts = attempts,
-    most_losses = most_losses, together = together, lease = lease, keep = keep, size = size,
-    script = script, key = key, once = once, request = request, state = 0, flags = 0, attempt = 0,
-    failures = 0, losses = 0, fence = 0, news = 0,
-    progress_news = 0, till = 0, output = 0, pieces = 0, place = 0,
+    id = id, at = at, head = head, rank = rank, attempts = attempts, most_losses = most_losses,
+    together = together, lease = lease, keep = keep, size = size, script = script, key = key,
+    once = once, request = request, state = 0, flags = 0, attempt = 0, failures = 0, losses = 0,
+    fence = 0, news = 0, progress_news = 0, till = 0, output = 0, pieces = 0, place = 0,
     holder = '', waiters = waiters, watchers = '', is_dirty = false, is_gone = false,
     bodies = false
   }
@@ -444,7 +443,9 @@ end
 -- To who has waited for it. The process fetches it.
 local function push_end(c, r, process)
   local result, err = body(c, r, HAS_RESULT, 'r'), body(c, r, HAS_ERROR, 'e')
-  local what = r.id .. struct.pack('>BI4c0I4c0', r.state, #result, result, #err, err)
+  -- `struct.pack` would copy a long result byte by byte.
+  local what = r.id .. struct.pack('>BI4', r.state, #result) .. result ..
+    struct.pack('>I4', #err) .. err
   if #what > BIG then
     c.call('SET', c.p .. ':b:' .. process .. r.id, what, 'EX', c.ends_live)
     what = r.id .. struct.pack('>B', 255)
