@@ -1271,7 +1271,8 @@ constexpr std::uint64_t redis_job_library_hash() noexcept {
 
 /// What stands for `@`.
 inline std::string redis_job_library_tag() {
-  return "1_" + std::to_string(redis_job_library_hash());
+  static const std::uint64_t hash = redis_job_library_hash();  // of a long text, so once
+  return "1_" + std::to_string(hash);
 }
 
 inline std::string redis_job_library() {
