@@ -161,11 +161,10 @@ local function fresh(id, at, head, waiters)
   local length, rank, attempts, most_losses, together, lease, keep, size, script, key, once,
     request = struct.unpack(HEAD, head)
   return {
-    id = id, at = at, head = head, rank = rank, attempts = attempts,
-    most_losses = most_losses, together = together, lease = lease, keep = keep, size = size,
-    script = script, key = key, once = once, request = request, state = 0, flags = 0, attempt = 0,
-    failures = 0, losses = 0, fence = 0, news = 0,
-    progress_news = 0, till = 0, output = 0, pieces = 0, place = 0,
+    id = id, at = at, head = head, rank = rank, attempts = attempts, most_losses = most_losses,
+    together = together, lease = lease, keep = keep, size = size, script = script, key = key,
+    once = once, request = request, state = 0, flags = 0, attempt = 0, failures = 0, losses = 0,
+    fence = 0, news = 0, progress_news = 0, till = 0, output = 0, pieces = 0, place = 0,
     holder = '', waiters = waiters, watchers = '', is_dirty = false, is_gone = false,
     bodies = false
   }
@@ -444,7 +443,9 @@ end
 -- To who has waited for it. The process fetches it.
 local function push_end(c, r, process)
   local result, err = body(c, r, HAS_RESULT, 'r'), body(c, r, HAS_ERROR, 'e')
-  local what = r.id .. struct.pack('>BI4c0I4c0', r.state, #result, result, #err, err)
+  -- `struct.pack` would copy a long result byte by byte.
+  local what = r.id .. struct.pack('>BI4', r.state, #result) .. result ..
+    struct.pack('>I4', #err) .. err
   if #what > BIG then
     c.call('SET', c.p .. ':b:' .. process .. r.id, what, 'EX', c.ends_live)
     what = r.id .. struct.pack('>B', 255)
@@ -1270,7 +1271,8 @@ constexpr std::uint64_t redis_job_library_hash() noexcept {
 
 /// What stands for `@`.
 inline std::string redis_job_library_tag() {
-  return "1_" + std::to_string(redis_job_library_hash());
+  static const std::uint64_t hash = redis_job_library_hash();  // of a long text, so once
+  return "1_" + std::to_string(hash);
 }
 
 inline std::string redis_job_library() {

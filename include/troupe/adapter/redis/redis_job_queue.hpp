@@ -40,6 +40,7 @@ public:
   void push(redis_job_ask& a) noexcept {
     add_ref(&a);
     bytes_ += a.size();
+    a.is_queued = true;
     asks_.push_back(a);
   }
   [[nodiscard]] bool empty() const noexcept { return asks_.empty(); }

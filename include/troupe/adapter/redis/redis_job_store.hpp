@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <exception>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -113,6 +114,8 @@ private:
   static constexpr std::size_t most_queued = std::size_t{64} << 20;  // bytes of what jobs tell
   static constexpr std::size_t most_ends = 128;                      // as the library gives at once
   static constexpr duration heartbeat = std::chrono::seconds(1);
+  // Two clocks are never quite the same.
+  static constexpr duration due_slack = std::chrono::milliseconds(5);
 
   // The desk of the takers.
   spin_lock& lock() noexcept override { return lock_; }
@@ -131,8 +134,9 @@ private:
   inline void remove(redis_job_taker_state& t) noexcept override;
 
   // Calls.
-  task<> add_all();
-  task<> work_all();
+  task<> repeat(task<> (redis_job_store::*step)());
+  task<> add_some();
+  task<> work_some();
   task<> hear_first();
   task<> wait_for_work();
   task<> exchange_adds(batch& b);
@@ -173,7 +177,6 @@ private:
   [[nodiscard]] bool anybody_waits() const noexcept;
 
   executor& on_;
-  const redis_job_limits limits_;
   const shared_bytes lost_;           // what is said of a job that is lost ...
   const shared_bytes lost_for_good_;  // ... and of one that is lost too often
   redis_job_bell add_bell_;
@@ -197,8 +200,9 @@ private:
   time_point due_at_ = never;
   std::vector<std::pair<time_point, redis_job_ask_ptr>> dues_;
 
-  std::uint64_t add_seq_ = 0;   // of `add_all` alone
-  std::uint64_t work_seq_ = 0;  // of `work_all` alone
+  std::uint64_t add_seq_ = 0;   // of `add_some` alone
+  std::uint64_t work_seq_ = 0;  // like the next one of `work_some` alone
+  bool has_heard_ = false;      // Redis knows of the channels, or could not be asked
 
   redis_job_calls calls_;
   redis_listening words_;
@@ -218,7 +222,6 @@ inline job_error redis_job_loss(std::string reason) {
 inline redis_job_store::redis_job_store(executor& on, redis_link& link,
                                         const redis_job_limits& limits)
     : on_(on),
-      limits_(limits),
       lost_(redis_encoded(std::make_shared<const job_error>(redis_job_loss({})))),
       lost_for_good_(redis_encoded(std::make_shared<const job_error>(
           redis_job_loss("too many instruments were lost with it")))),
@@ -226,11 +229,14 @@ inline redis_job_store::redis_job_store(executor& on, redis_link& link,
       loops_(on) {
   words_ = link.subscribe(calls_.key() + ":c:" + calls_.process(),
                           [this](std::string_view word) { heard(word); });
-  due_words_ =
-      link.subscribe(calls_.key() + ":due", [this](std::string_view) { work_bell_.ring(); });
+  due_words_ = link.subscribe(calls_.key() + ":due", [this](std::string_view word) {
+    std::uint64_t left = 0;
+    std::from_chars(word.data(), word.data() + word.size(), left);
+    learn_due(left);
+  });
   events_ = link.on_event([this](redis_event) { heard_of_connection(); });
-  loops_.spawn(add_all());
-  loops_.spawn(work_all());
+  loops_.spawn(repeat(&redis_job_store::add_some));
+  loops_.spawn(repeat(&redis_job_store::work_some));
 }
 
 inline redis_job_store::~redis_job_store() {
@@ -371,16 +377,29 @@ inline redis_job_store::failure redis_job_store::described(const std::exception_
   }
 }
 
-inline task<> redis_job_store::add_all() {
+/// For as long as the store lives: what cannot be done for lack of memory is tried again.
+inline task<> redis_job_store::repeat(task<> (redis_job_store::*step)()) {
   for (;;) {
-    co_await add_bell_.heard();
-    for (;;) {
-      add_bell_.clear();
-      batch b;
-      gather_adds(b);
-      if (b.empty()) break;
-      co_await exchange_adds(b);
+    bool is_well = false;
+    try {
+      co_await (this->*step)();
+      is_well = true;
+    } catch (...) {
+      const spin_guard guard(lock_);
+      if (is_closing_) co_return;
     }
+    if (!is_well) co_await sleep_for(std::chrono::milliseconds(50));
+  }
+}
+
+inline task<> redis_job_store::add_some() {
+  co_await add_bell_.heard();
+  for (;;) {
+    add_bell_.clear();
+    batch b;
+    gather_adds(b);
+    if (b.empty()) co_return;
+    co_await exchange_adds(b);
   }
 }
 
@@ -416,14 +435,12 @@ inline task<> redis_job_store::exchange_adds(batch& b) {
   }
 }
 
-inline task<> redis_job_store::work_all() {
-  co_await hear_first();
-  for (;;) {
-    co_await wait_for_work();
-    work_bell_.clear();
-    batch b;
-    if (gather_work(b)) co_await exchange_work(b);
-  }
+inline task<> redis_job_store::work_some() {
+  if (!has_heard_) co_await hear_first();
+  co_await wait_for_work();
+  work_bell_.clear();
+  batch b;
+  if (gather_work(b)) co_await exchange_work(b);
 }
 
 /// What is published before Redis knows of the channels would not be heard; where it cannot be
@@ -432,6 +449,7 @@ inline task<> redis_job_store::hear_first() {
   auto subscribing = as_result(calls_.link().subscribed());
   const result<void> done = co_await std::move(subscribing);
   if (done.code() == make_error_code(errc::cancelled)) throw error(errc::cancelled);
+  has_heard_ = true;
 }
 
 inline task<> redis_job_store::wait_for_work() {
@@ -459,8 +477,8 @@ inline bool redis_job_store::gather_work(batch& b) {
   if (beats) {
     for (const redis_job_taker_ptr& t : takers_) t->should_ask = true;
   }
-  works_.take(b.asks);
   gather_orders(b);
+  works_.take(b.asks);
   const bool fetches = std::exchange(should_fetch_, false);
   b.header.ack = ack_;
   b.header.acked = acked_;
@@ -476,13 +494,14 @@ inline void redis_job_store::gather_orders(batch& b) {
   for (const redis_job_taker_ptr& t : takers_) {
     std::uint32_t wanted = 0;
     for (auto at = t->takes.begin(); at != t->takes.end() && wanted != 128; ++at) ++wanted;
-    const bool asks = std::exchange(t->should_ask, false);
+    const bool asks = t->should_ask;
     if (wanted != 0 && asks) {
       b.orders.push_back({t, wanted, t->is_hungry, false});
     } else if (wanted == 0 && t->is_hungry && (asks || t->is_closed)) {
-      t->is_hungry = false;
       works_.push(*redis_pass_on_ask(*t));
+      t->is_hungry = false;
     }
+    t->should_ask = false;
   }
 }
 
@@ -790,14 +809,13 @@ inline void redis_job_store::wait_again() {
 }
 
 inline void redis_job_store::learn_due(std::uint64_t microseconds) {
-  constexpr duration slack = std::chrono::milliseconds(5);  // two clocks are never quite the same
   const time_point due = redis_time_from(on_.now(), microseconds);
   served_queue served;
   {
     const spin_guard guard(lock_);
     due_at_ = due;
     std::erase_if(dues_, [&](const auto& waiting) {
-      const bool is_sooner = due != never && due + slack < waiting.first;
+      const bool is_sooner = due != never && due + due_slack < waiting.first;
       if (is_sooner) waiting.second->settle('1', 0, served);
       return is_sooner;
     });
@@ -1034,6 +1052,7 @@ inline task<> redis_job_store::due_before(time_point t) {
   });
   {
     const spin_guard guard(lock_);
+    if (due_at_ != never && due_at_ + due_slack < t) co_return;
     dues_.emplace_back(t, a);
   }
   work_bell_.ring();
@@ -1057,9 +1076,14 @@ inline std::unique_ptr<job_taker> redis_job_store::open_taker(std::string name,
 }
 
 inline void redis_job_store::remove(redis_job_taker_state& t) noexcept {
-  const redis_job_ask_ptr passing = redis_pass_on_ask(t);
+  redis_job_ask_ptr passing;
+  try {
+    passing = redis_pass_on_ask(t);
+  } catch (const std::bad_alloc&) {
+    // Others ask by themselves, a second later.
+  }
   const spin_guard guard(lock_);
-  if (t.is_hungry) works_.push(*passing);
+  if (t.is_hungry && passing) works_.push(*passing);
   std::erase_if(takers_, [&](const redis_job_taker_ptr& one) { return one.get() == &t; });
 }
 
