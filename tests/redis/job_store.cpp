@@ -160,7 +160,7 @@ TEST_CASE("redis jobs: connections that are reset lose nothing and do nothing tw
 
 TEST_CASE("redis jobs: a server that is killed and comes back has lost nothing it has promised",
           "[redis][job]") {
-  redis_server server;
+  redis_server server({"--appendfsync", "always"});
   job_process client(server.port());
   job_process worker(server.port());
   std::atomic<int> committed = 0;
