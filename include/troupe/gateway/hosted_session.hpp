@@ -20,7 +20,9 @@
 #include <troupe/coro/as_result.hpp>
 #include <troupe/coro/async_semaphore.hpp>
 #include <troupe/coro/sleep.hpp>
+#include <troupe/coro/stop_token.hpp>
 #include <troupe/coro/task.hpp>
+#include <troupe/coro/this_task.hpp>
 #include <troupe/coro/when_all.hpp>
 #include <troupe/gateway/cluster.hpp>
 #include <troupe/gateway/hosted_shard.hpp>
@@ -72,10 +74,12 @@ private:
   task<> read_all(socket_transport& by, outcome& end);
   bool is_to_be_heard(socket_transport& by);
   task<> write_all(socket_transport& by, outcome& end);
+  task<> say_goodbye(socket_transport& by);
   static task<> tell_end(seat left, socket s, close_info how, std::exception_ptr failure,
                          std::shared_ptr<async_semaphore> told);
 
   seat seat_;
+  stop_token stopping_;  // of whoever runs it
   state_ptr state_;
   socket socket_;                            // the hooks' own
   std::optional<time_point> closing_since_;  // a message came after the end was decided
@@ -91,6 +95,7 @@ inline hosted_session::hosted_session(seat at)
 
 inline task<> hosted_session::run(std::shared_ptr<socket_transport> by) {
   outcome end;
+  stopping_ = co_await this_task::stop_token();
   state_->carry_by(by);
   task<> reading = open_and_read(*by, end);
   task<> writing = write_all(*by, end);
@@ -133,6 +138,7 @@ inline task<> hosted_session::read_all(socket_transport& by, outcome& end) {
       m = co_await by.read();
     } catch (...) {
       end.failed(std::current_exception());
+      if (stopping_.stop_requested()) co_return;  // so is its sibling, which says goodbye
     }
     if (!m) {
       end.closed(by.closed_by_peer());
@@ -164,21 +170,36 @@ inline bool hosted_session::is_to_be_heard(socket_transport& by) {
 
 /// Does not throw: its sibling hears of the end by the transport.
 inline task<> hosted_session::write_all(socket_transport& by, outcome& end) {
+  bool is_closing = false;
   try {
     for (;;) {
       const std::optional<socket_message> m = co_await state_->out.next();
       if (!m) break;
       co_await by.write(*m);
     }
-    std::optional<close_info> how = state_->out.take_closing();
-    if (how) {
+    const std::optional<close_info> how = state_->out.take_closing();
+    is_closing = how.has_value();
+    if (is_closing) {
       end.closed(*how);
       co_await by.close(*how);
     }
+    co_return;
   } catch (...) {
     end.failed(std::current_exception());
-    state_->out.abandon();
-    by.abort();
+  }
+  if (stopping_.stop_requested() && !is_closing) co_await say_goodbye(by);
+  state_->out.abandon();
+  by.abort();
+}
+
+/// Whoever runs it has no time left: as far as that need not be waited for.
+inline task<> hosted_session::say_goodbye(socket_transport& by) {
+  const std::optional<close_info> decided = state_->out.take_closing();
+  const close_info how = decided.value_or(close_info{close_code::going_away});
+  try {
+    co_await by.close(how);
+  } catch (...) {
+    // It was not said.
   }
 }
 
