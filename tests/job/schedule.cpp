@@ -393,6 +393,27 @@ TEST_CASE("the chain does not break wherever a composer dies", "[schedule]") {
   }
 }
 
+/// As programs do that start in the very moment in which it fires.
+troupe::task<bool> say_again(town& t, wall_time at) {
+  co_await troupe::sleep_for(at - t.sim.wall_now());
+  co_return co_await t.jobs.schedule<note>("it", "* * * * *", 1);
+}
+
+TEST_CASE("the same schedule may be said again at any moment", "[schedule]") {
+  constexpr int minutes = 6;
+  for (std::uint64_t seed = 1; seed != 60; ++seed) {
+    INFO("seed " << seed);
+    town t(seed);
+    const troupe::instrument i{t.net, t.scripts, {.workers = 2}};
+    const troupe::composer c{t.net};
+    CHECK(t.schedule("it", "* * * * *", 1));
+    for (int m = 1; m <= minutes; ++m) CHECK_FALSE(t.run(say_again(t, new_year + m * 1min)));
+    t.sim.advance(30s);
+    check_minutes(t, minutes);
+    CHECK(t.ticks() == 1);
+  }
+}
+
 /// A composer that does so many operations.
 struct mortal_composer {
   life has;

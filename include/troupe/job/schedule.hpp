@@ -332,10 +332,14 @@ private:
       co_await lock();
       is_there = false;
       bool is_left = false;
+      std::uint64_t kept =
+          0;  // the chain: a tick that has happened and the next one are both of it
       const std::vector<pending_tick> ticks = co_await pending_ticks(store_, name_);
       for (const pending_tick& t : ticks) {
-        if (wanted && !is_there && !t.stop_asked && is_same_schedule(t.plan, *wanted)) {
+        const bool is_same = wanted && !t.stop_asked && is_same_schedule(t.plan, *wanted);
+        if (is_same && (!is_there || t.plan.chain == kept)) {
           is_there = true;
+          kept = t.plan.chain;
           continue;
         }
         is_left = is_changed = true;

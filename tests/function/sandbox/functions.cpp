@@ -465,6 +465,13 @@ TEST_CASE(
   CHECK(stats.calls == well.load() + badly.load());
   CHECK(processes_of_modules().empty());  // zombies would be among them
   CHECK(s.launcher.helpers_started() == 1);
+  // What belonged to those that were killed last may still be on its way to its end.
+  const auto late = troupe::steady_now() + 20s;
+  const auto is_over = [&] {
+    return subject::open_descriptors() <= descriptors + 4 &&
+           entries_of("/proc/self/task") <= threads + 4;
+  };
+  while (!is_over() && troupe::steady_now() < late) std::this_thread::sleep_for(10ms);
   CHECK(subject::open_descriptors() <= descriptors + 4);
   CHECK(entries_of("/proc/self/task") <= threads + 4);
 #if !TROUPE_ASAN && !TROUPE_TSAN

@@ -179,6 +179,11 @@ inline void redis_job_calls::fail(std::string_view words, std::uint64_t asked_wi
                 "the jobs of " + link_.options().url() + " are of version " +
                     std::string(words.substr(is_other.size())) + ", this is version 1");
   }
+  // Not done, and no reason to give up: it will be another one, or ready, after a while.
+  for (const std::string_view passes : {"READONLY", "LOADING", "MASTERDOWN"}) {
+    if (!redis_says(words, passes)) continue;
+    throw error(errc::connection_lost, {}, link_.options().url() + " says: " + std::string(words));
+  }
   throw redis_failure(words, link_.options().url());
 }
 

@@ -429,7 +429,12 @@ inline task<> redis_job_store::exchange_adds(batch& b) {
     } catch (...) {
       f = described(std::current_exception());
     }
-    if (!f.may_pass()) co_return fail_batch(b, f);
+    if (!f.may_pass()) {
+      fail_batch(b, f);
+      const spin_guard guard(lock_);
+      runs_are_added_ = false;
+      co_return;
+    }
     co_await trouble(b, adds_, f, patience);
     if (is_abandoned(b)) co_return;
   }
@@ -562,7 +567,6 @@ inline void redis_job_store::fail_batch(batch& b, const failure& f) {
     for (const redis_job_ask_ptr& a : b.asks) a->fail(f.code, f.why, served);
     for (const order_of& o : b.orders) o.taker->should_ask = true;
     should_fetch_ = should_fetch_ || b.header.wants_ends;
-    runs_are_added_ = false;
   }
   make_ready(served);
   work_bell_.ring();
@@ -653,7 +657,7 @@ inline void redis_job_store::settle_asks(const batch& b, const redis_view& answe
       if (!a->awaits_end) {
         a->settle(letter, 0, served);
       } else if (letter != 'w' && !has_all_ends) {
-        works_.push(*a);  // its end may be among those that are not had yet
+        if (!a->is_queued) works_.push(*a);  // its end may be among those that are not had yet
       } else if (letter != 'w') {
         a->settle(letter, 0, served);
         waits_.settle(a->job, [&](redis_job_ask& one) { one.settle(letter, 0, served); });
@@ -781,8 +785,9 @@ inline void redis_job_store::settle_end(const redis_job_end& end) {
   {
     const spin_guard guard(lock_);
     const auto settle = [&](redis_job_ask& a) { a.settle(*end.outcome, served); };
-    const bool is_known = waits_.settle(end.number, settle);
-    if (!is_known && runs_are_added_) early_.insert_or_assign(end.number, *end.outcome);
+    waits_.settle(end.number, settle);
+    // Another one here may just be added to those that wait for the same job.
+    if (runs_are_added_) early_.insert_or_assign(end.number, *end.outcome);
   }
   make_ready(served);
 }

@@ -20,6 +20,7 @@
 #include <troupe/adapter/redis/redis_job_ask.hpp>
 #include <troupe/adapter/redis/redis_job_calls.hpp>
 #include <troupe/adapter/redis/redis_job_wire.hpp>
+#include <troupe/base/error.hpp>
 #include <troupe/base/shared_bytes.hpp>
 #include <troupe/coro/frame.hpp>
 #include <troupe/coro/task.hpp>
@@ -126,6 +127,7 @@ private:
   class take_operation;
   class look_operation;
 
+  static inline void refuse_too_large(job_commit& c);
   bool write_progress(redis_held_job& j, const redis_job_ask_ptr& fresh) noexcept;
   void lose(std::uint64_t fence) noexcept {
     const spin_guard guard(desk_.lock());
@@ -233,10 +235,24 @@ inline task<std::vector<job_hold>> redis_job_taker::renew_all(std::vector<job_cl
   co_return holds;
 }
 
+/// What Redis would not take: it never will.
+inline void redis_job_taker::refuse_too_large(job_commit& c) {
+  constexpr std::size_t largest = std::size_t{500} << 20;  // of a value of Redis: 512 MB
+  if (c.result.size() <= largest) return;
+  job_error e;
+  e.text = "a result holds less than 500 MB";
+  e.code = static_cast<std::int32_t>(errc::too_large);
+  e.reason = "its result is too large";
+  c.kind = job_commit::refused;
+  c.result = {};
+  c.error = std::make_shared<const job_error>(std::move(e));
+}
+
 inline task<bool> redis_job_taker::commit(job_id id, std::uint64_t fence, job_commit c) {
   require_valid(c);
   if (c.kind != job_commit::completed) c.result = {};
   if (c.kind == job_commit::completed) c.error = {};
+  refuse_too_large(c);
   redis_job_ask_ptr a = redis_commit_ask(state_->serial, id.number, fence, c);
   lose(fence);  // it tells nothing more
   const char answer = co_await desk_.ask(std::move(a));

@@ -41,7 +41,9 @@ public:
         verifies_(options.tls.verify) {
     ::ERR_clear_error();
     if (!context_) throw std::runtime_error("TLS: " + redis_tls_complaint());
-    SSL_CTX_set_min_proto_version(context(), TLS1_2_VERSION);
+    if (SSL_CTX_set_min_proto_version(context(), TLS1_2_VERSION) != 1) {
+      throw std::runtime_error("TLS: " + redis_tls_complaint());
+    }
     SSL_CTX_set_mode(context(),
                      SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     // Without it OpenSSL would ask at the terminal.
@@ -69,7 +71,9 @@ public:
         ::X509_VERIFY_PARAM_set1_ip_asc(::SSL_get0_param(made.get()), name_.c_str()) == 1;
     if (!is_address) {
       SSL_set_tlsext_host_name(made.get(), name_.c_str());
-      ::SSL_set1_host(made.get(), name_.c_str());
+      if (::SSL_set1_host(made.get(), name_.c_str()) != 1) {
+        throw std::runtime_error("TLS: " + redis_tls_complaint());
+      }
     }
     ::ERR_clear_error();
     return made;
