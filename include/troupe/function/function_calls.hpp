@@ -357,6 +357,10 @@ inline void function_core::call_expired(open_call& c) noexcept {
     return;
   }
   if (withdraw(c, *r, call_end::expired)) return;
+  {
+    const spin_guard guard(lock_);
+    doubt(c, *r);  // before its caller goes on, who may call again
+  }
   c.settle_as(call_end::timed_out);  // unless its caller has left before
   ask_to_stop(c, *r);
 }
@@ -421,14 +425,20 @@ inline void function_core::ask_to_stop(open_call& c, running_module& r) noexcept
     if (c.place != call_place::running || c.where.get() != &r) return;
     id = c.id;
     leave(c);
-    const bool is_killed = r.instance->kept() == isolation::process;
-    if (c.late && is_killed && !std::exchange(c.doubtful, true)) ++r.doubts;
+    doubt(c, r);
   }
   r.instance->stop(id);
   const spin_guard guard(lock_);
   if (c.place != call_place::running || c.in_grace) return;
   if (c.where->instance->kept() != isolation::process) return;
   c.arm_grace(on_, saturating_add(on_.now(), options_.stop_grace));
+}
+
+/// Calls that come from now on wait until it is clear what becomes of this one. The lock is held.
+inline void function_core::doubt(open_call& c, running_module& r) noexcept {
+  if (c.place != call_place::running || c.where.get() != &r) return;
+  const bool is_killed = r.instance->kept() == isolation::process;
+  if (c.late && is_killed && !std::exchange(c.doubtful, true)) ++r.doubts;
 }
 
 /// Nobody waits for another call of its process, or this one has no time left. The lock is held.

@@ -316,6 +316,7 @@ private:
   void pause_ended(module_slot& s) noexcept;
   bool withdraw(open_call& c, running_module& from, call_end how) noexcept;
   void ask_to_stop(open_call& c, running_module& r) noexcept;
+  static void doubt(open_call& c, running_module& r) noexcept;
   void look_at_idle() noexcept;
   void look_at_ending() noexcept;
   void look_at_processes() noexcept;
