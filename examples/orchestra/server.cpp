@@ -79,11 +79,13 @@ orchestra::picture read_picture(const wishes& w) {
 /// Its rows, one after the other.
 using image = std::vector<std::vector<std::uint8_t>>;
 
-/// As many rows as one job may tell.
+/// As many rows as one job may tell in all its attempts: what was told stays told.
 std::uint32_t rows_of_tile(const orchestra::picture& p) {
-  constexpr std::uint32_t most_bytes = 512 * 1024;
+  constexpr std::uint32_t most_attempts = 12;  // by the options of the jobs below
+  constexpr std::uint32_t most_bytes =
+      (1 << 20) / (most_attempts + 1);  // and some for the rest of a row
   const std::uint32_t fitting = (std::max)(most_bytes / (3 * p.width), 1U);
-  return (std::min)({fitting, (p.height + 7) / 8, 256U});
+  return (std::min)({fitting, (p.height + 7) / 8, 1024U / most_attempts});
 }
 
 troupe::task<> follow(troupe::client& jobs, troupe::job_id job, std::string name, image& to,
