@@ -65,7 +65,7 @@ inline void row(const char* what, double ns, double baseline, const char* baseli
 /// The same for a figure with an absolute limit, scaled by how this machine's mutex call compares
 /// with the 13.3 ns of the machine for which the limit was written.
 inline void row_scaled(const char* what, double ns, double limit_ns, double mutex_ns) {
-  const double limit = limit_ns * std::max(1.0, mutex_ns / 13.3);
+  const double limit = limit_ns * mutex_ns / 13.3;
   std::printf("%-58s %10.1f ns  (at most %.0f ns, scaled%s)\n", what, ns, limit,
               ns <= limit ? "" : ": MISSED");
 }
